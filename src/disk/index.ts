@@ -1,0 +1,1 @@
+export type { Disk, DiskMode, OpenDisk } from "./disk.ts";

@@ -1,0 +1,3 @@
+export { invariant } from "./invariant.ts";
+export { QcowalError, isQcowalError } from "./qcowal-error.ts";
+export type { ErrorCode, ErrorDetails, QcowalErrorOptions } from "./qcowal-error.ts";

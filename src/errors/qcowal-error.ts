@@ -1,0 +1,73 @@
+/**
+ * Every failure that a caller may want to handle. Codes are stable across
+ * releases, messages are not. Misuse of the API (a wrong argument type, an
+ * unknown option) is a `TypeError` and has no code.
+ */
+export type ErrorCode =
+  /** The image file does not exist or cannot be opened. */
+  | "IMAGE_NOT_FOUND"
+  /** The file is not a qcow2 image. */
+  | "IMAGE_NOT_QCOW2"
+  /** Metadata of the image breaks the qcow2 specification; nothing was changed. */
+  | "IMAGE_INVALID"
+  /** The image uses a feature that snapshots cannot be combined with, or that this version does not know. */
+  | "IMAGE_UNSUPPORTED"
+  /** The dirty or the corrupt bit is set: refcounts cannot be trusted until the image is repaired. */
+  | "IMAGE_DAMAGED"
+  /** Another process holds the image. */
+  | "IMAGE_IN_USE"
+  /** The image is fenced by a transaction that was interrupted; recovery has to finish it first. */
+  | "NEEDS_RECOVERY"
+  /** Bytes under an intent are neither those before nor those after it: somebody wrote behind the fence. */
+  | "FOREIGN_WRITE"
+  | "SNAPSHOT_NOT_FOUND"
+  /** Several snapshots have the name; select one by id. */
+  | "SNAPSHOT_AMBIGUOUS"
+  | "SNAPSHOT_EXISTS"
+  | "SNAPSHOT_NAME_INVALID"
+  /** A refcount would exceed what the image's refcount width can hold. */
+  | "REFCOUNT_OVERFLOW"
+  /** A limit of the format or of QEMU would be exceeded. */
+  | "LIMIT_EXCEEDED"
+  /** No space for the image or the journal; reserved space was given back. */
+  | "NO_SPACE"
+  /** A read, write or sync failed. */
+  | "IO_FAILED"
+  /** An earlier write or sync failed; only closing is possible, recovery decides on reopening. */
+  | "IO_FAILED_EARLIER"
+  /** Another process holds the journal. */
+  | "JOURNAL_IN_USE"
+  /** No journal where one is needed. */
+  | "JOURNAL_NOT_FOUND"
+  /** A record is missing, torn or edited. */
+  | "JOURNAL_DAMAGED"
+  /** The caller's signal was raised before the decision; nothing was changed. */
+  | "ABORTED"
+  /** The pool was closed. */
+  | "POOL_CLOSED";
+
+/** Details that help a program: the path, the snapshot candidates, the holder of a lock, ... */
+export type ErrorDetails = Readonly<Record<string, unknown>>;
+
+export interface QcowalErrorOptions {
+  readonly cause?: unknown;
+  readonly details?: ErrorDetails;
+}
+
+/** The one error class. `message` says what happened, what was not changed and what to do next. */
+export class QcowalError extends Error {
+  override readonly name = "QcowalError";
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, message: string, options: QcowalErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+}
+
+/** True when `error` is a QcowalError, with the given code if one is named. */
+export function isQcowalError(error: unknown, code?: ErrorCode): error is QcowalError {
+  return error instanceof QcowalError && (code === undefined || error.code === code);
+}
