@@ -1,0 +1,108 @@
+/**
+ * L1 and L2 entries. A table in memory is a Uint32Array of (high, low) word
+ * pairs in host order: 64-bit entries without a BigInt each. Nobody outside
+ * this file sees a mask.
+ *
+ * L1 entry:  bits 0-8 reserved, 9-55 offset of the L2 table, 56-62 reserved, 63 COPIED.
+ * L2 entry, standard: bit 0 reads as zeros (version 3, 8-byte entries only),
+ *   1-8 reserved, 9-55 offset of the cluster, 56-61 reserved, 62 = 0, 63 COPIED.
+ * L2 entry, compressed (bit 62 = 1), with x = 62 - (cluster bits - 8): bits
+ *   0..x-1 byte offset in the file, x..61 additional 512-byte sectors.
+ * Extended L2 entries add 8 bytes of subcluster bitmaps behind each, which say
+ * nothing about references.
+ */
+import type { Geometry } from "./geometry.ts";
+
+const COPIED_HIGH = 0x8000_0000;
+const COMPRESSED_HIGH = 0x4000_0000;
+const OFFSET_HIGH = 0x00ff_ffff;
+const OFFSET_LOW = 0xffff_fe00;
+const L1_RESERVED_HIGH = 0x7f00_0000;
+const L1_RESERVED_LOW = 0x0000_01ff;
+const L2_RESERVED_HIGH = 0x3f00_0000;
+const L2_RESERVED_LOW = 0x0000_01fe;
+const ZERO_LOW = 0x0000_0001;
+const WORD = 2 ** 32;
+const SECTOR = 512;
+
+/** Turns big endian table bytes into words in place and returns a view of them. `bytes` must be 4-aligned in its buffer. */
+export function tableWords(bytes: Buffer): Uint32Array {
+  bytes.swap32();
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+}
+
+export function isCopied(high: number): boolean {
+  return (high & COPIED_HIGH) !== 0;
+}
+
+/** Byte of a big endian entry that holds the COPIED flag, and the flag in it. */
+export const COPIED_BYTE = 0;
+export const COPIED_BYTE_MASK = 0x80;
+
+/** What an L1 entry says: 0 for none, the L2 table's offset, or -1 when reserved bits are set or it is not aligned. */
+export function l1Target(geometry: Geometry, high: number, low: number): number {
+  if (((high & L1_RESERVED_HIGH) | (low & L1_RESERVED_LOW)) !== 0) return -1;
+  const offset = (high & OFFSET_HIGH) * WORD + ((low & OFFSET_LOW) >>> 0);
+  return offset % geometry.clusterSize === 0 && Number.isSafeInteger(offset) ? offset : -1;
+}
+
+/** Writes an L1 entry in big endian order. */
+export function writeL1Entry(bytes: DataView, index: number, l2Offset: number, copied: boolean): void {
+  bytes.setUint32(index * 8, Math.floor(l2Offset / WORD) + (copied ? COPIED_HIGH : 0));
+  bytes.setUint32(index * 8 + 4, l2Offset % WORD);
+}
+
+/** References of an L2 entry are host clusters `first` to `last`; see `decodeL2Entry`. */
+export interface L2Reference {
+  kind: "none" | "standard" | "compressed" | "invalid";
+  first: number;
+  last: number;
+}
+
+/**
+ * Decodes which host clusters an L2 entry refers to into `out`, which is reused
+ * so that a pass over millions of entries allocates nothing. Zero clusters with
+ * a host offset own their cluster like data does. A compressed entry refers to
+ * every cluster its sectors touch: up to three.
+ */
+export function decodeL2Entry(geometry: Geometry, high: number, low: number, out: L2Reference): void {
+  if ((high & COMPRESSED_HIGH) !== 0) {
+    decodeCompressed(geometry, high, low, out);
+    return;
+  }
+  const zeroAllowed = geometry.version === 3 && !geometry.extendedL2;
+  if (
+    (high & L2_RESERVED_HIGH) !== 0 ||
+    (low & (zeroAllowed ? L2_RESERVED_LOW : L2_RESERVED_LOW | ZERO_LOW)) !== 0
+  ) {
+    out.kind = "invalid";
+    return;
+  }
+  const offset = (high & OFFSET_HIGH) * WORD + ((low & OFFSET_LOW) >>> 0);
+  if (offset === 0) {
+    out.kind = "none";
+    return;
+  }
+  if (offset % geometry.clusterSize !== 0 || !Number.isSafeInteger(offset)) {
+    out.kind = "invalid";
+    return;
+  }
+  out.kind = "standard";
+  out.first = offset / geometry.clusterSize;
+  out.last = out.first;
+}
+
+function decodeCompressed(geometry: Geometry, high: number, low: number, out: L2Reference): void {
+  const offsetBitsInHigh = 62 - (geometry.clusterBits - 8) - 32;
+  const descriptorHigh = high & 0x3fff_ffff;
+  const offset = (descriptorHigh % 2 ** offsetBitsInHigh) * WORD + (low >>> 0);
+  const sectors = descriptorHigh >>> offsetBitsInHigh;
+  const end = offset + (sectors + 1) * SECTOR - (offset % SECTOR);
+  if (!Number.isSafeInteger(end)) {
+    out.kind = "invalid";
+    return;
+  }
+  out.kind = "compressed";
+  out.first = Math.floor(offset / geometry.clusterSize);
+  out.last = Math.floor((end - 1) / geometry.clusterSize);
+}

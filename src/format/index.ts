@@ -1,0 +1,10 @@
+export * from "./entries.ts";
+export * from "./extensions.ts";
+export * from "./fence.ts";
+export * from "./geometry.ts";
+export * from "./header.ts";
+export { writeField } from "./layout.ts";
+export * from "./limits.ts";
+export * from "./refcount-block.ts";
+export * from "./snapshot-table.ts";
+export * from "./units.ts";

@@ -1,0 +1,67 @@
+import type { Geometry } from "./geometry.ts";
+
+type RefcountWidth = Pick<Geometry, "refcountOrder">;
+
+/**
+ * Refcounts in a block: entries of 2^order bits; 8 to 64 bits big endian,
+ * narrower ones packed from the least significant bit of each byte up.
+ */
+
+/** One refcount. A 64-bit value above 2^53 - 1 reads as Infinity: it can be told from others but not changed. */
+export function readRefcount(block: DataView, geometry: RefcountWidth, index: number): number {
+  const order = geometry.refcountOrder;
+  switch (order) {
+    case 3:
+      return block.getUint8(index);
+    case 4:
+      return block.getUint16(index * 2);
+    case 5:
+      return block.getUint32(index * 4);
+    case 6: {
+      const value = block.getUint32(index * 8) * 2 ** 32 + block.getUint32(index * 8 + 4);
+      return Number.isSafeInteger(value) ? value : Infinity;
+    }
+    default: {
+      const width = 2 ** order;
+      const bit = index * width;
+      return (block.getUint8(bit >>> 3) >>> (bit & 7)) & (2 ** width - 1);
+    }
+  }
+}
+
+/** Stores a refcount; `value` must be at most `geometry.refcountMax`. */
+export function writeRefcount(block: DataView, geometry: RefcountWidth, index: number, value: number): void {
+  const order = geometry.refcountOrder;
+  switch (order) {
+    case 3:
+      block.setUint8(index, value);
+      return;
+    case 4:
+      block.setUint16(index * 2, value);
+      return;
+    case 5:
+      block.setUint32(index * 4, value);
+      return;
+    case 6:
+      block.setUint32(index * 8, Math.floor(value / 2 ** 32));
+      block.setUint32(index * 8 + 4, value % 2 ** 32);
+      return;
+    default: {
+      const width = 2 ** order;
+      const bit = index * width;
+      const mask = (2 ** width - 1) << (bit & 7);
+      const byte = block.getUint8(bit >>> 3);
+      block.setUint8(bit >>> 3, (byte & ~mask) | (value << (bit & 7)));
+    }
+  }
+}
+
+/** Byte range [start, end) of a block that holds entries `first` to `last`. */
+export function refcountByteRange(
+  geometry: RefcountWidth,
+  first: number,
+  last: number,
+): { readonly start: number; readonly end: number } {
+  const bits = 2 ** geometry.refcountOrder;
+  return { start: Math.floor((first * bits) / 8), end: Math.ceil(((last + 1) * bits) / 8) };
+}

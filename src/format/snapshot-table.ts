@@ -1,0 +1,155 @@
+import { QcowalError, invariant } from "../errors/index.ts";
+import { layout, readField, readField64, writeField } from "./layout.ts";
+import { MAX_SNAPSHOT_EXTRA_BYTES, MAX_SNAPSHOT_TABLE_BYTES } from "./limits.ts";
+import { roundUp } from "./units.ts";
+
+/** Fixed part of a snapshot table entry; extra data, id and name follow, then padding to 8. */
+const ENTRY = layout(40, [
+  ["l1TableOffset", 8],
+  ["l1Size", 4],
+  ["idSize", 2],
+  ["nameSize", 2],
+  ["dateSec", 4],
+  ["dateNsec", 4],
+  ["vmClockNsec", 8],
+  ["vmStateSize", 4],
+  ["extraSize", 4],
+]);
+const ENTRY_BYTES = 40;
+const ENTRY_ALIGNMENT = 8;
+
+/** Known extra data. Each field counts only if the entry's extra data reaches its end. */
+const EXTRA = layout(24, [
+  ["vmStateSizeLarge", 8],
+  ["diskSize", 8],
+  ["icount", 8],
+]);
+const KNOWN_EXTRA_BYTES = 24;
+const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
+
+/** One entry of the snapshot table, as stored. 64-bit facts that we never compute with stay bigint. */
+export interface SnapshotEntry {
+  readonly l1TableOffset: bigint;
+  readonly l1Size: number;
+  readonly id: Uint8Array;
+  readonly name: Uint8Array;
+  readonly dateSec: number;
+  readonly dateNsec: number;
+  readonly vmClockNsec: bigint;
+  readonly vmStateSize: bigint;
+  /** Undefined in old entries, where it means the image's virtual size today. */
+  readonly diskSize: bigint | undefined;
+  /** Undefined (stored as all ones, or not stored) without record/replay. */
+  readonly icount: bigint | undefined;
+  /** Extra data behind the fields we know, kept byte for byte. */
+  readonly unknownExtra: Uint8Array;
+}
+
+export interface DecodedSnapshotTable {
+  readonly entries: readonly SnapshotEntry[];
+  /** Bytes from the table's start to the end of its last entry, without padding. */
+  readonly bytes: number;
+}
+
+const invalid = (what: string): QcowalError =>
+  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qemu-img check' may repair it.`);
+
+/**
+ * Decodes `count` entries. `bytes` holds the table from its start, as much as is
+ * there. Returns undefined when the table goes on behind `bytes`: read more.
+ * @throws QcowalError IMAGE_INVALID when a limit of QEMU's is exceeded
+ */
+export function decodeSnapshotTable(bytes: Uint8Array, count: number): DecodedSnapshotTable | undefined {
+  const entries: SnapshotEntry[] = [];
+  let end = 0;
+  for (let index = 0; index < count; index += 1) {
+    const start = roundUp(end, ENTRY_ALIGNMENT);
+    if (start + ENTRY_BYTES > bytes.length) return undefined;
+    const extraSize = readField(bytes, ENTRY.extraSize, start);
+    if (extraSize > MAX_SNAPSHOT_EXTRA_BYTES) {
+      throw invalid(`Too much extra metadata in snapshot table entry ${index}`);
+    }
+    const idAt = start + ENTRY_BYTES + extraSize;
+    const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
+    end = nameAt + readField(bytes, ENTRY.nameSize, start);
+    if (end > MAX_SNAPSHOT_TABLE_BYTES) throw invalid("Snapshot table is too big");
+    if (end > bytes.length) return undefined;
+    entries.push(decodeEntry(bytes, start, extraSize, idAt, nameAt, end));
+  }
+  return { entries, bytes: end };
+}
+
+function decodeEntry(
+  bytes: Uint8Array,
+  start: number,
+  extraSize: number,
+  idAt: number,
+  nameAt: number,
+  end: number,
+): SnapshotEntry {
+  const extraAt = start + ENTRY_BYTES;
+  const extra = (field: { offset: number; size: 1 | 2 | 4 | 8 }): bigint | undefined =>
+    extraSize >= field.offset + field.size ? readField64(bytes, field, extraAt) : undefined;
+  const icount = extra(EXTRA.icount);
+  return {
+    l1TableOffset: readField64(bytes, ENTRY.l1TableOffset, start),
+    l1Size: readField(bytes, ENTRY.l1Size, start),
+    id: bytes.slice(idAt, nameAt),
+    name: bytes.slice(nameAt, end),
+    dateSec: readField(bytes, ENTRY.dateSec, start),
+    dateNsec: readField(bytes, ENTRY.dateNsec, start),
+    vmClockNsec: readField64(bytes, ENTRY.vmClockNsec, start),
+    vmStateSize: extra(EXTRA.vmStateSizeLarge) ?? BigInt(readField(bytes, ENTRY.vmStateSize, start)),
+    diskSize: extra(EXTRA.diskSize),
+    icount: icount === NO_ICOUNT ? undefined : icount,
+    unknownExtra: bytes.slice(extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES), idAt),
+  };
+}
+
+function entryBytes(entry: SnapshotEntry): number {
+  return ENTRY_BYTES + KNOWN_EXTRA_BYTES + entry.unknownExtra.length + entry.id.length + entry.name.length;
+}
+
+/** Length of the encoded table, without padding behind the last entry. */
+export function snapshotTableBytes(entries: readonly SnapshotEntry[]): number {
+  return entries.reduce((end, entry) => roundUp(end, ENTRY_ALIGNMENT) + entryBytes(entry), 0);
+}
+
+/**
+ * Encodes the table. Like QEMU, every entry gets all extra fields we know; unlike
+ * QEMU, padding is zeroed. Entries must have a disk size: the caller resolves
+ * what "today's size" was when the entry was read.
+ */
+export function encodeSnapshotTable(entries: readonly SnapshotEntry[]): Uint8Array {
+  const bytes = new Uint8Array(snapshotTableBytes(entries));
+  let end = 0;
+  for (const entry of entries) {
+    const start = roundUp(end, ENTRY_ALIGNMENT);
+    encodeEntry(bytes, start, entry);
+    end = start + entryBytes(entry);
+  }
+  return bytes;
+}
+
+function encodeEntry(bytes: Uint8Array, start: number, entry: SnapshotEntry): void {
+  invariant(entry.diskSize !== undefined, "a snapshot table entry without disk size was encoded");
+  writeField(bytes, ENTRY.l1TableOffset, entry.l1TableOffset, start);
+  writeField(bytes, ENTRY.l1Size, entry.l1Size, start);
+  writeField(bytes, ENTRY.idSize, entry.id.length, start);
+  writeField(bytes, ENTRY.nameSize, entry.name.length, start);
+  writeField(bytes, ENTRY.dateSec, entry.dateSec, start);
+  writeField(bytes, ENTRY.dateNsec, entry.dateNsec, start);
+  writeField(bytes, ENTRY.vmClockNsec, entry.vmClockNsec, start);
+  // A state that does not fit 32 bits must look absent to readers that know no extra data.
+  writeField(bytes, ENTRY.vmStateSize, entry.vmStateSize > 0xffff_ffffn ? 0 : entry.vmStateSize, start);
+  writeField(bytes, ENTRY.extraSize, KNOWN_EXTRA_BYTES + entry.unknownExtra.length, start);
+  const extraAt = start + ENTRY_BYTES;
+  writeField(bytes, EXTRA.vmStateSizeLarge, entry.vmStateSize, extraAt);
+  writeField(bytes, EXTRA.diskSize, entry.diskSize, extraAt);
+  writeField(bytes, EXTRA.icount, entry.icount ?? NO_ICOUNT, extraAt);
+  let at = extraAt + KNOWN_EXTRA_BYTES;
+  for (const part of [entry.unknownExtra, entry.id, entry.name]) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+}
