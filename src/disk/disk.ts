@@ -25,7 +25,8 @@ export interface Disk {
    * Writes all of `data` at `offset`; the file grows when needed, and a gap
    * reads as zeros. Not durable before the next `sync`; until then a power cut
    * may keep it, lose it or tear it at any 512-byte sector.
-   * @throws QcowalError NO_SPACE, IO_FAILED, IO_FAILED_EARLIER
+   * @throws QcowalError NO_SPACE (the disk stays usable, so that space can be
+   * given back), IO_FAILED (final, as for `sync`), IO_FAILED_EARLIER
    */
   write(offset: number, data: Uint8Array): Promise<void>;
 

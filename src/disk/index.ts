@@ -1,1 +1,2 @@
 export type { Disk, DiskMode, OpenDisk } from "./disk.ts";
+export { openFileDisk } from "./file-disk.ts";

@@ -1,0 +1,183 @@
+import { type FileHandle, open, realpath } from "node:fs/promises";
+import { trim } from "fs-native-extensions";
+import { QcowalError } from "../errors/index.ts";
+import type { Disk, DiskMode } from "./disk.ts";
+import { lockForReading, lockForWriting } from "./qemu-locks.ts";
+
+/**
+ * Opens an image file and takes the locks of `mode`. The path is resolved
+ * first: the record must name the file, not a link that may point elsewhere later.
+ */
+export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> {
+  const { handle, real, canWrite } = await openFile(path, mode);
+  try {
+    const stat = await handle.stat();
+    if (!stat.isFile()) {
+      throw new QcowalError("IMAGE_UNSUPPORTED", `${real} is not a regular file. Nothing was changed.`);
+    }
+    const locked =
+      mode === "read-unlocked" ||
+      (mode === "write" ? lockForWriting(handle.fd) : await lockForReading(handle.fd, stat.ino, canWrite));
+    if (!locked) {
+      throw new QcowalError(
+        "IMAGE_IN_USE",
+        `${real} is in use by another process (a running VM, qemu-img or qcowal). Nothing was changed; try again when it has finished.`,
+        { details: { path: real } },
+      );
+    }
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  return new FileDisk(handle, real);
+}
+
+interface OpenedFile {
+  readonly handle: FileHandle;
+  readonly real: string;
+  readonly canWrite: boolean;
+}
+
+async function openFile(path: string, mode: DiskMode): Promise<OpenedFile> {
+  try {
+    const real = await realpath(path);
+    // A reader opens for writing too where it may: only then can it ask the kernel for a writer's locks.
+    if (mode !== "read") {
+      return { handle: await open(real, mode === "write" ? "r+" : "r"), real, canWrite: mode === "write" };
+    }
+    try {
+      return { handle: await open(real, "r+"), real, canWrite: true };
+    } catch (error) {
+      if (!NOT_WRITABLE_CODES.has(errnoCode(error) ?? "")) throw error;
+      return { handle: await open(real, "r"), real, canWrite: false };
+    }
+  } catch (cause) {
+    const missing = errnoCode(cause) === "ENOENT";
+    throw new QcowalError(
+      missing ? "IMAGE_NOT_FOUND" : "IO_FAILED",
+      missing
+        ? `${path}: no such image.`
+        : `${path} cannot be opened: ${message(cause)}. Nothing was changed.`,
+      { cause, details: { path } },
+    );
+  }
+}
+
+const NOT_WRITABLE_CODES = new Set(["EACCES", "EPERM", "EROFS", "EISDIR", "ETXTBSY"]);
+
+function errnoCode(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
+
+class FileDisk implements Disk {
+  readonly path: string;
+  readonly #handle: FileHandle;
+  #failed: QcowalError | undefined;
+  #closed = false;
+
+  constructor(handle: FileHandle, path: string) {
+    this.#handle = handle;
+    this.path = path;
+  }
+
+  async size(): Promise<number> {
+    return (await this.#reading(() => this.#handle.stat())).size;
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<number> {
+    let done = 0;
+    while (done < target.length) {
+      const { bytesRead } = await this.#reading(() =>
+        this.#handle.read(target, done, target.length - done, offset + done),
+      );
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    target.fill(0, done);
+    return done;
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    await this.#changing("write", async () => {
+      let done = 0;
+      while (done < data.length) {
+        const { bytesWritten } = await this.#handle.write(data, done, data.length - done, offset + done);
+        done += bytesWritten;
+      }
+    });
+  }
+
+  async sync(): Promise<void> {
+    // fdatasync also makes the length durable when it changed: data behind the old end could not be read otherwise.
+    await this.#changing("sync", () => this.#handle.datasync());
+  }
+
+  async truncate(size: number): Promise<void> {
+    await this.#changing("truncate", () => this.#handle.truncate(size));
+  }
+
+  async discard(offset: number, length: number): Promise<void> {
+    this.#refuseAfterFailure();
+    try {
+      await trim(this.#handle.fd, offset, length);
+    } catch {
+      // Advisory: without hole punching the freed clusters keep their old bytes, as with qemu on such a file system.
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await this.#handle.close();
+  }
+
+  async #reading<Result>(action: () => Promise<Result>): Promise<Result> {
+    try {
+      return await action();
+    } catch (cause) {
+      throw this.#failure("IO_FAILED", "read", cause);
+    }
+  }
+
+  /**
+   * The first failure is final: after a failed fsync the kernel may drop the dirty
+   * pages, and a second one would lie. Only a write that found no space lost
+   * nothing, and what was reserved so far must be given back.
+   */
+  async #changing(what: "write" | "sync" | "truncate", action: () => Promise<unknown>): Promise<void> {
+    this.#refuseAfterFailure();
+    try {
+      await action();
+    } catch (cause) {
+      const noSpace = NO_SPACE_CODES.has(errnoCode(cause) ?? "");
+      const failure = this.#failure(noSpace ? "NO_SPACE" : "IO_FAILED", what, cause);
+      if (!noSpace || what === "sync") this.#failed = failure;
+      throw failure;
+    }
+  }
+
+  #refuseAfterFailure(): void {
+    if (this.#failed !== undefined) {
+      throw new QcowalError(
+        "IO_FAILED_EARLIER",
+        `${this.path}: an earlier write or sync failed; only closing is possible.`,
+        {
+          cause: this.#failed,
+        },
+      );
+    }
+  }
+
+  #failure(code: "IO_FAILED" | "NO_SPACE", what: string, cause: unknown): QcowalError {
+    return new QcowalError(code, `${this.path}: ${what} failed: ${message(cause)}`, {
+      cause,
+      details: { path: this.path },
+    });
+  }
+}
