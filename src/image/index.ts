@@ -1,0 +1,5 @@
+export * from "./image.ts";
+export * from "./l1-table.ts";
+export * from "./read-table.ts";
+export * from "./refcounts.ts";
+export * from "./snapshots.ts";

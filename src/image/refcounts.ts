@@ -1,0 +1,97 @@
+import type { Disk } from "../disk/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import { type Geometry, type Header, hostOffset, readRefcount } from "../format/index.ts";
+
+/** Refcount blocks are held in memory while an operation is planned; more than this is refused rather than swapped. */
+const MAX_BLOCK_BYTES = 2 ** 31;
+
+/** The stored refcounts of an image. */
+export class Refcounts {
+  readonly geometry: Geometry;
+  /** Where the refcount table is stored. */
+  readonly tableOffset: number;
+  /** Host offset of each refcount block by table slot, 0 where there is none. */
+  readonly table: Float64Array;
+  readonly #blocks: ReadonlyMap<number, DataView>;
+
+  constructor(
+    geometry: Geometry,
+    tableOffset: number,
+    table: Float64Array,
+    blocks: ReadonlyMap<number, DataView>,
+  ) {
+    this.tableOffset = tableOffset;
+    this.geometry = geometry;
+    this.table = table;
+    this.#blocks = blocks;
+  }
+
+  /** Refcount of a host cluster; 0 where no block covers it. */
+  get(cluster: number): number {
+    const entries = this.geometry.refcountEntries;
+    const block = this.#blocks.get(Math.floor(cluster / entries));
+    return block === undefined ? 0 : readRefcount(block, this.geometry, cluster % entries);
+  }
+
+  block(index: number): DataView | undefined {
+    return this.#blocks.get(index);
+  }
+}
+
+/**
+ * Reads the refcount table and every block it names, in file order.
+ * @throws QcowalError IMAGE_INVALID for a slot that is not aligned, lies behind
+ * the end of the file or names a block twice; LIMIT_EXCEEDED when the blocks do not fit in memory
+ */
+export async function readRefcounts(disk: Disk, header: Header, fileSize: number): Promise<Refcounts> {
+  const { geometry } = header;
+  const table = await readRefcountTable(disk, header, fileSize);
+  const slots = [...table.keys()].filter((index) => table[index] !== 0);
+  if (slots.length * geometry.clusterSize > MAX_BLOCK_BYTES) {
+    throw new QcowalError(
+      "LIMIT_EXCEEDED",
+      `${disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
+    );
+  }
+  slots.sort((a, b) => (table[a] ?? 0) - (table[b] ?? 0));
+  const blocks = new Map<number, DataView>();
+  let previous = -1;
+  for (const index of slots) {
+    const offset = table[index] ?? 0;
+    if (offset === previous)
+      throw invalid(disk, `two slots of the refcount table name the block at ${hex(offset)}`);
+    previous = offset;
+    const bytes = new Uint8Array(geometry.clusterSize);
+    await disk.read(offset, bytes);
+    blocks.set(index, new DataView(bytes.buffer));
+  }
+  return new Refcounts(geometry, header.refcountTableOffset, table, blocks);
+}
+
+async function readRefcountTable(disk: Disk, header: Header, fileSize: number): Promise<Float64Array> {
+  const { clusterSize } = header.geometry;
+  const bytes = new Uint8Array(header.refcountTableClusters * clusterSize);
+  await disk.read(header.refcountTableOffset, bytes);
+  const view = new DataView(bytes.buffer);
+  const table = new Float64Array(bytes.length / 8);
+  for (let index = 0; index < table.length; index += 1) {
+    const raw = view.getBigUint64(index * 8);
+    if (raw % BigInt(clusterSize) !== 0n) {
+      throw invalid(disk, `refcount table slot ${index} is not aligned (0x${raw.toString(16)})`);
+    }
+    if (raw >= BigInt(fileSize) && raw !== 0n) {
+      throw invalid(disk, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
+    }
+    table[index] = hostOffset(Number(raw));
+  }
+  return table;
+}
+
+const hex = (offset: number): string => `0x${offset.toString(16)}`;
+
+function invalid(disk: Disk, what: string): QcowalError {
+  return new QcowalError(
+    "IMAGE_INVALID",
+    `${disk.path}: ${what}. Nothing was changed; 'qemu-img check' may repair it.`,
+  );
+}

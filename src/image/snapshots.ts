@@ -1,0 +1,48 @@
+import type { Disk } from "../disk/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import {
+  type Header,
+  MAX_SNAPSHOT_TABLE_BYTES,
+  type SnapshotEntry,
+  decodeSnapshotTable,
+} from "../format/index.ts";
+
+/** A snapshot as stored, with its id and name as text. */
+export interface Snapshot {
+  readonly entry: SnapshotEntry;
+  readonly id: string;
+  readonly name: string;
+}
+
+export interface SnapshotTable {
+  readonly snapshots: readonly Snapshot[];
+  /** Length of the stored table in bytes; 0 without snapshots, where the header's offset refers to nothing. */
+  readonly bytes: number;
+}
+
+const FIRST_READ_BYTES = 64 * 1024;
+
+export function toSnapshot(entry: SnapshotEntry): Snapshot {
+  const decoder = new TextDecoder();
+  return { entry, id: decoder.decode(entry.id), name: decoder.decode(entry.name) };
+}
+
+/**
+ * Reads the snapshot table. Its length is not stored: it is read in growing
+ * pieces until every entry is there, at most the 64 MiB that QEMU allows.
+ * @throws QcowalError IMAGE_INVALID
+ */
+export async function readSnapshotTable(disk: Disk, header: Header): Promise<SnapshotTable> {
+  if (header.snapshotCount === 0) return { snapshots: [], bytes: 0 };
+  for (let length = FIRST_READ_BYTES; ; length *= 4) {
+    const bytes = new Uint8Array(Math.min(length, 2 * MAX_SNAPSHOT_TABLE_BYTES));
+    await disk.read(header.snapshotsOffset, bytes);
+    const table = decodeSnapshotTable(bytes, header.snapshotCount);
+    if (table !== undefined) {
+      return { snapshots: table.entries.map(toSnapshot), bytes: table.bytes };
+    }
+    if (bytes.length === 2 * MAX_SNAPSHOT_TABLE_BYTES) {
+      throw new QcowalError("IMAGE_INVALID", `${disk.path}: snapshot table is too big. Nothing was changed.`);
+    }
+  }
+}
