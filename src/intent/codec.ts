@@ -1,0 +1,186 @@
+/**
+ * Intents as plain arrays for the journal. The numbers in front are on disk in
+ * every journal ever written: never reuse or renumber one.
+ */
+import { QcowalError, invariant } from "../errors/index.ts";
+import type { BytePatch } from "../format/index.ts";
+import type { EntryRun, Intent, RefcountRun } from "./intent.ts";
+import { packNumbers, unpackNumbers } from "./varint.ts";
+
+const TAG = { fill: 0, refcount: 1, copied: 2, pointer: 3, header: 4, discard: 5 } as const;
+
+/** Longer contents are logged by digest only: they are durable in the image before the commit. */
+const MAX_LOGGED_FILL_BYTES = 4096;
+
+export type EncodedIntent = readonly unknown[];
+
+export function encodeIntent(intent: Intent): EncodedIntent {
+  switch (intent.kind) {
+    case "fill": {
+      const logged = intent.length <= MAX_LOGGED_FILL_BYTES ? (intent.bytes ?? null) : null;
+      return [TAG.fill, intent.offset, intent.length, intent.digest, logged];
+    }
+    case "refcount":
+      return [TAG.refcount, intent.block, intent.order, packNumbers(flattenGaps(intent.runs))];
+    case "copied":
+      return [
+        TAG.copied,
+        intent.table,
+        intent.length,
+        intent.entrySize,
+        intent.set,
+        packNumbers(flattenGaps(intent.runs)),
+        intent.checksum,
+      ];
+    case "pointer":
+      return [TAG.pointer, intent.slot, intent.from, intent.to];
+    case "header":
+      return [TAG.header, intent.patches.map(({ offset, before, after }) => [offset, before, after])];
+    case "discard":
+      return [TAG.discard, packNumbers(intent.runs.flat())];
+  }
+}
+
+/** Runs as numbers, each first entry as the gap to the run before it: small numbers pack small. */
+function* flattenGaps(runs: readonly (readonly [first: number, count: number, ...rest: number[]])[]) {
+  let end = 0;
+  for (const [first, count, ...rest] of runs) {
+    invariant(first >= end && count > 0, "runs of an intent overlap or are out of order");
+    yield first - end;
+    yield count;
+    yield* rest;
+    end = first + count;
+  }
+}
+
+/** @throws QcowalError JOURNAL_DAMAGED when `value` is not an encoded intent */
+export function decodeIntent(value: unknown): Intent {
+  const fields = new Fields(value);
+  const tag = fields.number();
+  switch (tag) {
+    case TAG.fill:
+      return {
+        kind: "fill",
+        offset: fields.number(),
+        length: fields.number(),
+        digest: fields.bytes(),
+        bytes: fields.optionalBytes(),
+      };
+    case TAG.refcount:
+      return {
+        kind: "refcount",
+        block: fields.number(),
+        order: fields.number(),
+        runs: unflatten(fields.packed(), 4) as unknown as RefcountRun[],
+      };
+    case TAG.copied:
+      return {
+        kind: "copied",
+        table: fields.number(),
+        length: fields.number(),
+        entrySize: fields.entrySize(),
+        set: fields.boolean(),
+        runs: unflatten(fields.packed(), 2) as unknown as EntryRun[],
+        checksum: fields.number(),
+      };
+    case TAG.pointer:
+      return { kind: "pointer", slot: fields.number(), from: fields.number(), to: fields.number() };
+    case TAG.header:
+      return { kind: "header", patches: fields.array().map(decodePatch) };
+    case TAG.discard:
+      return { kind: "discard", runs: pairs(fields.packed()) };
+    default:
+      throw damaged(`kind ${tag} is not known to this version`);
+  }
+}
+
+function decodePatch(value: unknown): BytePatch {
+  const fields = new Fields(value);
+  const patch = { offset: fields.number(), before: fields.bytes(), after: fields.bytes() };
+  if (patch.before.length !== patch.after.length) throw damaged("a header patch changes its length");
+  return patch;
+}
+
+/** Groups of `width` numbers with the first one counted from the end of the group before. */
+function unflatten(values: readonly number[], width: 2 | 4): number[][] {
+  if (values.length === 0 || values.length % width !== 0) throw damaged("runs are cut off");
+  const runs: number[][] = [];
+  let end = 0;
+  for (let at = 0; at < values.length; at += width) {
+    const [gap = 0, count = 0, ...rest] = values.slice(at, at + width);
+    runs.push([end + gap, count, ...rest]);
+    end += gap + count;
+  }
+  return runs;
+}
+
+function pairs(values: readonly number[]): [number, number][] {
+  if (values.length % 2 !== 0) throw damaged("runs are cut off");
+  const result: [number, number][] = [];
+  for (let at = 0; at < values.length; at += 2) result.push([values[at] ?? 0, values[at + 1] ?? 0]);
+  return result;
+}
+
+/** Reads the fields of an encoded intent in order and refuses what has another type. */
+class Fields {
+  readonly #values: readonly unknown[];
+  #next = 0;
+
+  constructor(value: unknown) {
+    if (!Array.isArray(value)) throw damaged("an intent is not an array");
+    this.#values = value;
+  }
+
+  number(): number {
+    const value = this.#take();
+    if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) {
+      throw damaged("a number was expected");
+    }
+    return value;
+  }
+
+  boolean(): boolean {
+    const value = this.#take();
+    if (typeof value !== "boolean") throw damaged("a flag was expected");
+    return value;
+  }
+
+  entrySize(): 8 | 16 {
+    const value = this.number();
+    if (value !== 8 && value !== 16) throw damaged("an entry size of 8 or 16 was expected");
+    return value;
+  }
+
+  bytes(): Uint8Array {
+    const value = this.#take();
+    if (!(value instanceof Uint8Array)) throw damaged("bytes were expected");
+    return value;
+  }
+
+  optionalBytes(): Uint8Array | undefined {
+    return this.#values[this.#next] === null ? undefined : this.bytes();
+  }
+
+  packed(): number[] {
+    return unpackNumbers(this.bytes());
+  }
+
+  array(): readonly unknown[] {
+    const value = this.#take();
+    if (!Array.isArray(value)) throw damaged("a list was expected");
+    return value;
+  }
+
+  #take(): unknown {
+    const value = this.#values[this.#next];
+    this.#next += 1;
+    return value;
+  }
+}
+
+function damaged(what: string): QcowalError {
+  return new QcowalError(
+    "JOURNAL_DAMAGED",
+    `An intent in the journal is malformed: ${what}. Nothing was changed.`,
+  );
+}

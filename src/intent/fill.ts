@@ -1,0 +1,31 @@
+import { createHash } from "node:crypto";
+import type { Disk } from "../disk/index.ts";
+import type { FillIntent, IntentState } from "./intent.ts";
+
+/** Long contents are compared and written in pieces, so that a 32 MiB L1 table needs no second copy. */
+const PIECE_BYTES = 1024 * 1024;
+
+export function fill(offset: number, bytes: Uint8Array): FillIntent {
+  const digest = createHash("sha256").update(bytes).digest();
+  return { kind: "fill", offset, length: bytes.length, digest, bytes };
+}
+
+/** Without bytes there is nothing to do: contents logged by digest were durable before the commit. */
+export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
+  if (intent.bytes === undefined) return;
+  for (let at = 0; at < intent.length; at += PIECE_BYTES) {
+    await disk.write(intent.offset + at, intent.bytes.subarray(at, at + PIECE_BYTES));
+  }
+}
+
+/** Free clusters may hold anything, so contents that can be written again are never foreign. */
+export async function inspectFill(disk: Disk, intent: FillIntent): Promise<IntentState> {
+  const hash = createHash("sha256");
+  for (let at = 0; at < intent.length; at += PIECE_BYTES) {
+    const piece = new Uint8Array(Math.min(PIECE_BYTES, intent.length - at));
+    await disk.read(intent.offset + at, piece);
+    hash.update(piece);
+  }
+  if (hash.digest().equals(intent.digest)) return "after";
+  return intent.bytes === undefined ? "foreign" : "before";
+}

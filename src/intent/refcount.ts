@@ -1,0 +1,43 @@
+import type { Disk } from "../disk/index.ts";
+import { invariant } from "../errors/index.ts";
+import { readRefcount, refcountByteRange, writeRefcount } from "../format/index.ts";
+import type { IntentState, RefcountIntent, RefcountRun } from "./intent.ts";
+import { readWindow } from "./window.ts";
+
+/** The sectors of the block that the runs lie in, with entry numbers counted from the window's start. */
+async function load(disk: Disk, intent: RefcountIntent) {
+  const first = intent.runs[0];
+  const last = intent.runs.at(-1);
+  invariant(first !== undefined && last !== undefined, "a refcount intent without runs");
+  const geometry = { refcountOrder: intent.order };
+  const range = refcountByteRange(geometry, first[0], last[0] + last[1] - 1);
+  const { start, bytes } = await readWindow(disk, intent.block, range.start, range.end);
+  const firstEntry = (start * 8) / 2 ** intent.order;
+  return { geometry, start, bytes, view: new DataView(bytes.buffer), firstEntry };
+}
+
+export async function applyRefcount(disk: Disk, intent: RefcountIntent): Promise<void> {
+  const { geometry, start, bytes, view, firstEntry } = await load(disk, intent);
+  for (const [first, count, , to] of intent.runs) {
+    for (let entry = first; entry < first + count; entry += 1) {
+      writeRefcount(view, geometry, entry - firstEntry, to);
+    }
+  }
+  await disk.write(intent.block + start, bytes);
+}
+
+export async function inspectRefcount(disk: Disk, intent: RefcountIntent): Promise<IntentState> {
+  const { geometry, view, firstEntry } = await load(disk, intent);
+  let before = false;
+  let after = false;
+  for (const [first, count, from, to] of intent.runs satisfies readonly RefcountRun[]) {
+    for (let entry = first; entry < first + count; entry += 1) {
+      const found = readRefcount(view, geometry, entry - firstEntry);
+      if (found === to) after = true;
+      else if (found === from) before = true;
+      else return "foreign";
+    }
+  }
+  if (before && after) return "torn";
+  return before ? "before" : "after";
+}
