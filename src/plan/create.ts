@@ -1,0 +1,70 @@
+import { QcowalError } from "../errors/index.ts";
+import { MAX_NAME_BYTES, MAX_SNAPSHOTS } from "../format/index.ts";
+import { toSnapshot } from "../image/index.ts";
+import { type Draft, copiedRoot } from "./draft.ts";
+import type { CreateOperation } from "./operation.ts";
+import { snapshotsNamed } from "./select-snapshot.ts";
+import type { Step } from "./step.ts";
+
+const utf8 = new TextEncoder();
+
+function checkName(draft: Draft, { image, name, force = false }: CreateOperation): void {
+  const bytes = utf8.encode(name);
+  const refuse = (what: string): never => {
+    throw new QcowalError("SNAPSHOT_NAME_INVALID", `${what}. ${image} was not changed.`);
+  };
+  if (bytes.length > MAX_NAME_BYTES) {
+    refuse(`A snapshot name has at most ${MAX_NAME_BYTES} bytes, this one has ${bytes.length}`);
+  }
+  if (name.includes("\0")) refuse("A snapshot name cannot contain a NUL byte");
+  // A lone surrogate has no UTF-8 form: it would be stored as another name than the one asked for.
+  if (!name.isWellFormed()) refuse("A snapshot name must be well-formed Unicode");
+  if (name === "" && !force) refuse("A snapshot name cannot be empty");
+  if (!force && snapshotsNamed(draft.snapshots, name).length > 0) {
+    throw new QcowalError(
+      "SNAPSHOT_EXISTS",
+      `${image} already has a snapshot ${JSON.stringify(name)}. Nothing was changed; choose another name, or force a second one.`,
+    );
+  }
+}
+
+/** QEMU's rule: one more than the largest id, where an id counts as far as it is a decimal number. */
+function nextId(draft: Draft): string {
+  let largest = 0n;
+  for (const { id } of draft.snapshots) {
+    const digits = /^\s*\+?(\d+)/.exec(id)?.[1];
+    const value = digits === undefined ? 0n : BigInt(digits);
+    if (value > largest) largest = value;
+  }
+  return String(largest + 1n);
+}
+
+export function create(draft: Draft, operation: CreateOperation, now: number): Step {
+  checkName(draft, operation);
+  if (draft.snapshots.length >= MAX_SNAPSHOTS) {
+    throw new QcowalError(
+      "LIMIT_EXCEEDED",
+      `${operation.image} has ${MAX_SNAPSHOTS} snapshots, the most that qcow2 allows. Nothing was changed.`,
+    );
+  }
+  const id = nextId(draft);
+  const snapshot = toSnapshot({
+    // Where its table will be is decided when space is allocated.
+    l1TableOffset: 0n,
+    l1Size: draft.active.entries,
+    id: utf8.encode(id),
+    name: utf8.encode(operation.name),
+    dateSec: Math.floor(now / 1000),
+    dateNsec: (now % 1000) * 1_000_000,
+    vmClockNsec: 0n,
+    vmStateSize: 0n,
+    diskSize: BigInt(draft.virtualSize),
+    // qemu-img stores 0, not "none": scripts that compare the lists of both see no difference.
+    icount: 0n,
+    unknownExtra: new Uint8Array(0),
+  });
+  return {
+    draft: { ...draft, snapshots: [...draft.snapshots, { ...snapshot, root: copiedRoot(draft.active, 0) }] },
+    outcome: { type: "create", snapshot: { id, name: operation.name } },
+  };
+}

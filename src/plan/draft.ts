@@ -1,0 +1,49 @@
+/**
+ * The image as it is to be, in symbols: operations are applied to it one after
+ * the other, and only the difference between the first and the last state is
+ * planned. An L1 table is never copied here: a root says which stored table its
+ * contents come from.
+ */
+import type { GuestOffset } from "../format/index.ts";
+import type { Image, L1Location, Snapshot } from "../image/index.ts";
+
+export interface Root {
+  /** The stored table that holds the contents. */
+  readonly contents: L1Location;
+  /** True while the root uses that table itself; else a copy has to be written. */
+  readonly stored: boolean;
+  /** Entries of the table; more than the contents have means empty ones behind them. */
+  readonly entries: number;
+}
+
+export interface DraftSnapshot extends Snapshot {
+  readonly root: Root;
+}
+
+export interface Draft {
+  readonly virtualSize: GuestOffset;
+  readonly active: Root;
+  readonly snapshots: readonly DraftSnapshot[];
+}
+
+/** Where a root that uses its own table is stored. */
+export function storedRoot(contents: L1Location): Root {
+  return { contents, stored: true, entries: contents.entries };
+}
+
+/** A root of its own with the contents of `root`, with room for at least `entries`. */
+export function copiedRoot(root: Root, entries: number): Root {
+  return { contents: root.contents, stored: false, entries: Math.max(root.entries, entries) };
+}
+
+export function draftOf(image: Image, locate: (snapshot: Snapshot) => L1Location): Draft {
+  const { header } = image;
+  return {
+    virtualSize: header.virtualSize,
+    active: storedRoot({ offset: header.l1TableOffset, entries: header.l1Size }),
+    snapshots: image.snapshotTable.snapshots.map((snapshot) => ({
+      ...snapshot,
+      root: storedRoot(locate(snapshot)),
+    })),
+  };
+}

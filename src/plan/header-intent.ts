@@ -1,0 +1,46 @@
+import { type BytePatch, HEADER, KNOWN_AUTOCLEAR, type Header, writeField } from "../format/index.ts";
+import type { HeaderIntent } from "../intent/index.ts";
+
+/** Header fields as they are to be. All lie in the first 72 bytes, so one sector write switches them together. */
+export interface HeaderChange {
+  readonly virtualSize: number;
+  readonly l1Size: number;
+  readonly l1TableOffset: number;
+  readonly refcountTableOffset: number;
+  readonly refcountTableClusters: number;
+  readonly snapshotCount: number;
+  readonly snapshotsOffset: number;
+}
+
+const FIRST = HEADER.size.offset;
+const END = HEADER.snapshotsOffset.offset + HEADER.snapshotsOffset.size;
+
+export function headerIntent(header: Header, cluster: Uint8Array, change: HeaderChange): HeaderIntent {
+  const head = cluster.slice(0, END);
+  writeField(head, HEADER.size, change.virtualSize);
+  writeField(head, HEADER.l1Size, change.l1Size);
+  writeField(head, HEADER.l1TableOffset, change.l1TableOffset);
+  writeField(head, HEADER.refcountTableOffset, change.refcountTableOffset);
+  writeField(head, HEADER.refcountTableClusters, change.refcountTableClusters);
+  writeField(head, HEADER.nbSnapshots, change.snapshotCount);
+  writeField(head, HEADER.snapshotsOffset, change.snapshotsOffset);
+  const fields: BytePatch = { offset: FIRST, before: cluster.slice(FIRST, END), after: head.slice(FIRST) };
+  return { kind: "header", patches: [fields, ...unknownAutoclear(header)] };
+}
+
+/**
+ * The specification asks whoever writes an image to clear the autoclear bits it
+ * does not know: what they vouch for may no longer hold.
+ */
+function unknownAutoclear(header: Header): BytePatch[] {
+  const kept = header.autoclearFeatures & KNOWN_AUTOCLEAR;
+  if (kept === header.autoclearFeatures) return [];
+  const bytes = (value: bigint): Uint8Array => {
+    const field = new Uint8Array(8);
+    new DataView(field.buffer).setBigUint64(0, value);
+    return field;
+  };
+  return [
+    { offset: HEADER.autoclearFeatures.offset, before: bytes(header.autoclearFeatures), after: bytes(kept) },
+  ];
+}

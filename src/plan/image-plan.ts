@@ -1,0 +1,22 @@
+import type { PhasedIntents } from "../intent/index.ts";
+import type { OperationOutcome } from "./operation.ts";
+
+/** What a transaction will do to one image. Plain data: it can be printed, compared and logged. */
+export interface ImagePlan {
+  readonly outcomes: readonly OperationOutcome[];
+  /** Length of the file before, and while the reserved clusters are in it. */
+  readonly fileSize: { readonly from: number; readonly to: number };
+  readonly phases: PhasedIntents;
+  readonly summary: PlanSummary;
+}
+
+export interface PlanSummary {
+  readonly clusterSize: number;
+  readonly clustersAllocated: number;
+  readonly clustersFreed: number;
+  /** L2 tables that had to be read to count references. */
+  readonly tablesCounted: number;
+  /** Refcount entries that change, new clusters' included. */
+  readonly refcountsChanged: number;
+  readonly copiedFlagsChanged: number;
+}

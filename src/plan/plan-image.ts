@@ -1,0 +1,373 @@
+/**
+ * Plans operations on one image. Reads through the image, writes nothing; every
+ * refusal happens here, before anything is logged.
+ *
+ * The operations are applied to a draft first; the difference between the image
+ * and the draft decides the rest, so several operations cost one pass, and what
+ * one adds and another takes away is not touched at all.
+ */
+import { QcowalError } from "../errors/index.ts";
+import {
+  AUTOCLEAR_BITMAPS,
+  MAX_SNAPSHOT_TABLE_BYTES,
+  type SnapshotEntry,
+  bitmapCount,
+  clustersFor,
+  encodeSnapshotTable,
+  snapshotTableBytes,
+} from "../format/index.ts";
+import {
+  type Image,
+  type L1Location,
+  type L1Table,
+  checkL1Location,
+  readL1Table,
+  readRefcounts,
+  readTables,
+} from "../image/index.ts";
+import { type DiscardIntent, type Intent, fill } from "../intent/index.ts";
+import { type CopiedIntents, copiedInL1, copiedInL2, copiedOfL1Entry, l1Bytes } from "./copied-intents.ts";
+import { create } from "./create.ts";
+import { deleteSnapshot } from "./delete.ts";
+import { type Draft, type Root, draftOf } from "./draft.ts";
+import { type HeaderChange, headerIntent } from "./header-intent.ts";
+import type { ImagePlan } from "./image-plan.ts";
+import type { Operation, OperationOutcome } from "./operation.ts";
+import { RefcountChanges } from "./refcount-changes.ts";
+import { refcountIntents } from "./refcount-intents.ts";
+import { revert } from "./revert.ts";
+import { Space } from "./space.ts";
+import type { Step } from "./step.ts";
+import { abandonedTables, l2Weights, rootWeights } from "./table-weights.ts";
+
+export interface PlanOptions {
+  /** Milliseconds since 1970: the date of the snapshots that are created. */
+  readonly now: number;
+}
+
+/**
+ * @throws QcowalError IMAGE_UNSUPPORTED, IMAGE_DAMAGED, IMAGE_INVALID, SNAPSHOT_NOT_FOUND,
+ * SNAPSHOT_AMBIGUOUS, SNAPSHOT_EXISTS, SNAPSHOT_NAME_INVALID, REFCOUNT_OVERFLOW, LIMIT_EXCEEDED
+ */
+export async function planImage(
+  image: Image,
+  operations: readonly Operation[],
+  options: PlanOptions,
+): Promise<ImagePlan> {
+  refuseUnsafe(image);
+  const { header } = image;
+  const { geometry } = header;
+  const before = draftOf(image, (snapshot) =>
+    checkL1Location(
+      geometry,
+      snapshot.entry.l1TableOffset,
+      snapshot.entry.l1Size,
+      `${image.disk.path}: snapshot id ${snapshot.id}`,
+    ),
+  );
+  const { draft: after, outcomes } = applyOperations(image, before, operations, options);
+
+  const changes = new RefcountChanges(
+    image.disk.path,
+    await readRefcounts(image.disk, header, image.fileSize),
+  );
+  checkMetadataCounted(image, before, changes);
+  const tables = new L1Tables(image);
+  const tablesCounted = await countTables(image, before, after, tables, changes);
+
+  const space = new Space(changes);
+  const placed = placeTables(image, after, space, changes);
+  for (const { offset, entries } of abandonedTables(before, after)) release(changes, offset, entries * 8);
+  if (placed.snapshotTable !== undefined) {
+    release(changes, header.snapshotsOffset, image.snapshotTable.bytes);
+  }
+  const growth = growRefcounts(image, space, changes);
+
+  const refcounts = refcountIntents(changes, growth);
+  const copied = await copiedIntents(image, after, tables, changes);
+  const reserve: Intent[] = [...refcounts.reserve];
+  for (const { root, offset, isActive } of placed.roots) {
+    const table = await tables.read(root.contents);
+    const bytes = padded(
+      geometry.clusterSize,
+      l1Bytes(
+        table,
+        0,
+        root.entries,
+        (target) =>
+          // A snapshot's table is written with every flag clear: QEMU's own revert to it copies them into the active table.
+          isActive && copiedOfL1Entry(changes, target),
+      ),
+    );
+    if (bytes.length > 0) reserve.push(fill(offset, bytes));
+  }
+  if (placed.snapshotTable !== undefined && placed.snapshotTable.bytes.length > 0) {
+    reserve.push(fill(placed.snapshotTable.offset, padded(geometry.clusterSize, placed.snapshotTable.bytes)));
+  }
+
+  const change: HeaderChange = {
+    virtualSize: after.virtualSize,
+    l1Size: after.active.entries,
+    l1TableOffset: placed.activeOffset,
+    refcountTableOffset: growth.table?.offset ?? header.refcountTableOffset,
+    refcountTableClusters: growth.table?.clusters ?? header.refcountTableClusters,
+    snapshotCount: after.snapshots.length,
+    snapshotsOffset: placed.snapshotTable?.offset ?? header.snapshotsOffset,
+  };
+  const discard = discardIntents(refcounts.freed, geometry.clusterSize);
+  return {
+    outcomes,
+    fileSize: { from: image.fileSize, to: Math.max(image.fileSize, space.end) },
+    phases: {
+      reserve: inFileOrder(reserve),
+      raise: inFileOrder([...refcounts.raise, ...copied.clear]),
+      switch: [headerIntent(header, image.cluster, change)],
+      lower: inFileOrder([...refcounts.lower, ...copied.set]),
+      discard,
+    },
+    summary: {
+      clusterSize: geometry.clusterSize,
+      clustersAllocated: space.allocated,
+      clustersFreed: refcounts.freed.length,
+      tablesCounted,
+      refcountsChanged: countChanges(changes),
+      copiedFlagsChanged: [...copied.clear, ...copied.set].reduce(
+        (sum, intent) => sum + intent.runs.reduce((entries, [, count]) => entries + count, 0),
+        0,
+      ),
+    },
+  };
+}
+
+function refuseUnsafe({ header, disk }: Image): void {
+  if (header.externalDataFile) {
+    throw new QcowalError(
+      "IMAGE_UNSUPPORTED",
+      `${disk.path} keeps its data in an external file, which internal snapshots cannot cover. Nothing was changed.`,
+    );
+  }
+  if (header.corrupt || header.dirty) {
+    const why = header.corrupt ? "is marked corrupt" : "was not closed cleanly (its dirty bit is set)";
+    throw new QcowalError(
+      "IMAGE_DAMAGED",
+      `${disk.path} ${why}: its refcounts cannot be trusted. Nothing was changed; repair it first ('qemu-img check -r all').`,
+    );
+  }
+}
+
+function applyOperations(
+  image: Image,
+  before: Draft,
+  operations: readonly Operation[],
+  options: PlanOptions,
+): { draft: Draft; outcomes: OperationOutcome[] } {
+  const bitmaps = image.header.autoclearFeatures & AUTOCLEAR_BITMAPS ? bitmapCount(image.area) : 0;
+  const { geometry } = image.header;
+  const step = (draft: Draft, operation: Operation): Step => {
+    switch (operation.type) {
+      case "create":
+        return create(draft, operation, options.now);
+      case "revert":
+        return revert(draft, operation, geometry, bitmaps);
+      case "delete":
+        return deleteSnapshot(draft, operation);
+    }
+  };
+  let draft = before;
+  const outcomes: OperationOutcome[] = [];
+  for (const operation of operations) {
+    const next = step(draft, operation);
+    draft = next.draft;
+    outcomes.push(next.outcome);
+  }
+  return { draft, outcomes };
+}
+
+/** Structures that we rely on must be counted: where one is not, its clusters look free and would be handed out. */
+function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChanges): void {
+  const { header } = image;
+  const { clusterSize } = header.geometry;
+  const check = (offset: number, bytes: number, what: string): void => {
+    for (let at = offset; at < offset + bytes; at += clusterSize) {
+      if (changes.stored.get(at / clusterSize) === 0) {
+        throw changes.damaged(`${what} at 0x${at.toString(16)} is in use but its refcount is 0`);
+      }
+    }
+  };
+  check(0, clusterSize, "the header");
+  check(header.refcountTableOffset, header.refcountTableClusters * clusterSize, "the refcount table");
+  check(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
+  for (const offset of changes.stored.table) if (offset !== 0) check(offset, clusterSize, "a refcount block");
+  for (const { contents } of [draft.active, ...draft.snapshots.map(({ root }) => root)]) {
+    check(contents.offset, contents.entries * 8, "an L1 table");
+  }
+}
+
+/** L1 tables that the plan needs, each read once. */
+class L1Tables {
+  readonly #image: Image;
+  readonly #tables = new Map<number, Promise<L1Table>>();
+
+  constructor(image: Image) {
+    this.#image = image;
+  }
+
+  read(location: L1Location): Promise<L1Table> {
+    const { disk, header } = this.#image;
+    const table = this.#tables.get(location.offset) ?? readL1Table(disk, header.geometry, location);
+    this.#tables.set(location.offset, table);
+    return table;
+  }
+}
+
+const ascending = (offsets: Iterable<number>): number[] => [...offsets].toSorted((a, b) => a - b);
+
+/** Counts every cluster below the roots that come and go. Returns how many L2 tables had to be read. */
+async function countTables(
+  image: Image,
+  before: Draft,
+  after: Draft,
+  tables: L1Tables,
+  changes: RefcountChanges,
+): Promise<number> {
+  const roots = [];
+  for (const root of rootWeights(before, after))
+    roots.push({ ...root, table: await tables.read(root.contents) });
+  const weights = l2Weights(roots);
+  const { clusterSize } = image.header.geometry;
+  for await (const { offset, words } of readTables(image.disk, ascending(weights.keys()), clusterSize)) {
+    changes.addL2Table(offset, words, weights.get(offset) ?? 0);
+  }
+  return weights.size;
+}
+
+interface PlacedTables {
+  readonly roots: readonly { readonly root: Root; readonly offset: number; readonly isActive: boolean }[];
+  readonly activeOffset: number;
+  /** Undefined while the stored table stays. */
+  readonly snapshotTable: { readonly offset: number; readonly bytes: Uint8Array } | undefined;
+}
+
+/** Reserves clusters for every table that has to be written anew, and encodes the snapshot table. */
+function placeTables(image: Image, after: Draft, space: Space, changes: RefcountChanges): PlacedTables {
+  const { geometry } = changes.stored;
+  const roots: { root: Root; offset: number; isActive: boolean }[] = [];
+  const place = (root: Root, isActive: boolean): number => {
+    if (root.stored) return root.contents.offset;
+    const offset = space.allocate(clustersFor(geometry, root.entries * 8));
+    roots.push({ root, offset, isActive });
+    return offset;
+  };
+  const activeOffset = place(after.active, true);
+  const entries = after.snapshots.map(({ entry, root }) => ({
+    ...entry,
+    l1TableOffset: BigInt(place(root, false)),
+    diskSize: entry.diskSize ?? BigInt(image.header.virtualSize),
+  }));
+  const unchanged =
+    after.snapshots.length === image.snapshotTable.snapshots.length &&
+    after.snapshots.every(({ entry }, index) => entry === image.snapshotTable.snapshots[index]?.entry);
+  return {
+    roots,
+    activeOffset,
+    snapshotTable: unchanged ? undefined : placeSnapshotTable(image, entries, space, changes),
+  };
+}
+
+function placeSnapshotTable(
+  image: Image,
+  entries: readonly SnapshotEntry[],
+  space: Space,
+  changes: RefcountChanges,
+): { offset: number; bytes: Uint8Array } {
+  const length = snapshotTableBytes(entries);
+  if (length > MAX_SNAPSHOT_TABLE_BYTES) {
+    throw new QcowalError(
+      "LIMIT_EXCEEDED",
+      `${image.disk.path}: the snapshot table would have ${length} bytes, QEMU reads at most ${MAX_SNAPSHOT_TABLE_BYTES}. Nothing was changed; delete snapshots first.`,
+    );
+  }
+  const offset = space.allocate(clustersFor(changes.stored.geometry, length));
+  return { offset, bytes: encodeSnapshotTable(entries) };
+}
+
+/** Takes back the one reference to each cluster of a table that is replaced. */
+function release(changes: RefcountChanges, offset: number, bytes: number): void {
+  const { clusterSize } = changes.stored.geometry;
+  for (let at = offset; at < offset + bytes; at += clusterSize) changes.addReferences(at / clusterSize, -1);
+}
+
+function growRefcounts(image: Image, space: Space, changes: RefcountChanges) {
+  const growth = space.growRefcounts();
+  const { header } = image;
+  if (growth.table !== undefined) {
+    release(changes, header.refcountTableOffset, header.refcountTableClusters * header.geometry.clusterSize);
+  }
+  return growth;
+}
+
+/** COPIED flags of everything the active layer reaches afterwards. */
+async function copiedIntents(
+  image: Image,
+  after: Draft,
+  tables: L1Tables,
+  changes: RefcountChanges,
+): Promise<CopiedIntents> {
+  const result: CopiedIntents = { clear: [], set: [] };
+  const l1 = await tables.read(after.active.contents);
+  if (after.active.stored) copiedInL1(changes, l1, result);
+  const targets = ascending(new Set(l1.targets.filter((target) => target !== 0)));
+  for await (const { offset, words } of readTables(image.disk, targets, image.header.geometry.clusterSize)) {
+    copiedInL2(changes, offset, words, result);
+  }
+  return result;
+}
+
+function padded(clusterSize: number, bytes: Uint8Array): Uint8Array {
+  const result = new Uint8Array(Math.ceil(bytes.length / clusterSize) * clusterSize);
+  result.set(bytes);
+  return result;
+}
+
+/** Runs of one intent: as many as still fit a journal record. */
+const MAX_DISCARD_RUNS = 16_384;
+
+function discardIntents(freed: readonly number[], clusterSize: number): DiscardIntent[] {
+  const runs: [number, number][] = [];
+  for (const cluster of freed) {
+    const last = runs.at(-1);
+    const offset = cluster * clusterSize;
+    if (last !== undefined && last[0] + last[1] === offset) last[1] += clusterSize;
+    else runs.push([offset, clusterSize]);
+  }
+  const intents: DiscardIntent[] = [];
+  for (let at = 0; at < runs.length; at += MAX_DISCARD_RUNS) {
+    intents.push({ kind: "discard", runs: runs.slice(at, at + MAX_DISCARD_RUNS) });
+  }
+  return intents;
+}
+
+function positionOf(intent: Intent): number {
+  switch (intent.kind) {
+    case "fill":
+      return intent.offset;
+    case "refcount":
+      return intent.block;
+    case "copied":
+      return intent.table;
+    case "pointer":
+      return intent.slot;
+    case "header":
+    case "discard":
+      return 0;
+  }
+}
+
+const inFileOrder = (intents: readonly Intent[]): Intent[] =>
+  intents.toSorted((a, b) => positionOf(a) - positionOf(b));
+
+function countChanges(changes: RefcountChanges): number {
+  let count = 0;
+  for (const index of changes.blockIndexes) for (const _ of changes.changesIn(index)) count += 1;
+  return count;
+}

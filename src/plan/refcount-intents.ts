@@ -1,0 +1,75 @@
+import { writeRefcount } from "../format/index.ts";
+import { type Intent, type RefcountRun, fill } from "../intent/index.ts";
+import type { RefcountChanges } from "./refcount-changes.ts";
+import type { RefcountGrowth } from "./space.ts";
+
+/** An intent of this many runs still fits a journal record, whatever the block's size. */
+const MAX_RUNS = 16_384;
+
+export interface RefcountIntents {
+  /** Contents of new refcount structures. */
+  readonly reserve: Intent[];
+  readonly raise: Intent[];
+  readonly lower: Intent[];
+  /** Clusters whose refcount becomes 0, ascending. */
+  readonly freed: number[];
+}
+
+/** Turns the changes into intents: what grows is raised before the switch, what shrinks is lowered behind it. */
+export function refcountIntents(changes: RefcountChanges, growth: RefcountGrowth): RefcountIntents {
+  const result: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
+  const { geometry, table } = changes.stored;
+  for (const index of changes.blockIndexes) {
+    const newBlock = growth.blocks.get(index);
+    if (newBlock !== undefined) {
+      result.reserve.push(fill(newBlock, newBlockBytes(changes, index)));
+      if (growth.table === undefined) {
+        const slot = changes.stored.tableOffset + index * 8;
+        result.raise.push({ kind: "pointer", slot, from: 0, to: newBlock });
+      }
+      continue;
+    }
+    const raise: RefcountRun[] = [];
+    const lower: RefcountRun[] = [];
+    for (const [entry, from, to] of changes.changesIn(index)) {
+      append(to > from ? raise : lower, entry, from, to);
+      if (to === 0) result.freed.push(index * geometry.refcountEntries + entry);
+    }
+    const block = table[index] ?? 0;
+    for (const runs of pieces(raise))
+      result.raise.push({ kind: "refcount", block, order: geometry.refcountOrder, runs });
+    for (const runs of pieces(lower))
+      result.lower.push({ kind: "refcount", block, order: geometry.refcountOrder, runs });
+  }
+  if (growth.table !== undefined) result.reserve.push(fill(growth.table.offset, tableBytes(changes, growth)));
+  return result;
+}
+
+/** Every entry of a new block counts a cluster that this transaction reserves, so it is written whole. */
+function newBlockBytes(changes: RefcountChanges, index: number): Uint8Array {
+  const { geometry } = changes.stored;
+  const bytes = new Uint8Array(geometry.clusterSize);
+  const view = new DataView(bytes.buffer);
+  for (const [entry, , to] of changes.changesIn(index)) writeRefcount(view, geometry, entry, to);
+  return bytes;
+}
+
+function tableBytes(changes: RefcountChanges, growth: RefcountGrowth): Uint8Array {
+  const { geometry, table } = changes.stored;
+  const bytes = new Uint8Array((growth.table?.clusters ?? 0) * geometry.clusterSize);
+  const view = new DataView(bytes.buffer);
+  for (const [index, offset] of table.entries()) view.setBigUint64(index * 8, BigInt(offset));
+  for (const [index, offset] of growth.blocks) view.setBigUint64(index * 8, BigInt(offset));
+  return bytes;
+}
+
+function append(runs: RefcountRun[], entry: number, from: number, to: number): void {
+  const last = runs.at(-1);
+  if (last !== undefined && last[0] + last[1] === entry && last[2] === from && last[3] === to) {
+    runs[runs.length - 1] = [last[0], last[1] + 1, from, to];
+  } else runs.push([entry, 1, from, to]);
+}
+
+function* pieces<Run>(runs: readonly Run[]): Generator<readonly Run[]> {
+  for (let at = 0; at < runs.length; at += MAX_RUNS) yield runs.slice(at, at + MAX_RUNS);
+}
