@@ -1,0 +1,78 @@
+import { access, realpath } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { QcowalError } from "../src/errors/index.ts";
+import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
+import { type Journal, openJournalOn } from "./journal.ts";
+import { openLevelStore } from "./level-store.ts";
+
+const DEFAULT_WAIT_MS = 10_000;
+
+export interface OpenJournalOptions {
+  /** False: JOURNAL_NOT_FOUND when there is none. */
+  readonly create: boolean;
+  /** How long to wait while another process holds it. Default 10 000 ms. */
+  readonly waitMs?: number;
+  /** Who we are, for the others to read. */
+  readonly holder?: JournalHolder;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+}
+
+/**
+ * Opens the journal in a directory. One process holds it at a time.
+ * @throws QcowalError JOURNAL_NOT_FOUND, JOURNAL_IN_USE, JOURNAL_DAMAGED, NO_SPACE, IO_FAILED
+ */
+export async function openJournal(path: string, options: OpenJournalOptions): Promise<Journal> {
+  const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
+  const dir = await absolute(path);
+  const levelDir = join(dir, "leveldb");
+  if (!create && !(await exists(join(levelDir, "CURRENT")))) throw notFound(dir);
+  const store = await openLevelStore(levelDir, waitMs);
+  if (store === undefined) {
+    const by = await describeHolder(dir, holder?.host);
+    throw new QcowalError(
+      "JOURNAL_IN_USE",
+      `${dir}: the journal is held by ${by ?? "another process"}. Nothing was changed; waited ${waitMs / 1000} s.`,
+      { details: { journal: dir, holder: by } },
+    );
+  }
+  try {
+    if (holder !== undefined) await leaveHint(dir, holder, now());
+    const onClose = (): Promise<void> => (holder === undefined ? Promise.resolve() : removeHint(dir));
+    const journal = await openJournalOn(store, { dir, create, now, onClose });
+    if (journal === undefined) throw notFound(dir);
+    return journal;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+function notFound(dir: string): QcowalError {
+  return new QcowalError(
+    "JOURNAL_NOT_FOUND",
+    `${dir}: there is no journal. Nothing was changed; name another with --journal.`,
+    {
+      details: { journal: dir },
+    },
+  );
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Links resolved as far as the path exists: fences name the journal, and a link may point elsewhere later. */
+async function absolute(path: string): Promise<string> {
+  const full = resolve(path);
+  try {
+    return await realpath(full);
+  } catch {
+    return full === dirname(full)
+      ? full
+      : join(await absolute(dirname(full)), full.slice(dirname(full).length));
+  }
+}

@@ -1,0 +1,19 @@
+/**
+ * An ordered store of bytes: what the journal needs of a database. LevelDB is
+ * one; another ordered store, or a simulated one, can take its place.
+ */
+export interface Store {
+  /** The value under a key, or undefined. */
+  get(key: string): Promise<Uint8Array | undefined>;
+  /** Entries with from <= key <= to in ascending key order. */
+  entries(from: string, to: string): AsyncIterable<readonly [key: string, value: Uint8Array]>;
+  /** The entry with the largest key, or undefined in an empty store. */
+  last(): Promise<readonly [key: string, value: Uint8Array] | undefined>;
+  /**
+   * Puts all entries or none. With `sync` it resolves when they, and everything
+   * put before, survive a power cut; without, a power cut may lose it together
+   * with everything put after it, never something in the middle.
+   */
+  put(entries: readonly (readonly [key: string, value: Uint8Array])[], sync: boolean): Promise<void>;
+  close(): Promise<void>;
+}

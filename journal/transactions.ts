@@ -1,0 +1,77 @@
+import { invariant } from "../src/errors/index.ts";
+import type { JournalRecord } from "./record.ts";
+
+export type TransactionState = "begun" | "prepared" | "committed";
+
+/** A transaction that is neither settled nor aborted. Bodies are those of its records. */
+export interface PendingTransaction {
+  readonly transaction: number;
+  readonly state: TransactionState;
+  /** When it began, in milliseconds since 1970. */
+  readonly time: number;
+  readonly begun: unknown;
+  readonly prepared: unknown;
+  readonly committed: unknown;
+}
+
+/** Which transactions are pending: a fold over records. Every illegal step is a bug of the caller. */
+export class Transactions {
+  readonly #pending = new Map<number, PendingTransaction>();
+
+  get pending(): readonly PendingTransaction[] {
+    return [...this.#pending.values()];
+  }
+
+  /** Sequence of the first record that a pending transaction still needs, if there is one. */
+  get oldest(): number | undefined {
+    return this.#pending.keys().next().value;
+  }
+
+  /** Whether `record` may come next; throws when not. */
+  check({ kind, transaction }: Pick<JournalRecord, "kind" | "transaction">): void {
+    const state = this.#pending.get(transaction)?.state;
+    const legal = {
+      genesis: true,
+      note: true,
+      begun: state === undefined,
+      part: state === "begun",
+      prepared: state === "begun",
+      committed: state === "prepared",
+      settled: state === "committed",
+      aborted: state === "begun" || state === "prepared",
+    };
+    invariant(
+      legal[kind],
+      `journal: ${kind} of transaction ${transaction}, which is ${state ?? "not pending"}`,
+    );
+  }
+
+  apply({ kind, transaction, time, body }: JournalRecord): void {
+    const pending = this.#pending.get(transaction);
+    switch (kind) {
+      case "begun":
+        this.#pending.set(transaction, {
+          transaction,
+          state: "begun",
+          time,
+          begun: body,
+          prepared: undefined,
+          committed: undefined,
+        });
+        return;
+      case "prepared":
+        if (pending) this.#pending.set(transaction, { ...pending, state: "prepared", prepared: body });
+        return;
+      case "committed":
+        if (pending) this.#pending.set(transaction, { ...pending, state: "committed", committed: body });
+        return;
+      case "settled":
+      case "aborted":
+        this.#pending.delete(transaction);
+        return;
+      case "genesis":
+      case "part":
+      case "note":
+    }
+  }
+}
