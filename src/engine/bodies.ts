@@ -1,0 +1,144 @@
+/**
+ * What the engine writes into the journal, and how it is read back. A journal
+ * may be years old or damaged: every field is checked before it is believed.
+ */
+import { QcowalError } from "../errors/index.ts";
+import {
+  type HeaderIntent,
+  type Intent,
+  PHASES,
+  type Phase,
+  decodeIntent,
+  encodeIntent,
+} from "../intent/index.ts";
+import type { ImagePlan, Operation, OperationOutcome, PlanSummary } from "../plan/index.ts";
+import type { Actor } from "./actor.ts";
+import type { ImageIdentity } from "./identity.ts";
+
+/** First record of a transaction: what was asked, by whom and why. */
+export interface BegunBody {
+  readonly operations: readonly Operation[];
+  readonly actor: Actor;
+  readonly reason?: string;
+  readonly images: readonly ImageIdentity[];
+}
+
+/** A run of one image's intents in one phase. Parts come phase by phase, in each phase image by image. */
+export interface PhasePart {
+  readonly phase: Phase;
+  /** Index into the transaction's images. */
+  readonly image: number;
+  readonly intents: readonly Intent[];
+}
+
+/** Last record before anything is written to an image: the plan is complete. */
+export interface PreparedBody {
+  readonly images: readonly PreparedImage[];
+}
+
+export interface PreparedImage {
+  readonly fence: HeaderIntent;
+  readonly fileSize: ImagePlan["fileSize"];
+  readonly outcomes: readonly OperationOutcome[];
+  readonly summary: PlanSummary;
+}
+
+/** How a transaction ended. */
+export interface EndBody {
+  /** True when recovery ended it, not the process that began it. */
+  readonly recovered: boolean;
+  readonly actor: Actor;
+  /** Why it was aborted. */
+  readonly why?: string;
+}
+
+/** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */
+const PART_BYTES = 256 * 1024;
+
+function encodedSize(encoded: readonly unknown[]): number {
+  let size = 0;
+  for (const value of encoded) {
+    if (value instanceof Uint8Array) size += value.length;
+    else if (Array.isArray(value)) size += encodedSize(value);
+    else size += 9;
+  }
+  return size;
+}
+
+/** The bodies of the part records of a plan. */
+export function* encodeParts(plans: readonly ImagePlan[]): Generator<unknown> {
+  for (const phase of PHASES) {
+    for (const [image, plan] of plans.entries()) {
+      let intents: unknown[] = [];
+      let size = 0;
+      for (const intent of plan.phases[phase]) {
+        const encoded = encodeIntent(intent);
+        intents.push(encoded);
+        size += encodedSize(encoded);
+        if (size >= PART_BYTES) {
+          yield [phase, image, intents];
+          intents = [];
+          size = 0;
+        }
+      }
+      if (intents.length > 0) yield [phase, image, intents];
+    }
+  }
+}
+
+/** @throws QcowalError JOURNAL_DAMAGED */
+export function decodePart(body: unknown): PhasePart {
+  if (!Array.isArray(body)) throw damaged("a part is not a list");
+  const [phase, image, intents] = body as unknown[];
+  const known = PHASES.find((candidate) => candidate === phase);
+  if (known === undefined) throw damaged(`phase ${String(phase)} is not known to this version`);
+  if (typeof image !== "number" || !Array.isArray(intents)) throw damaged("a part has the wrong shape");
+  return { phase: known, image, intents: intents.map(decodeIntent) };
+}
+
+export function encodePrepared({ images }: PreparedBody): unknown {
+  return { images: images.map((image) => ({ ...image, fence: encodeIntent(image.fence) })) };
+}
+
+/** @throws QcowalError JOURNAL_DAMAGED */
+export function decodePrepared(body: unknown): PreparedBody {
+  const { images } = asObject(body, "prepared record");
+  if (!Array.isArray(images)) throw damaged("a prepared record names no images");
+  return {
+    images: images.map((value): PreparedImage => {
+      const image = asObject(value, "prepared image");
+      const fence = decodeIntent(image["fence"]);
+      const fileSize = asObject(image["fileSize"], "file size");
+      if (fence.kind !== "header") throw damaged("a fence is not a header intent");
+      if (!Number.isSafeInteger(fileSize["from"]) || !Number.isSafeInteger(fileSize["to"])) {
+        throw damaged("a file size is not a number");
+      }
+      return { ...(image as unknown as PreparedImage), fence };
+    }),
+  };
+}
+
+/** @throws QcowalError JOURNAL_DAMAGED */
+export function decodeBegun(body: unknown): BegunBody {
+  const begun = asObject(body, "begun record");
+  const images = begun["images"];
+  if (!Array.isArray(begun["operations"]) || !Array.isArray(images))
+    throw damaged("a begun record is incomplete");
+  for (const image of images) {
+    if (typeof asObject(image, "image")["path"] !== "string") throw damaged("an image has no path");
+  }
+  return begun as unknown as BegunBody;
+}
+
+function asObject(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw damaged(`${what} is not an object`);
+  return value as Record<string, unknown>;
+}
+
+function damaged(what: string): QcowalError {
+  return new QcowalError(
+    "JOURNAL_DAMAGED",
+    `The journal holds something unexpected: ${what}. Nothing was changed.`,
+  );
+}

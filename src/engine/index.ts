@@ -1,0 +1,13 @@
+export { currentActor } from "./actor.ts";
+export type { Actor } from "./actor.ts";
+export { decodeBegun, decodePrepared } from "./bodies.ts";
+export type { BegunBody, EndBody, PreparedBody, PreparedImage } from "./bodies.ts";
+export { fencedError } from "./context.ts";
+export type { EngineContext } from "./context.ts";
+export { realEnvironment } from "./environment.ts";
+export type { Environment, FileId, OnProgress, ProgressEvent, RunOptions, Step } from "./options.ts";
+export { recoverImages, recoverPending } from "./recover.ts";
+export * from "./recovery-table.ts";
+export type * from "./reports.ts";
+export { dryRun, groupByImage, runTransaction } from "./run.ts";
+export type { OperationsByImage } from "./run.ts";

@@ -1,0 +1,48 @@
+import { QcowalError } from "../errors/index.ts";
+import type { RunOptions, Step } from "./options.ts";
+
+/** Tells the caller where a transaction stands, and hears whether it should go on. */
+export class Progress {
+  readonly #options: RunOptions;
+  readonly #images: readonly string[];
+  transaction: number | undefined;
+  #committed = false;
+
+  constructor(options: RunOptions, images: readonly string[]) {
+    this.#options = options;
+    this.#images = images;
+  }
+
+  /**
+   * Announces a step. Before the commit a raised signal or a throwing listener
+   * stops the transaction here; afterwards neither can.
+   * @throws QcowalError ABORTED, or what the listener threw
+   */
+  step(step: Step): void {
+    if (!this.#committed) this.#checkSignal();
+    const event = { step, images: this.#images, transaction: this.transaction };
+    try {
+      this.#options.onProgress?.(event);
+    } catch (error) {
+      if (!this.#committed) throw error;
+      process.emitWarning(error instanceof Error ? error : String(error));
+    }
+  }
+
+  committed(): void {
+    this.#committed = true;
+  }
+
+  #checkSignal(): void {
+    const { signal } = this.#options;
+    if (signal?.aborted === true) {
+      throw new QcowalError(
+        "ABORTED",
+        "The operation was aborted before it was decided. Nothing was changed.",
+        {
+          cause: signal.reason,
+        },
+      );
+    }
+  }
+}

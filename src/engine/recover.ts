@@ -1,0 +1,228 @@
+import type { PendingTransaction } from "../../journal/index.ts";
+import type { Disk } from "../disk/index.ts";
+import { QcowalError, invariant, isQcowalError } from "../errors/index.ts";
+import { type ImageHead, readHead } from "../image/index.ts";
+import type { Actor } from "./actor.ts";
+import { applyParts, inspectParts, syncAll } from "./apply-phases.ts";
+import {
+  type BegunBody,
+  type EndBody,
+  type PhasePart,
+  type PreparedBody,
+  decodeBegun,
+  decodePart,
+  decodePrepared,
+} from "./bodies.ts";
+import { type EngineContext, closeAll, fencedError, openAll, ownerOf } from "./context.ts";
+import { fenceState, tidyFence, unfence } from "./fence.ts";
+import { giveBack } from "./give-back.ts";
+import { type RecoveryAction, recoveryAction } from "./recovery-table.ts";
+import type { RecoveredTransaction } from "./reports.ts";
+
+/** Recovers every pending transaction that touches one of `paths`, in the order in which they began. */
+export async function recoverImages(
+  context: EngineContext,
+  paths: readonly string[],
+  actor: Actor,
+): Promise<RecoveredTransaction[]> {
+  const recovered: RecoveredTransaction[] = [];
+  for (const pending of context.journal.pending()) {
+    const begun = decodeBegun(pending.begun);
+    const images = await locate(context, begun, paths);
+    if (images.some((path) => paths.includes(path))) {
+      recovered.push(await recoverTransaction(context, pending, begun, images, actor));
+    }
+  }
+  return recovered;
+}
+
+/**
+ * Recovers everything pending, or what is pending on `paths`. One transaction
+ * that cannot be recovered does not hold up the others.
+ * @throws QcowalError NEEDS_RECOVERY when one of `paths` is still fenced and nothing pending explains it
+ */
+export async function recoverPending(
+  context: EngineContext,
+  paths: readonly string[] | undefined,
+  actor: Actor,
+): Promise<{ recovered: RecoveredTransaction[]; failed: { transaction: number; error: QcowalError }[] }> {
+  const recovered: RecoveredTransaction[] = [];
+  const failed: { transaction: number; error: QcowalError }[] = [];
+  for (const pending of context.journal.pending()) {
+    try {
+      const begun = decodeBegun(pending.begun);
+      const images = await locate(context, begun, paths ?? []);
+      if (paths !== undefined && !images.some((path) => paths.includes(path))) continue;
+      recovered.push(await recoverTransaction(context, pending, begun, images, actor));
+    } catch (error) {
+      if (!isQcowalError(error)) throw error;
+      failed.push({ transaction: pending.transaction, error });
+    }
+  }
+  if (failed.length === 0) await refuseFenced(context, paths ?? []);
+  return { recovered, failed };
+}
+
+async function refuseFenced({ environment }: EngineContext, paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
+    const disk = await environment.openDisk(path, "read");
+    try {
+      const head = await readHead(disk);
+      if (head.header.fenced) throw fencedError(path, head);
+    } finally {
+      await disk.close();
+    }
+  }
+}
+
+/**
+ * Where the images of a transaction are now: at their recorded path, or, when
+ * nothing is there any more, at one of `paths` that is the same file.
+ */
+async function locate(
+  { environment }: EngineContext,
+  begun: BegunBody,
+  paths: readonly string[],
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const { path, device, inode } of begun.images) {
+    found.push(path);
+    if (await exists(environment.resolvePath(path))) continue;
+    for (const candidate of paths) {
+      const file = await environment.fileId(candidate);
+      if (file.device === device && file.inode === inode) found[found.length - 1] = candidate;
+    }
+  }
+  return found;
+}
+
+async function exists(resolved: Promise<string>): Promise<boolean> {
+  try {
+    await resolved;
+    return true;
+  } catch (error) {
+    if (isQcowalError(error, "IMAGE_NOT_FOUND")) return false;
+    throw error;
+  }
+}
+
+/**
+ * Finishes one transaction or proves that it never began, by the recovery
+ * table. All images are judged before any is written. It may be killed anywhere
+ * and run again: every step is absolute, and the record comes last.
+ */
+export async function recoverTransaction(
+  context: EngineContext,
+  pending: PendingTransaction,
+  begun: BegunBody,
+  paths: readonly string[],
+  actor: Actor,
+): Promise<RecoveredTransaction> {
+  const order = paths.toSorted();
+  const opened = await openAll(context.environment, order, "write");
+  try {
+    const disks = paths.map((path) => {
+      const disk = opened[order.indexOf(path)];
+      invariant(disk !== undefined, "an image of a pending transaction was not opened");
+      return disk;
+    });
+    const actions: RecoveryAction[] = [];
+    for (const [index, disk] of disks.entries()) actions.push(await judge(context, pending, disk, index));
+    const prepared = pending.prepared === undefined ? undefined : decodePrepared(pending.prepared);
+    await carryOut(context, pending, disks, actions, prepared);
+    const end: EndBody = { recovered: true, actor };
+    const finished = pending.state === "committed";
+    if (finished) await context.journal.settle(pending.transaction, end);
+    else
+      await context.journal.abort(pending.transaction, { ...end, why: "interrupted before it was decided" });
+    return {
+      transaction: pending.transaction,
+      result: finished ? "finished" : "aborted",
+      operations: begun.operations,
+      images: disks.map(({ path }, index) => ({ image: path, action: actions[index] ?? "nothing" })),
+    };
+  } finally {
+    await closeAll(opened);
+  }
+}
+
+async function* partsFromJournal({ journal }: EngineContext, transaction: number): AsyncGenerator<PhasePart> {
+  for await (const body of journal.parts(transaction)) yield decodePart(body);
+}
+
+/** Looks the image up in the recovery table; throws for what must not be touched. */
+async function judge(
+  context: EngineContext,
+  pending: PendingTransaction,
+  disk: Disk,
+  index: number,
+): Promise<RecoveryAction> {
+  const head = await readHeadOf(disk);
+  const fence = fenceState(head, ownerOf(context.journal, pending.transaction));
+  const committed = pending.state === "committed";
+  const inspected =
+    fence === "present"
+      ? await inspectParts(disk, index, partsFromJournal(context, pending.transaction), committed)
+      : { state: "before" as const, where: "" };
+  const action = recoveryAction(pending.state, fence, inspected.state);
+  if (action === "refuse") throw fencedError(disk.path, head);
+  if (action === "stop") {
+    const what =
+      inspected.state === "foreign"
+        ? `${inspected.where} holds bytes that this transaction neither found nor wrote`
+        : "the image is past the commit, but the journal has lost its record of it";
+    throw new QcowalError(
+      "FOREIGN_WRITE",
+      `${disk.path}: ${what}. Recovery stopped before writing, the fence stays; look at the image with another copy of the journal, or repair it by a scan.`,
+      { details: { path: disk.path, transaction: pending.transaction, where: inspected.where } },
+    );
+  }
+  return action;
+}
+
+/** A header that does not decode is as foreign as any other bytes. */
+async function readHeadOf(disk: Disk): Promise<ImageHead> {
+  try {
+    return await readHead(disk);
+  } catch (cause) {
+    if (!isQcowalError(cause)) throw cause;
+    throw new QcowalError(
+      "FOREIGN_WRITE",
+      `${disk.path}: the header of an interrupted image cannot be read: ${cause.message} Recovery stopped before writing.`,
+      { cause },
+    );
+  }
+}
+
+async function carryOut(
+  context: EngineContext,
+  pending: PendingTransaction,
+  disks: readonly Disk[],
+  actions: readonly RecoveryAction[],
+  prepared: PreparedBody | undefined,
+): Promise<void> {
+  // Before `prepared` was complete nothing was written anywhere.
+  if (prepared === undefined) return;
+  const replayed = (image: number): boolean => actions[image] === "replay";
+  if (actions.includes("replay")) {
+    await applyParts(disks, only(partsFromJournal(context, pending.transaction), replayed), () => undefined);
+  }
+  const written = new Set<Disk>();
+  for (const [index, disk] of disks.entries()) {
+    const image = prepared.images[index];
+    invariant(image !== undefined, "a prepared record names fewer images than its transaction");
+    if (actions[index] === "give-back") await giveBack(disk, image);
+    else if (replayed(index)) {
+      await unfence(disk, image.fence);
+      written.add(disk);
+    } else if (await tidyFence(disk, image.fence)) written.add(disk);
+  }
+  await syncAll(written);
+}
+
+async function* only(
+  parts: AsyncIterable<PhasePart>,
+  wanted: (image: number) => boolean,
+): AsyncGenerator<PhasePart> {
+  for await (const part of parts) if (wanted(part.image)) yield part;
+}

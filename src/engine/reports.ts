@@ -1,0 +1,39 @@
+import type { PhasedIntents } from "../intent/index.ts";
+import type { Operation, OperationOutcome, PlanSummary } from "../plan/index.ts";
+import type { RecoveryAction } from "./recovery-table.ts";
+
+export interface ImageReport {
+  /** Path of the image with links resolved. */
+  readonly image: string;
+  readonly outcomes: readonly OperationOutcome[];
+  readonly summary: PlanSummary;
+}
+
+/** What `run` did. */
+export interface RunReport {
+  readonly transaction: number;
+  /** Directory of the journal that holds its record. */
+  readonly journal: string;
+  readonly images: readonly ImageReport[];
+  /** Interrupted transactions on these images that were recovered first. */
+  readonly recovered: readonly RecoveredTransaction[];
+  readonly durationMs: number;
+}
+
+/** What `run` with `dryRun` would do. */
+export interface DryRunReport {
+  readonly dryRun: true;
+  readonly images: readonly (ImageReport & {
+    readonly fileSize: { readonly from: number; readonly to: number };
+    readonly phases: PhasedIntents;
+  })[];
+}
+
+/** How an interrupted transaction ended. */
+export interface RecoveredTransaction {
+  readonly transaction: number;
+  /** `finished`: every image is as after it. `aborted`: every image is as before it. */
+  readonly result: "finished" | "aborted";
+  readonly operations: readonly Operation[];
+  readonly images: readonly { readonly image: string; readonly action: RecoveryAction }[];
+}

@@ -1,0 +1,121 @@
+import type { Journal, JournalRecord } from "../../journal/index.ts";
+import {
+  type Actor,
+  type BegunBody,
+  type EndBody,
+  type PreparedImage,
+  decodeBegun,
+  decodePrepared,
+} from "../engine/index.ts";
+import type { Operation, OperationOutcome } from "../plan/index.ts";
+
+/** How a transaction stands or ended. */
+export type HistoryStatus =
+  | "done"
+  /** Nothing changed: it failed or was called off before the decision. */
+  | "aborted"
+  | "finished by recovery"
+  | "aborted by recovery"
+  /** Interrupted, recovery has not looked at it yet (or it is running now). */
+  | "pending";
+
+export interface HistoryImage {
+  readonly image: string;
+  readonly outcomes: readonly OperationOutcome[];
+  readonly clustersAllocated: number;
+  readonly clustersFreed: number;
+  readonly bytesFreed: number;
+}
+
+/** One transaction in the record. Times are milliseconds since 1970. */
+export interface HistoryEntry {
+  readonly transaction: number;
+  readonly status: HistoryStatus;
+  readonly began: number;
+  readonly ended?: number;
+  readonly operations: readonly Operation[];
+  readonly images: readonly HistoryImage[];
+  readonly actor: Actor;
+  readonly reason?: string;
+  /** Why it was aborted. */
+  readonly why?: string;
+  /** Who recovered it. */
+  readonly recoveredBy?: Actor;
+}
+
+interface Draft {
+  readonly record: JournalRecord;
+  readonly begun: BegunBody;
+  prepared?: readonly PreparedImage[];
+  end?: { readonly record: JournalRecord; readonly body: EndBody };
+}
+
+/**
+ * Folds the journal into a list of transactions in the order in which they
+ * began, those of one image if `image` (a resolved path) is given.
+ * @throws QcowalError JOURNAL_DAMAGED naming the first record that does not verify
+ */
+export async function timeline(journal: Journal, image?: string): Promise<HistoryEntry[]> {
+  const drafts = new Map<number, Draft>();
+  for await (const record of journal.records()) fold(drafts, record);
+  return [...drafts.values()].map(entryOf).filter((entry) => image === undefined || touches(entry, image));
+}
+
+const touches = (entry: HistoryEntry, image: string): boolean =>
+  entry.images.some((candidate) => candidate.image === image);
+
+function fold(drafts: Map<number, Draft>, record: JournalRecord): void {
+  const draft = drafts.get(record.transaction);
+  switch (record.kind) {
+    case "begun":
+      drafts.set(record.transaction, { record, begun: decodeBegun(record.body) });
+      return;
+    case "prepared":
+      if (draft !== undefined) draft.prepared = decodePrepared(record.body).images;
+      return;
+    case "settled":
+    case "aborted":
+      if (draft !== undefined) draft.end = { record, body: record.body as EndBody };
+      return;
+    case "genesis":
+    case "part":
+    case "committed":
+    case "note":
+  }
+}
+
+function statusOf(end: Draft["end"]): HistoryStatus {
+  if (end === undefined) return "pending";
+  if (end.record.kind === "settled") return end.body.recovered ? "finished by recovery" : "done";
+  return end.body.recovered ? "aborted by recovery" : "aborted";
+}
+
+function entryOf({ record, begun, prepared, end }: Draft): HistoryEntry {
+  return {
+    transaction: record.transaction,
+    status: statusOf(end),
+    began: record.time,
+    ...(end === undefined ? {} : { ended: end.record.time }),
+    operations: begun.operations,
+    images: begun.images.map(({ path }, index) => imageOf(path, prepared?.[index])),
+    actor: begun.actor,
+    ...(begun.reason === undefined ? {} : { reason: begun.reason }),
+    ...(end?.body.why === undefined ? {} : { why: end.body.why }),
+    ...(end?.body.recovered === true ? { recoveredBy: end.body.actor } : {}),
+  };
+}
+
+function imageOf(image: string, prepared: PreparedImage | undefined): HistoryImage {
+  const { clusterSize, clustersAllocated, clustersFreed } = prepared?.summary ?? {
+    clusterSize: 0,
+    clustersAllocated: 0,
+    clustersFreed: 0,
+  };
+  return {
+    image,
+    outcomes: prepared?.outcomes ?? [],
+    clustersAllocated,
+    clustersFreed,
+    bytesFreed: clustersFreed * clusterSize,
+  };
+}
