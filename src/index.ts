@@ -1,1 +1,35 @@
-export * from "./errors/index.ts";
+/** qcowal: crash-safe, journaled snapshots for qcow2 images. */
+export { QcowalError, isQcowalError } from "./errors/index.ts";
+export type { ErrorCode, ErrorDetails } from "./errors/index.ts";
+export type {
+  Actor,
+  DryRunReport,
+  ImageReport,
+  OnProgress,
+  ProgressEvent,
+  RecoveredTransaction,
+  RecoveryAction,
+  RunOptions,
+  RunReport,
+  Step,
+} from "./engine/index.ts";
+export type { HistoryEntry, HistoryImage, HistoryStatus } from "./history/index.ts";
+export type { Intent, Phase, PhasedIntents } from "./intent/index.ts";
+export type {
+  CreateOperation,
+  DeleteOperation,
+  Operation,
+  OperationOutcome,
+  PlanSummary,
+  RevertOperation,
+} from "./plan/index.ts";
+export { listSnapshots, openPool, planOperations } from "./pool/index.ts";
+export type {
+  ListOptions,
+  Pool,
+  PoolOptions,
+  RecoveryReport,
+  SnapshotInfo,
+  SnapshotOptions,
+  SnapshotRef,
+} from "./pool/index.ts";

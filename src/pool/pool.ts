@@ -1,0 +1,195 @@
+import { type Journal, openJournal } from "../../journal/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import {
+  type DryRunReport,
+  type Environment,
+  type RecoveredTransaction,
+  type RunOptions,
+  type RunReport,
+  currentActor,
+  dryRun,
+  groupByImage,
+  realEnvironment,
+  recoverPending,
+  runTransaction,
+} from "../engine/index.ts";
+import { type HistoryEntry, timeline } from "../history/index.ts";
+import type { Operation } from "../plan/index.ts";
+import { KeyedQueue } from "./keyed-queue.ts";
+import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
+
+export interface PoolOptions {
+  /** False: JOURNAL_NOT_FOUND when the directory holds no journal. Default true: one is made. */
+  readonly create?: boolean;
+  /** How long to wait, in milliseconds, while another process holds the journal. Default 10 000. */
+  readonly waitMs?: number;
+  /** Name of the embedding program, for the record. Default: that of the running script. */
+  readonly program?: string;
+}
+
+export type SnapshotOptions = RunOptions & { readonly force?: boolean };
+
+/** Which snapshot: its exact name, or `{ id }`. */
+export type SnapshotRef = string | { readonly id: string };
+
+/** What the recovery of several transactions did, and what it could not do. */
+export interface RecoveryReport {
+  readonly recovered: readonly RecoveredTransaction[];
+  /** Transactions that stay pending, with the reason. Empty when all went well. */
+  readonly failed: readonly { readonly transaction: number; readonly error: QcowalError }[];
+}
+
+/**
+ * Opens the journal in `journalDir`, where every operation on images is
+ * recorded before it is carried out. One process holds it at a time.
+ * @throws QcowalError JOURNAL_IN_USE, JOURNAL_NOT_FOUND, JOURNAL_DAMAGED, IO_FAILED
+ */
+export async function openPool(journalDir: string, options: PoolOptions = {}): Promise<Pool> {
+  if (typeof journalDir !== "string" || journalDir === "") throw new TypeError("openPool needs a directory");
+  const environment = realEnvironment(options.program ?? defaultProgram());
+  const { host, pid, program } = currentActor(environment.program, undefined);
+  const journal = await openJournal(journalDir, {
+    create: options.create ?? true,
+    ...(options.waitMs === undefined ? {} : { waitMs: options.waitMs }),
+    holder: { host, pid, program },
+  });
+  return new Pool(journal, environment);
+}
+
+function defaultProgram(): string {
+  return process.argv[1]?.split("/").at(-1) ?? "node";
+}
+
+/**
+ * Plans operations without writing anything, neither to an image nor to a
+ * journal: what `run` would do, as data.
+ */
+export async function planOperations(
+  operations: readonly Operation[],
+  options: RunOptions = {},
+): Promise<DryRunReport> {
+  const environment = realEnvironment(defaultProgram());
+  return dryRun(environment, await groupByImage(environment, operations), options);
+}
+
+/** A journal and the operations that it records. */
+export class Pool implements AsyncDisposable {
+  readonly #journal: Journal;
+  readonly #environment: Environment;
+  /** Operations on one image wait for each other; those on different images do not. */
+  readonly #queue = new KeyedQueue();
+  #closed: Promise<void> | undefined;
+
+  /** @internal Use `openPool`. */
+  constructor(journal: Journal, environment: Environment) {
+    this.#journal = journal;
+    this.#environment = environment;
+  }
+
+  /** Absolute path of the journal. */
+  get journal(): string {
+    return this.#journal.dir;
+  }
+
+  /**
+   * Runs operations as one transaction: after a crash at any point and a
+   * recovery, every image is as before all of them or as after all of them.
+   * What an interrupted transaction left on these images is recovered first.
+   * With `dryRun` nothing is written and the plan is returned.
+   *
+   * @throws TypeError for malformed operations
+   * @throws QcowalError before anything is changed: IMAGE_NOT_FOUND, IMAGE_NOT_QCOW2, IMAGE_INVALID,
+   * IMAGE_UNSUPPORTED, IMAGE_DAMAGED, IMAGE_IN_USE, SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, SNAPSHOT_EXISTS,
+   * SNAPSHOT_NAME_INVALID, REFCOUNT_OVERFLOW, LIMIT_EXCEEDED, NO_SPACE, ABORTED, IO_FAILED
+   * @throws QcowalError NEEDS_RECOVERY when it was interrupted while writing, FOREIGN_WRITE
+   */
+  run(
+    operations: readonly Operation[],
+    options: RunOptions & { readonly dryRun: true },
+  ): Promise<DryRunReport>;
+  run(
+    operations: readonly Operation[],
+    options?: RunOptions & { readonly dryRun?: false },
+  ): Promise<RunReport>;
+  run(
+    operations: readonly Operation[],
+    options?: RunOptions & { readonly dryRun?: boolean },
+  ): Promise<RunReport | DryRunReport>;
+  async run(
+    operations: readonly Operation[],
+    options: RunOptions & { readonly dryRun?: boolean } = {},
+  ): Promise<RunReport | DryRunReport> {
+    this.#assertOpen();
+    const groups = await groupByImage(this.#environment, operations);
+    const context = { journal: this.#journal, environment: this.#environment };
+    return this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
+      options.dryRun === true
+        ? dryRun(this.#environment, groups, options)
+        : runTransaction(context, groups, options),
+    );
+  }
+
+  /** Takes a snapshot of the active layer. `force` allows a second one of the same name, or an empty name. */
+  create(image: string, name: string, options: SnapshotOptions = {}): Promise<RunReport> {
+    const { force, ...rest } = options;
+    return this.run([{ type: "create", image, name, ...(force === undefined ? {} : { force }) }], rest);
+  }
+
+  /** Makes the active layer equal to a snapshot; what was written since is gone. */
+  revert(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {
+    return this.run([{ type: "revert", image, ...selection(snapshot) }], options);
+  }
+
+  delete(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {
+    return this.run([{ type: "delete", image, ...selection(snapshot) }], options);
+  }
+
+  /** The snapshots of an image. Needs no journal: `listSnapshots` does the same without a pool. */
+  list(image: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
+    return listSnapshots(image, options);
+  }
+
+  /**
+   * Finishes what was interrupted, or proves that it never began: everything
+   * pending in the journal, or what is pending on `images`. A transaction that
+   * cannot be recovered is reported in `failed` and does not hold up the others.
+   *
+   * @throws QcowalError NEEDS_RECOVERY when one of `images` is fenced by another journal, IMAGE_NOT_FOUND
+   */
+  async recover(
+    images?: readonly string[],
+    options: { readonly actor?: string } = {},
+  ): Promise<RecoveryReport> {
+    this.#assertOpen();
+    const context = { journal: this.#journal, environment: this.#environment };
+    const actor = currentActor(this.#environment.program, options.actor);
+    const paths = images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
+    return this.#queue.runAlone(() => recoverPending(context, paths, actor));
+  }
+
+  /** The record, oldest first: everything, or what touched `image` (which may be gone). */
+  async history(image?: string): Promise<HistoryEntry[]> {
+    this.#assertOpen();
+    return timeline(this.#journal, image);
+  }
+
+  /** Waits for what is running, then closes the journal. Idempotent. */
+  async close(): Promise<void> {
+    this.#closed ??= this.#queue.runAlone(() => this.#journal.close());
+    await this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined) {
+      throw new QcowalError("POOL_CLOSED", "The pool is closed. Nothing was changed; open it again.");
+    }
+  }
+}
+
+function selection(snapshot: SnapshotRef): { name: string } | { id: string } {
+  return typeof snapshot === "string" ? { name: snapshot } : { id: snapshot.id };
+}
