@@ -1,0 +1,257 @@
+import { describe, expect, test } from "vitest";
+import type { QcowalError } from "../../src/errors/index.ts";
+import type { Operation } from "../../src/plan/index.ts";
+import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
+import { applyPlan, planOn } from "../support/apply-plan.ts";
+import { MemoryDisk } from "../support/memory-disk.ts";
+import { checkImage, describeCheck, inspectImage } from "../support/naive-qcow2.ts";
+
+const image = "/memory/image.qcow2";
+const create = (name: string, force?: boolean): Operation => ({
+  type: "create",
+  image,
+  name,
+  ...(force === undefined ? {} : { force }),
+});
+const revert = (name: string): Operation => ({ type: "revert", image, name });
+const remove = (name: string): Operation => ({ type: "delete", image, name });
+
+const KIB = 1024;
+
+function given(spec: Partial<ImageSpec> = {}): MemoryDisk {
+  return new MemoryDisk(
+    makeImage({
+      version: 3,
+      clusterBits: 12,
+      virtualSize: 4096 * KIB,
+      active: { changes: [{ at: 3, kind: "data", count: 40 }] },
+      ...spec,
+    }),
+  );
+}
+
+async function when(disk: MemoryDisk, ...operations: Operation[]) {
+  const plan = await planOn(disk, ...operations);
+  await applyPlan(disk, plan);
+  const bytes = disk.bytes();
+  expect(describeCheck(checkImage(bytes))).toBe("clean");
+  return { plan, bytes, report: inspectImage(bytes) };
+}
+
+async function refusal(disk: MemoryDisk, ...operations: Operation[]): Promise<QcowalError> {
+  const before = disk.bytes();
+  const error: unknown = await planOn(disk, ...operations).then(
+    () => undefined,
+    (cause: unknown) => cause,
+  );
+  expect(error).toMatchObject({ name: "QcowalError" });
+  expect(Buffer.compare(disk.bytes(), before)).toBe(0);
+  return error as QcowalError;
+}
+
+describe("create", () => {
+  test("writes the snapshot's L1 table with every COPIED flag clear", async () => {
+    const { bytes, report } = await when(given(), create("s"));
+    const [snapshot] = report.snapshots;
+    const view = new DataView(bytes.buffer);
+    let entries = 0;
+    for (let index = 0; index < (snapshot?.l1Size ?? 0); index += 1) {
+      const entry = view.getBigUint64((snapshot?.l1Offset ?? 0) + index * 8);
+      if (entry !== 0n) entries += 1;
+      expect(entry >> 63n).toBe(0n);
+    }
+    expect(entries).toBeGreaterThan(0);
+  });
+
+  test("gives the next id as QEMU does: one more than the largest, also when ids are not numbers", async () => {
+    const disk = given({
+      snapshots: [
+        { name: "a", id: "7" },
+        { name: "b", id: "x" },
+        { name: "c", id: "12 monkeys" },
+      ],
+    });
+    const { report } = await when(disk, create("d"));
+    expect(report.snapshots.at(-1)?.id).toBe("13");
+  });
+
+  test("records time, disk size and what qemu-img records", async () => {
+    const { report } = await when(given(), create("s"));
+    expect(report.snapshots[0]).toMatchObject({
+      name: "s",
+      dateSec: Date.UTC(2026, 0, 2, 3, 4, 5) / 1000,
+      dateNsec: 0,
+      vmStateSize: 0,
+      diskSize: 4096 * KIB,
+    });
+  });
+
+  test("refuses a name that exists, an empty one, one of 256 bytes, one with NUL, one that is not Unicode", async () => {
+    const disk = given({ snapshots: [{ name: "s" }] });
+    expect((await refusal(disk, create("s"))).code).toBe("SNAPSHOT_EXISTS");
+    expect((await refusal(disk, create(""))).code).toBe("SNAPSHOT_NAME_INVALID");
+    expect((await refusal(disk, create("x".repeat(256), true))).code).toBe("SNAPSHOT_NAME_INVALID");
+    expect((await refusal(disk, create("ä".repeat(128), true))).code).toBe("SNAPSHOT_NAME_INVALID");
+    expect((await refusal(disk, create("a\0b", true))).code).toBe("SNAPSHOT_NAME_INVALID");
+    expect((await refusal(disk, create("\ud800", true))).code).toBe("SNAPSHOT_NAME_INVALID");
+  });
+
+  test("takes a name of 255 bytes, and a second or empty one when forced", async () => {
+    const disk = given({ snapshots: [{ name: "s" }] });
+    await when(disk, create("ä".repeat(127) + "x"));
+    await when(disk, create("s", true));
+    const { report } = await when(disk, create("", true));
+    expect(report.snapshots.map(({ name }) => name)).toEqual(["s", "ä".repeat(127) + "x", "s", ""]);
+  });
+
+  test("grows the refcount table and blocks when they are full", async () => {
+    const disk = given({
+      clusterBits: 9,
+      virtualSize: 16_384 * KIB,
+      room: { freeInLastRefcountBlock: 0, refcountTableFull: true },
+    });
+    const before = inspectImage(disk.bytes()).header;
+    const { report } = await when(disk, create("s"));
+    expect(report.header.refcountTableOffset).not.toBe(before.refcountTableOffset);
+  });
+
+  test("clears autoclear bits that nobody here knows, and keeps the one of the bitmaps", async () => {
+    const disk = given({ autoclearFeatures: 1n << 63n });
+    const { report } = await when(disk, create("s"));
+    expect(report.header.autoclear).toBe(0n);
+    const withBitmap = given({ bitmap: { name: "b", granularityBits: 12 } });
+    expect((await when(withBitmap, create("s"))).report.header.autoclear).toBe(1n);
+  });
+});
+
+describe("revert", () => {
+  const resized: Partial<ImageSpec> = {
+    snapshots: [
+      { name: "small", diskSize: 1024 * KIB, changes: [{ at: 1, kind: "data" }] },
+      { name: "old", extraSize: 0, changes: [{ at: 2, kind: "data" }] },
+    ],
+  };
+
+  test("restores the virtual size in the same switch, and writes down the size of entries that had none", async () => {
+    const disk = given({ version: 2, ...resized });
+    const { plan, report } = await when(disk, revert("small"));
+    expect(report.header.virtualSize).toBe(1024 * KIB);
+    expect(report.snapshots.map(({ diskSize }) => diskSize)).toEqual([1024 * KIB, 4096 * KIB]);
+    expect(plan.outcomes[0]?.resized).toEqual({ from: 4096 * KIB, to: 1024 * KIB });
+    expect(plan.phases.switch).toHaveLength(1);
+  });
+
+  test("leaves the snapshot table alone when the size does not change", async () => {
+    const disk = given({ version: 2, snapshots: [{ name: "s", extraSize: 0 }] });
+    const before = inspectImage(disk.bytes());
+    const { report } = await when(disk, revert("s"));
+    expect(report.header.snapshotsOffset).toBe(before.header.snapshotsOffset);
+  });
+
+  test("never writes over the live L1 table", async () => {
+    const disk = given({ snapshots: [{ name: "s", changes: [{ at: 9, kind: "data" }] }] });
+    const before = inspectImage(disk.bytes()).header.l1Offset;
+    const { plan, report } = await when(disk, revert("s"));
+    expect(report.header.l1Offset).not.toBe(before);
+    expect(plan.phases.reserve.every((intent) => intent.kind !== "fill" || intent.offset !== before)).toBe(
+      true,
+    );
+  });
+
+  test("does not read L2 tables that the snapshot and the active layer share", async () => {
+    const clusterSize = 4096;
+    const perTable = clusterSize / 8;
+    const disk = given({
+      virtualSize: 8 * perTable * clusterSize,
+      snapshots: [
+        {
+          name: "s",
+          changes: Array.from({ length: 8 }, (_, table) => ({ at: table * perTable, kind: "data" as const })),
+        },
+      ],
+      active: { from: 0, changes: [{ at: 5 * perTable, kind: "data", seed: 99 }] },
+    });
+    const { plan } = await when(disk, revert("s"));
+    expect(plan.summary.tablesCounted).toBe(2);
+  });
+
+  test("is refused with persistent bitmaps", async () => {
+    const disk = given({ snapshots: [{ name: "s" }], bitmap: { name: "b", granularityBits: 12 } });
+    expect((await refusal(disk, revert("s"))).code).toBe("IMAGE_UNSUPPORTED");
+  });
+});
+
+describe("delete", () => {
+  test("frees what only the snapshot held and leaves no snapshot table behind the last one", async () => {
+    const disk = given();
+    await when(disk, create("s"));
+    const { plan, report } = await when(disk, remove("s"));
+    expect(report.snapshots).toEqual([]);
+    expect(report.header.snapshotsOffset).toBe(0);
+    expect(plan.summary.clustersAllocated).toBe(0);
+    expect(plan.summary.clustersFreed).toBe(2);
+    expect(plan.phases.discard).toHaveLength(1);
+  });
+
+  test("keeps unknown extra data of the other snapshots byte for byte", async () => {
+    const disk = given({ snapshots: [{ name: "a" }, { name: "b", extraSize: 50 }] });
+    const before = inspectImage(disk.bytes()).snapshots[1]?.unknownExtraHex;
+    const { report } = await when(disk, remove("a"));
+    expect(before).toHaveLength(52);
+    expect(report.snapshots[0]?.unknownExtraHex).toBe(before);
+  });
+});
+
+describe("several operations", () => {
+  test("a rotate skips every L2 table that the new and the deleted snapshot share", async () => {
+    const disk = given();
+    await when(disk, create("old"));
+    const { plan, report } = await when(disk, create("new"), remove("old"));
+    expect(plan.summary.tablesCounted).toBe(0);
+    expect(report.snapshots.map(({ name }) => name)).toEqual(["new"]);
+  });
+
+  test("later ones see what earlier ones did", async () => {
+    const { report } = await when(given(), create("a"), create("b"), revert("a"), remove("a"));
+    expect(report.snapshots.map(({ name, id }) => `${id}:${name}`)).toEqual(["2:b"]);
+  });
+});
+
+describe("selecting a snapshot", () => {
+  const twice: Partial<ImageSpec> = { snapshots: [{ name: "s" }, { name: "2" }, { name: "s" }] };
+
+  test("an ambiguous name is refused with its candidates; an id decides", async () => {
+    const disk = given(twice);
+    const error = await refusal(disk, remove("s"));
+    expect(error.code).toBe("SNAPSHOT_AMBIGUOUS");
+    expect(error.message).toContain("id:1");
+    expect(error.message).toContain("id:3");
+    expect(error.details["candidates"]).toHaveLength(2);
+    const { report } = await when(disk, { type: "delete", image, id: "3" });
+    expect(report.snapshots.map(({ id }) => id)).toEqual(["1", "2"]);
+  });
+
+  test("qemu-img's lookups: delete takes the first of a name, apply looks at ids first", async () => {
+    const first = await when(given(twice), { type: "delete", image, name: "s", lookup: "first" });
+    expect(first.report.snapshots.map(({ id }) => id)).toEqual(["2", "3"]);
+    const { plan } = await when(given(twice), { type: "revert", image, name: "2", lookup: "id-then-name" });
+    expect(plan.outcomes[0]?.snapshot.id).toBe("2");
+  });
+
+  test("an unknown name or id is refused", async () => {
+    expect((await refusal(given(twice), remove("none"))).code).toBe("SNAPSHOT_NOT_FOUND");
+    expect((await refusal(given(twice), { type: "revert", image, id: "9" })).code).toBe("SNAPSHOT_NOT_FOUND");
+  });
+});
+
+describe("refcounts that are full", () => {
+  test.each([0, 1, 2])(
+    "a snapshot too many is refused before anything is written: width 2^%i",
+    async (order) => {
+      const disk = given({ refcountOrder: order });
+      for (let count = 0; count < 2 ** (2 ** order) - 2; count += 1) await when(disk, create(`s${count}`));
+      const error = await refusal(disk, create("one more"));
+      expect(error.code).toBe("REFCOUNT_OVERFLOW");
+    },
+  );
+});

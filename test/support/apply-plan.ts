@@ -1,0 +1,16 @@
+import type { Disk } from "../../src/disk/index.ts";
+import { readImage } from "../../src/image/index.ts";
+import { PHASES, applyIntent } from "../../src/intent/index.ts";
+import { type ImagePlan, type Operation, planImage } from "../../src/plan/index.ts";
+
+export const NOW = Date.UTC(2026, 0, 2, 3, 4, 5);
+
+export async function planOn(disk: Disk, ...operations: readonly Operation[]): Promise<ImagePlan> {
+  return planImage(await readImage(disk), operations, { now: NOW });
+}
+
+/** Carries a plan out without journal, fence or syncs: the planner alone is judged. */
+export async function applyPlan(disk: Disk, plan: ImagePlan): Promise<void> {
+  if (plan.fileSize.to > plan.fileSize.from) await disk.truncate(plan.fileSize.to);
+  for (const phase of PHASES) for (const intent of plan.phases[phase]) await applyIntent(disk, intent);
+}

@@ -1,0 +1,237 @@
+import { QcowalError } from "../../src/errors/index.ts";
+import type { Disk } from "../../src/disk/disk.ts";
+
+/** The process was killed here: not a QcowalError, so that nothing can mistake it for a failure to handle. */
+export class Killed extends Error {
+  override readonly name = "Killed";
+}
+
+export type DiskEvent =
+  | {
+      readonly type: "write";
+      readonly offset: number;
+      readonly length: number;
+      readonly data: Uint8Array | null;
+    }
+  | { readonly type: "truncate"; readonly size: number }
+  | { readonly type: "discard"; readonly offset: number; readonly length: number }
+  | { readonly type: "sync" };
+
+export interface DiskFault {
+  /** Which event fails; the first is 1. */
+  readonly event: number;
+  readonly code: "EIO" | "ENOSPC";
+  /** A failing write may have written a part. Default: nothing. */
+  readonly bytesKept?: number;
+}
+
+export interface MemoryDiskOptions {
+  readonly path?: string;
+  /** The event at which the process dies, before it takes effect; the first is 1. Earlier ones stay. */
+  readonly stopAt?: number;
+  /** Bytes of a write at `stopAt` that still reach the file: a kill can cut a long write short. */
+  readonly bytesKeptAtStop?: number;
+  readonly failAt?: DiskFault;
+  /** The read that fails with EIO; the first is 1. */
+  readonly failReadAt?: number;
+  /** False: a file system without holes, where a discard does nothing. */
+  readonly punchesHoles?: boolean;
+  /** Keep the bytes of every write in the log, to build the states that a power cut can leave. */
+  readonly recordData?: boolean;
+}
+
+const CHUNK = 64 * 1024;
+
+/** Sparse bytes with a length. */
+class Chunks {
+  readonly #chunks: Map<number, Uint8Array>;
+  length: number;
+
+  constructor(length = 0, chunks = new Map<number, Uint8Array>()) {
+    this.length = length;
+    this.#chunks = chunks;
+  }
+
+  copy(): Chunks {
+    return new Chunks(
+      this.length,
+      new Map([...this.#chunks].map(([index, bytes]) => [index, bytes.slice()])),
+    );
+  }
+
+  read(offset: number, target: Uint8Array): number {
+    target.fill(0);
+    const inside = Math.max(0, Math.min(target.length, this.length - offset));
+    this.#each(offset, inside, (index, from, length, done) => {
+      const chunk = this.#chunks.get(index);
+      if (chunk !== undefined) target.set(chunk.subarray(from, from + length), done);
+    });
+    return inside;
+  }
+
+  write(offset: number, data: Uint8Array): void {
+    this.#each(offset, data.length, (index, from, length, done) => {
+      let chunk = this.#chunks.get(index);
+      if (chunk === undefined) this.#chunks.set(index, (chunk = new Uint8Array(CHUNK)));
+      chunk.set(data.subarray(done, done + length), from);
+    });
+    if (data.length > 0) this.length = Math.max(this.length, offset + data.length);
+  }
+
+  zero(offset: number, length: number): void {
+    this.#each(offset, Math.max(0, Math.min(length, this.length - offset)), (index, from, part) => {
+      if (part === CHUNK) this.#chunks.delete(index);
+      else this.#chunks.get(index)?.fill(0, from, from + part);
+    });
+  }
+
+  truncate(size: number): void {
+    // What is cut off must not come back when the file grows again.
+    if (size < this.length) this.zero(size, this.length - size);
+    this.length = size;
+  }
+
+  #each(
+    offset: number,
+    length: number,
+    visit: (index: number, from: number, length: number, done: number) => void,
+  ): void {
+    for (let done = 0; done < length;) {
+      const index = Math.floor((offset + done) / CHUNK);
+      const from = (offset + done) % CHUNK;
+      const part = Math.min(CHUNK - from, length - done);
+      visit(index, from, part, done);
+      done += part;
+    }
+  }
+}
+
+/**
+ * A file in memory that can die or fail at a chosen event. Events are counted
+ * from 1 in the order of the calls; reads are counted apart.
+ */
+export class MemoryDisk implements Disk {
+  readonly path: string;
+  /** What was asked for and took effect, in order. */
+  readonly log: DiskEvent[] = [];
+  readonly #options: MemoryDiskOptions;
+  readonly #chunks: Chunks;
+  #events = 0;
+  #reads = 0;
+  #killed = false;
+  #closed = false;
+  /** Set by a failure after which nobody knows what is on the disk. */
+  #broken = false;
+
+  constructor(bytes: Uint8Array | Chunks = new Uint8Array(0), options: MemoryDiskOptions = {}) {
+    this.path = options.path ?? "/memory/image.qcow2";
+    this.#options = options;
+    if (bytes instanceof Uint8Array) {
+      this.#chunks = new Chunks();
+      this.#chunks.write(0, bytes);
+    } else this.#chunks = bytes;
+  }
+
+  /** Mutating calls so far, the failed one included. */
+  get events(): number {
+    return this.#events;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  size(): Promise<number> {
+    return this.#run(() => this.#chunks.length);
+  }
+
+  read(offset: number, target: Uint8Array): Promise<number> {
+    return this.#run(() => {
+      if (++this.#reads === this.#options.failReadAt)
+        throw new QcowalError("IO_FAILED", "simulated: read failed");
+      return this.#chunks.read(offset, target);
+    });
+  }
+
+  write(offset: number, data: Uint8Array): Promise<void> {
+    // The caller may reuse its buffer as soon as the promise is there.
+    const bytes = data.slice();
+    const kept = (count: number | undefined): void => {
+      this.#chunks.write(offset, bytes.subarray(0, count ?? 0));
+    };
+    const logged = this.#options.recordData === true ? bytes : null;
+    return this.#mutate({ type: "write", offset, length: bytes.length, data: logged }, kept, () => {
+      this.#chunks.write(offset, bytes);
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.#mutate({ type: "sync" }, nothing, nothing);
+  }
+
+  truncate(size: number): Promise<void> {
+    return this.#mutate({ type: "truncate", size }, nothing, () => this.#chunks.truncate(size));
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.#mutate({ type: "discard", offset, length }, nothing, () => {
+      if (this.#options.punchesHoles !== false) this.#chunks.zero(offset, length);
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    return Promise.resolve();
+  }
+
+  /** A copy of the whole file, whatever became of the process. */
+  bytes(): Uint8Array {
+    const result = new Uint8Array(this.#chunks.length);
+    this.#chunks.read(0, result);
+    return result;
+  }
+
+  /** What the next process finds; faults do not carry over. */
+  reopen(options: MemoryDiskOptions = {}): MemoryDisk {
+    return new MemoryDisk(this.#chunks.copy(), { path: this.path, ...options });
+  }
+
+  async #run<T>(act: () => T): Promise<T> {
+    if (this.#killed) throw new Killed("the process is dead");
+    if (this.#closed) throw new QcowalError("IO_FAILED", "simulated: the disk is closed");
+    return Promise.resolve(act());
+  }
+
+  #mutate(event: DiskEvent, keepPart: (bytes: number | undefined) => void, take: () => void): Promise<void> {
+    return this.#run(() => {
+      if (this.#broken)
+        throw new QcowalError("IO_FAILED_EARLIER", "simulated: an earlier write or sync failed");
+      const number = ++this.#events;
+      const { stopAt, failAt } = this.#options;
+      if (number === stopAt) {
+        this.#killed = true;
+        keepPart(this.#options.bytesKeptAtStop);
+        throw new Killed(`killed at event ${number} (${event.type})`);
+      }
+      if (failAt?.event === number) {
+        // A discard is advisory: its failure is nobody's business.
+        if (event.type === "discard") return;
+        keepPart(failAt.bytesKept);
+        throw this.#failure(event.type, failAt.code);
+      }
+      take();
+      this.log.push(event);
+    });
+  }
+
+  /** Space that runs out under a write can be given back; after anything else the state of the disk is unknown. */
+  #failure(type: DiskEvent["type"], code: DiskFault["code"]): QcowalError {
+    const noSpace = code === "ENOSPC";
+    this.#broken = !noSpace || type === "sync";
+    return new QcowalError(noSpace ? "NO_SPACE" : "IO_FAILED", `simulated: ${type} failed with ${code}`);
+  }
+}
+
+function nothing(): void {
+  // A sync changes no byte that a kill could lose.
+}

@@ -1,0 +1,53 @@
+/**
+ * What an operation has to do to everything a user can see, in the plainest
+ * terms: the naive reader's digests before are moved about like cards.
+ */
+import type { Operation } from "../../src/plan/index.ts";
+import { type InspectReport, inspectImage, logicalState } from "./naive-qcow2.ts";
+
+export type Visible = ReturnType<typeof visible>;
+
+export function visible(bytes: Uint8Array, ignoreFence = false) {
+  const report: InspectReport = inspectImage(bytes, { ignoreFence });
+  return {
+    ...(logicalState(report) as { virtualSize: number; content: string }),
+    vmArea: report.active.vmAreaDigest,
+    snapshots: report.snapshots.map(
+      ({ id, name, diskSize, contentDigest, vmAreaDigest, unknownExtraHex }) => ({
+        id,
+        name,
+        diskSize,
+        content: contentDigest,
+        vmArea: vmAreaDigest,
+        unknownExtra: unknownExtraHex,
+      }),
+    ),
+  };
+}
+
+/** The state after an operation, computed from the state before it. */
+export function expected(before: Visible, operation: Operation): Visible {
+  const chosen = before.snapshots.find(({ id, name }) =>
+    operation.type !== "create" && operation.id !== undefined ? id === operation.id : name === operation.name,
+  );
+  switch (operation.type) {
+    case "create": {
+      const ids = before.snapshots.map(({ id }) => Number.parseInt(id, 10) || 0);
+      const snapshot = {
+        id: String(Math.max(0, ...ids) + 1),
+        name: operation.name,
+        diskSize: before.virtualSize,
+        content: before.content,
+        vmArea: before.vmArea,
+        unknownExtra: "",
+      };
+      return { ...before, snapshots: [...before.snapshots, snapshot] };
+    }
+    case "revert": {
+      if (chosen === undefined) throw new Error("the model has no such snapshot");
+      return { ...before, virtualSize: chosen.diskSize, content: chosen.content, vmArea: chosen.vmArea };
+    }
+    case "delete":
+      return { ...before, snapshots: before.snapshots.filter((snapshot) => snapshot !== chosen) };
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Runs the tests: `npm test`, or `npm test -- test/format` for some of them.
+ * Installs the programs they need, and ends with a line "N passed, N failed".
+ */
+import { resolve } from "node:path";
+import { type TestModule, startVitest } from "vitest/node";
+import { ensureSystemPackages } from "./system-packages.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+interface Totals {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+function count(modules: readonly TestModule[]): Totals {
+  const totals: Totals = { passed: 0, failed: 0, skipped: 0 };
+  for (const module of modules) {
+    // A file that cannot even be loaded has no tests to count: it is one failure.
+    if (module.state() === "failed" && module.children.size === 0) totals.failed += 1;
+    for (const test of module.children.allTests()) {
+      const { state } = test.result();
+      if (state === "passed") totals.passed += 1;
+      else if (state === "failed") totals.failed += 1;
+      else totals.skipped += 1;
+    }
+  }
+  return totals;
+}
+
+ensureSystemPackages();
+const vitest = await startVitest("test", process.argv.slice(2), {
+  root,
+  config: false,
+  watch: false,
+  include: ["test/**/*.test.ts"],
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+  reporters: ["default"],
+});
+const totals = count(vitest.state.getTestModules());
+const errors = vitest.state.getUnhandledErrors().length;
+await vitest.close();
+// In CI a test that did not run is as bad as one that failed.
+const skippedCount = process.env["CI"] === "true" ? totals.skipped : 0;
+const failed = totals.failed + errors + skippedCount + (totals.passed + totals.failed === 0 ? 1 : 0);
+const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : "";
+console.log(`${totals.passed} passed, ${failed} failed${skipped}`);
+process.exitCode = failed === 0 ? 0 : 1;
