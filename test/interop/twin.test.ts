@@ -1,0 +1,159 @@
+/**
+ * The same operations on twins: one image is worked on by us, the other by
+ * qemu-img. After each step both must look the same to a guest.
+ */
+import { copyFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { type Pool, isQcowalError, openPool } from "../../src/index.ts";
+import {
+  type Image,
+  info,
+  io,
+  judge,
+  qemuCheck,
+  rawDigest,
+  requireQemu,
+  snapshotApply,
+  snapshotCreate,
+  snapshotDelete,
+  tempDir,
+} from "../support/qemu.ts";
+import { type Random, seededRandom } from "../support/random.ts";
+import { SECRET, type Shape, shapes } from "./shapes.ts";
+
+beforeAll(requireQemu);
+
+const STEPS = 5;
+const SEED = Number(process.env["QCOWAL_TEST_SEED"] ?? 1);
+
+interface Twins {
+  readonly ours: string;
+  readonly twin: string;
+  readonly image: (path: string) => Image;
+  readonly pool: Pool;
+}
+
+/** Everything a guest or a script could compare. Dates differ by the time that passes between both. */
+async function looks({ image }: Twins, path: string) {
+  const { "virtual-size": virtualSize, snapshots = [] } = await info(image(path));
+  const contents = [];
+  for (const { id } of snapshots) {
+    contents.push(
+      await rawDigest(image(path), { snapshotId: id }).catch(
+        (error: unknown) => String(error).split("\n")[0],
+      ),
+    );
+  }
+  return {
+    virtualSize,
+    active: await rawDigest(image(path)),
+    contents,
+    snapshots: snapshots.map(({ "date-sec": _sec, "date-nsec": _nsec, ...rest }) => rest),
+  };
+}
+
+type Action = "create" | "revert" | "delete" | "write";
+
+async function perform(twins: Twins, shape: Shape, random: Random, step: number): Promise<string> {
+  const { ours, twin, image, pool } = twins;
+  const { snapshots = [], "virtual-size": size } = await info(image(ours));
+  const names = snapshots.map(({ name }) => name);
+  const unique = snapshots.filter(
+    ({ name }) => names.filter((other) => other === name).length === 1 && name !== "",
+  );
+  const room = snapshots.length < (shape.maxSnapshots ?? 65_536);
+  const actions: Action[] = ["write"];
+  if (room) actions.push("create", "create");
+  if (unique.length > 0)
+    actions.push("delete", ...(shape.noRevert === true ? [] : (["revert", "revert"] as const)));
+  const action = step === 0 && room ? "create" : random.pick(actions);
+  // What we created has to serve qemu-img as well, so it works on ours now and then.
+  const byQemu = step > 0 && random.chance(0.25);
+  const snapshot = unique.length === 0 ? undefined : random.pick(unique);
+  switch (action) {
+    case "write": {
+      const length = 512 * (1 + random.int(40));
+      const offset = 512 * random.int(Math.max(1, Math.floor((size - length) / 512)));
+      const pattern = 1 + random.int(250);
+      for (const path of [ours, twin]) await io(image(path), `write -P ${pattern} ${offset} ${length}`);
+      return `write ${offset}+${length}`;
+    }
+    case "create":
+      if (byQemu) await snapshotCreate(image(ours), `step ${step}`);
+      else await pool.create(ours, `step ${step}`);
+      await snapshotCreate(image(twin), `step ${step}`);
+      return "create";
+    case "revert":
+      if (byQemu) await snapshotApply(image(ours), snapshot?.id ?? "");
+      else await pool.revert(ours, { id: snapshot?.id ?? "" });
+      await snapshotApply(image(twin), snapshot?.id ?? "");
+      return `revert ${snapshot?.id}${byQemu ? " by qemu-img" : ""}`;
+    case "delete":
+      if (byQemu) await snapshotDelete(image(ours), snapshot?.name ?? "");
+      else await pool.delete(ours, snapshot?.name ?? "");
+      await snapshotDelete(image(twin), snapshot?.name ?? "");
+      return `delete ${snapshot?.id}${byQemu ? " by qemu-img" : ""}`;
+  }
+}
+
+async function makeTwins(shape: Shape, random: Random): Promise<Twins> {
+  const ours = await shape.build(await tempDir(), random);
+  const twin = join(dirname(ours), "twin.qcow2");
+  await copyFile(ours, twin);
+  return {
+    ours,
+    twin,
+    pool: await openPool(join(dirname(ours), ".qcowal")),
+    image: (path) => (shape.encrypted === true ? { path, secret: SECRET } : path),
+  };
+}
+
+describe("beside qemu-img on a twin", () => {
+  test.each(shapes)("random operations leave the same disk and snapshots: $name", async (shape) => {
+    const random = seededRandom(SEED);
+    const twins = await makeTwins(shape, random);
+    const done: string[] = [];
+    for (let step = 0; step < STEPS; step += 1) {
+      done.push(await perform(twins, shape, random, step));
+      const story = `seed ${SEED}: ${done.join("; ")}`;
+      await judge(twins.image(twins.ours));
+      expect(await looks(twins, twins.ours), story).toEqual(await looks(twins, twins.twin));
+    }
+    await twins.pool.close();
+  });
+
+  test.each(shapes.filter(({ maxSnapshots }) => maxSnapshots !== undefined))(
+    "one snapshot more than the refcount width allows is refused and changes nothing: $name",
+    async (shape) => {
+      const twins = await makeTwins(shape, seededRandom(SEED));
+      const image = twins.image(twins.ours);
+      let error: unknown;
+      for (let count = 0; error === undefined && count < 80; count += 1) {
+        error = await twins.pool.create(twins.ours, `s${count}`).then(
+          () => undefined,
+          (cause: unknown) => cause,
+        );
+      }
+      expect(isQcowalError(error, "REFCOUNT_OVERFLOW"), String(error)).toBe(true);
+      expect((await info(image)).snapshots ?? []).toHaveLength(shape.maxSnapshots ?? 0);
+      await judge(image);
+      await expect(snapshotCreate(image, "more")).rejects.toThrow();
+      expect((await qemuCheck(image)).leaks, "qemu-img leaks where we refuse").toBeGreaterThanOrEqual(0);
+      await twins.pool.close();
+    },
+  );
+
+  test.each(shapes.filter(({ noRevert }) => noRevert === true))(
+    "a revert is refused where qemu-img refuses it, and changes nothing: $name",
+    async (shape) => {
+      const twins = await makeTwins(shape, seededRandom(SEED));
+      await twins.pool.create(twins.ours, "s");
+      const before = await looks(twins, twins.ours);
+      await expect(twins.pool.revert(twins.ours, "s")).rejects.toMatchObject({ code: "IMAGE_UNSUPPORTED" });
+      await expect(snapshotApply(twins.ours, "s")).rejects.toThrow(/bitmap/);
+      expect(await looks(twins, twins.ours)).toEqual(before);
+      await twins.pool.close();
+    },
+  );
+});
