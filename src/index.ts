@@ -28,6 +28,7 @@ export type {
   ListOptions,
   Pool,
   PoolOptions,
+  RecoverOptions,
   RecoveryReport,
   SnapshotInfo,
   SnapshotOptions,

@@ -50,6 +50,8 @@ export interface EndBody {
   readonly actor: Actor;
   /** Why it was aborted. */
   readonly why?: string;
+  /** Why somebody recovered it, in their words. */
+  readonly reason?: string;
 }
 
 /** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */

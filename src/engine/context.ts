@@ -44,10 +44,14 @@ export function fencedError(path: string, head: ImageHead): QcowalError {
   const next =
     owner === undefined
       ? "run 'qcowal recover' with the journal that was used (--journal DIR)"
-      : `run 'qcowal recover --journal ${owner.journal} ${path}' (transaction ${owner.transaction})`;
+      : `run: qcowal recover --journal ${shellWord(owner.journal)} ${shellWord(path)}  (transaction ${owner.transaction})`;
   return new QcowalError(
     "NEEDS_RECOVERY",
     `${path} is fenced by an interrupted operation. Nothing was changed; ${next}.`,
     { details: { path, owner } },
   );
 }
+
+/** A path as one word of a command that somebody will paste into a shell. */
+const shellWord = (path: string): string =>
+  /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", String.raw`'\''`)}'`;

@@ -7,6 +7,7 @@ export type { EngineContext } from "./context.ts";
 export { realEnvironment } from "./environment.ts";
 export type { Environment, FileId, OnProgress, ProgressEvent, RunOptions, Step } from "./options.ts";
 export { recoverImages, recoverPending } from "./recover.ts";
+export type { Recoverer } from "./recover.ts";
 export * from "./recovery-table.ts";
 export type * from "./reports.ts";
 export { dryRun, groupByImage, runTransaction } from "./run.ts";

@@ -1,5 +1,6 @@
 import type { OpenDisk } from "../disk/index.ts";
 import type { Phase } from "../intent/index.ts";
+import type { RecoveredTransaction } from "./reports.ts";
 
 /** Where a transaction stands. The steps of the protocol, in order; `recover` comes before them when needed. */
 export type Step = "recover" | "plan" | "prepare" | "fence" | Phase | "commit" | "unfence" | "settle";
@@ -10,6 +11,8 @@ export interface ProgressEvent {
   readonly images: readonly string[];
   /** The journal's number of the transaction; undefined before it has one. */
   readonly transaction: number | undefined;
+  /** With step `recover`: an interrupted transaction on these images that has just been recovered. */
+  readonly recovered?: RecoveredTransaction;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { QcowalError } from "../errors/index.ts";
 import type { RunOptions, Step } from "./options.ts";
+import type { RecoveredTransaction } from "./reports.ts";
 
 /** Tells the caller where a transaction stands, and hears whether it should go on. */
 export class Progress {
@@ -18,9 +19,14 @@ export class Progress {
    * stops the transaction here; afterwards neither can.
    * @throws QcowalError ABORTED, or what the listener threw
    */
-  step(step: Step): void {
+  step(step: Step, recovered?: RecoveredTransaction): void {
     if (!this.#committed) this.#checkSignal();
-    const event = { step, images: this.#images, transaction: this.transaction };
+    const event = {
+      step,
+      images: this.#images,
+      transaction: this.transaction,
+      ...(recovered === undefined ? {} : { recovered }),
+    };
     try {
       this.#options.onProgress?.(event);
     } catch (error) {

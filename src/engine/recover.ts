@@ -1,4 +1,4 @@
-import type { PendingTransaction } from "../../journal/index.ts";
+import type { Journal, PendingTransaction } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { QcowalError, invariant, isQcowalError } from "../errors/index.ts";
 import { type ImageHead, readHead } from "../image/index.ts";
@@ -8,7 +8,6 @@ import {
   type BegunBody,
   type EndBody,
   type PhasePart,
-  type PreparedBody,
   decodeBegun,
   decodePart,
   decodePrepared,
@@ -19,21 +18,50 @@ import { giveBack } from "./give-back.ts";
 import { type RecoveryAction, recoveryAction } from "./recovery-table.ts";
 import type { RecoveredTransaction } from "./reports.ts";
 
-/** Recovers every pending transaction that touches one of `paths`, in the order in which they began. */
+/** On whose behalf recovery runs. */
+export interface Recoverer {
+  readonly actor: Actor;
+  /** For the record. */
+  readonly reason?: string;
+  /** Judge only: say what would be done, write nothing. */
+  readonly dryRun?: boolean;
+}
+
+/**
+ * Recovers every pending transaction that touches one of `paths`, in the order
+ * in which they began. `onRecovered` hears of each at once: the next may throw.
+ */
 export async function recoverImages(
   context: EngineContext,
   paths: readonly string[],
-  actor: Actor,
+  by: Recoverer,
+  onRecovered: (transaction: RecoveredTransaction) => void,
 ): Promise<RecoveredTransaction[]> {
-  const recovered: RecoveredTransaction[] = [];
-  for (const pending of context.journal.pending()) {
-    const begun = decodeBegun(pending.begun);
-    const images = await locate(context, begun, paths);
-    if (images.some((path) => paths.includes(path))) {
-      recovered.push(await recoverTransaction(context, pending, begun, images, actor));
+  return oneAtATime(context.journal, async () => {
+    const recovered: RecoveredTransaction[] = [];
+    for (const pending of context.journal.pending()) {
+      const begun = decodeBegun(pending.begun);
+      const images = await locate(context, begun, paths);
+      if (images.some((path) => paths.includes(path))) {
+        const transaction = await recoverTransaction(context, pending, begun, images, by);
+        recovered.push(transaction);
+        onRecovered(transaction);
+      }
     }
-  }
-  return recovered;
+    return recovered;
+  });
+}
+
+const running = new WeakMap<Journal, Promise<unknown>>();
+
+/**
+ * Two operations on two images may both find the transaction that was
+ * interrupted on both: the second waits, and finds nothing left to do.
+ */
+async function oneAtATime<Result>(journal: Journal, action: () => Promise<Result>): Promise<Result> {
+  const turn = Promise.allSettled([running.get(journal)]).then(action);
+  running.set(journal, turn);
+  return turn;
 }
 
 /**
@@ -44,7 +72,7 @@ export async function recoverImages(
 export async function recoverPending(
   context: EngineContext,
   paths: readonly string[] | undefined,
-  actor: Actor,
+  by: Recoverer,
 ): Promise<{ recovered: RecoveredTransaction[]; failed: { transaction: number; error: QcowalError }[] }> {
   const recovered: RecoveredTransaction[] = [];
   const failed: { transaction: number; error: QcowalError }[] = [];
@@ -53,13 +81,15 @@ export async function recoverPending(
       const begun = decodeBegun(pending.begun);
       const images = await locate(context, begun, paths ?? []);
       if (paths !== undefined && !images.some((path) => paths.includes(path))) continue;
-      recovered.push(await recoverTransaction(context, pending, begun, images, actor));
+      recovered.push(await recoverTransaction(context, pending, begun, images, by));
     } catch (error) {
       if (!isQcowalError(error)) throw error;
       failed.push({ transaction: pending.transaction, error });
     }
   }
-  if (failed.length === 0) await refuseFenced(context, paths ?? []);
+  const explained = recovered.flatMap(({ images }) => images.map(({ image }) => image));
+  if (failed.length === 0)
+    await refuseFenced(context, paths?.filter((path) => !explained.includes(path)) ?? []);
   return { recovered, failed };
 }
 
@@ -116,10 +146,10 @@ export async function recoverTransaction(
   pending: PendingTransaction,
   begun: BegunBody,
   paths: readonly string[],
-  actor: Actor,
+  by: Recoverer,
 ): Promise<RecoveredTransaction> {
   const order = paths.toSorted();
-  const opened = await openAll(context.environment, order, "write");
+  const opened = await openAll(context.environment, order, by.dryRun === true ? "read" : "write");
   try {
     const disks = paths.map((path) => {
       const disk = opened[order.indexOf(path)];
@@ -128,13 +158,11 @@ export async function recoverTransaction(
     });
     const actions: RecoveryAction[] = [];
     for (const [index, disk] of disks.entries()) actions.push(await judge(context, pending, disk, index));
-    const prepared = pending.prepared === undefined ? undefined : decodePrepared(pending.prepared);
-    await carryOut(context, pending, disks, actions, prepared);
-    const end: EndBody = { recovered: true, actor };
     const finished = pending.state === "committed";
-    if (finished) await context.journal.settle(pending.transaction, end);
-    else
-      await context.journal.abort(pending.transaction, { ...end, why: "interrupted before it was decided" });
+    if (by.dryRun !== true) {
+      await carryOut(context, pending, disks, actions);
+      await recordEnd(context, pending, finished, by);
+    }
     return {
       transaction: pending.transaction,
       result: finished ? "finished" : "aborted",
@@ -144,6 +172,17 @@ export async function recoverTransaction(
   } finally {
     await closeAll(opened);
   }
+}
+
+async function recordEnd(
+  { journal }: EngineContext,
+  { transaction }: PendingTransaction,
+  finished: boolean,
+  { actor, reason }: Recoverer,
+): Promise<void> {
+  const end: EndBody = { recovered: true, actor, ...(reason === undefined ? {} : { reason }) };
+  if (finished) await journal.settle(transaction, end);
+  else await journal.abort(transaction, { ...end, why: "interrupted before it was decided" });
 }
 
 async function* partsFromJournal({ journal }: EngineContext, transaction: number): AsyncGenerator<PhasePart> {
@@ -199,8 +238,8 @@ async function carryOut(
   pending: PendingTransaction,
   disks: readonly Disk[],
   actions: readonly RecoveryAction[],
-  prepared: PreparedBody | undefined,
 ): Promise<void> {
+  const prepared = pending.prepared === undefined ? undefined : decodePrepared(pending.prepared);
   // Before `prepared` was complete nothing was written anywhere.
   if (prepared === undefined) return;
   const replayed = (image: number): boolean => actions[image] === "replay";

@@ -119,7 +119,9 @@ export async function runTransaction(
   const actor = currentActor(environment.program, options.actor);
   const progress = new Progress(options, paths);
   progress.step("recover");
-  const recovered = await recoverImages(context, paths, actor);
+  const recovered = await recoverImages(context, paths, { actor }, (transaction) =>
+    progress.step("recover", transaction),
+  );
   const disks = await openAll(environment, paths, "write");
   try {
     progress.step("plan");
@@ -238,7 +240,15 @@ class Transaction {
   async #settle(): Promise<void> {
     this.#progress.step("settle");
     const end: EndBody = { recovered: false, actor: this.#actor };
-    await this.#context.journal.settle(this.#number, end);
+    try {
+      await this.#context.journal.settle(this.#number, end);
+    } catch (cause) {
+      throw new QcowalError(
+        "NEEDS_RECOVERY",
+        `${this.#names()}: the operation is done and the image is free, but the journal could not record its end: ${messageOf(cause)} 'qcowal recover' records it.`,
+        { cause, details: this.#place() },
+      );
+    }
   }
 
   async #giveBack(error: unknown): Promise<void> {
@@ -263,8 +273,12 @@ class Transaction {
     return new QcowalError(
       "NEEDS_RECOVERY",
       `${this.#names()}: interrupted while being written: ${messageOf(cause)}. The image stays fenced; 'qcowal recover' finishes the operation or proves that it never began.`,
-      { cause, details: { transaction: this.#number, journal: this.#context.journal.dir } },
+      { cause, details: this.#place() },
     );
+  }
+
+  #place(): { transaction: number; journal: string } {
+    return { transaction: this.#number, journal: this.#context.journal.dir };
   }
 
   #names(): string {

@@ -41,6 +41,8 @@ export interface HistoryEntry {
   readonly why?: string;
   /** Who recovered it. */
   readonly recoveredBy?: Actor;
+  /** Why they did, in their words. */
+  readonly recoveryReason?: string;
 }
 
 interface Draft {
@@ -102,6 +104,7 @@ function entryOf({ record, begun, prepared, end }: Draft): HistoryEntry {
     ...(begun.reason === undefined ? {} : { reason: begun.reason }),
     ...(end?.body.why === undefined ? {} : { why: end.body.why }),
     ...(end?.body.recovered === true ? { recoveredBy: end.body.actor } : {}),
+    ...(end?.body.reason === undefined ? {} : { recoveryReason: end.body.reason }),
   };
 }
 

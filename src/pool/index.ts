@@ -1,4 +1,4 @@
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
 export { Pool, openPool, planOperations } from "./pool.ts";
-export type { PoolOptions, RecoveryReport, SnapshotOptions, SnapshotRef } from "./pool.ts";
+export type { PoolOptions, RecoverOptions, RecoveryReport, SnapshotOptions, SnapshotRef } from "./pool.ts";

@@ -32,6 +32,15 @@ export type SnapshotOptions = RunOptions & { readonly force?: boolean };
 /** Which snapshot: its exact name, or `{ id }`. */
 export type SnapshotRef = string | { readonly id: string };
 
+export interface RecoverOptions {
+  /** A name for the record, beside user, host, pid and program. */
+  readonly actor?: string;
+  /** Why, for the record. */
+  readonly reason?: string;
+  /** Judge only: report what would be done, write nothing to images and record. */
+  readonly dryRun?: boolean;
+}
+
 /** What the recovery of several transactions did, and what it could not do. */
 export interface RecoveryReport {
   readonly recovered: readonly RecoveredTransaction[];
@@ -156,15 +165,13 @@ export class Pool implements AsyncDisposable {
    *
    * @throws QcowalError NEEDS_RECOVERY when one of `images` is fenced by another journal, IMAGE_NOT_FOUND
    */
-  async recover(
-    images?: readonly string[],
-    options: { readonly actor?: string } = {},
-  ): Promise<RecoveryReport> {
+  async recover(images?: readonly string[], options: RecoverOptions = {}): Promise<RecoveryReport> {
     this.#assertOpen();
     const context = { journal: this.#journal, environment: this.#environment };
-    const actor = currentActor(this.#environment.program, options.actor);
+    const { actor: name, ...rest } = options;
+    const by = { ...rest, actor: currentActor(this.#environment.program, name) };
     const paths = images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
-    return this.#queue.runAlone(() => recoverPending(context, paths, actor));
+    return this.#queue.runAlone(() => recoverPending(context, paths, by));
   }
 
   /** The record, oldest first: everything, or what touched `image` (which may be gone). */
