@@ -1,0 +1,108 @@
+import type { Command } from "commander";
+import { type Pool, type RecoveryReport, isQcowalError, listSnapshots, openPool } from "../../index.ts";
+import { errorJson } from "../error-json.ts";
+import { journalBeside, journalHere, namedJournal } from "../journal-dir.ts";
+import { toJson } from "../json.ts";
+import {
+  type CommonOptions,
+  poolOptionsOf,
+  recordOf,
+  withJournalOptions,
+  withRecordOptions,
+} from "../options.ts";
+import { openTerminal } from "../terminal.ts";
+import { recoveredLine } from "../views/operations.ts";
+
+interface RecoverOptions extends CommonOptions {
+  readonly actor?: string;
+  readonly reason?: string;
+  readonly dryRun?: boolean;
+}
+
+export function addRecoverCommand(program: Command): void {
+  withRecordOptions(withJournalOptions(program.command("recover")))
+    .description("finish what was interrupted, or prove that it never began")
+    .argument("[image...]", "only what is pending on these images; default: everything in the journal")
+    .option("-n, --dry-run", "say what would be done; write nothing")
+    .addHelpText(
+      "after",
+      `
+Without images and --journal, the journal is .qcowal in the current directory.
+It may be killed at any moment and run again.
+
+Examples:
+  $ qcowal recover web.qcow2
+  $ qcowal recover --journal /var/lib/vms/.qcowal`,
+    )
+    .action(recover);
+}
+
+/** Each journal with the images that are asked for; none means all that are pending in it. */
+function targets(images: readonly string[], option: string | undefined): Map<string, readonly string[]> {
+  const named = namedJournal(option);
+  if (named !== undefined) return new Map([[named, images]]);
+  if (images.length === 0) return new Map([[journalHere(), []]]);
+  const groups = new Map<string, string[]>();
+  for (const image of images) {
+    const journal = journalBeside(image);
+    groups.set(journal, [...(groups.get(journal) ?? []), image]);
+  }
+  return groups;
+}
+
+async function recover(images: readonly string[], options: RecoverOptions): Promise<void> {
+  const terminal = openTerminal(options.quiet === true);
+  const report: {
+    recovered: RecoveryReport["recovered"][number][];
+    failed: RecoveryReport["failed"][number][];
+  } = { recovered: [], failed: [] };
+  for (const [journal, own] of targets(images, options.journal)) {
+    terminal.status("recovering ...");
+    const { recovered, failed } = await recoverIn(journal, own, options);
+    report.recovered.push(...recovered);
+    report.failed.push(...failed);
+  }
+  terminal.status("");
+  if (options.json === true) {
+    const failed = report.failed.map(({ transaction, error }) => ({ transaction, error: errorJson(error) }));
+    terminal.data(toJson({ ...report, failed }));
+  } else {
+    for (const transaction of report.recovered) terminal.say(recoveredLine(transaction, options.dryRun));
+    if (report.recovered.length === 0 && report.failed.length === 0) terminal.say("Nothing to recover.");
+  }
+  const [first] = report.failed;
+  if (first !== undefined) throw first.error;
+}
+
+async function recoverIn(
+  journal: string,
+  images: readonly string[],
+  options: RecoverOptions,
+): Promise<RecoveryReport> {
+  const pool = await openExisting(journal, images, options);
+  if (pool === undefined) return { recovered: [], failed: [] };
+  await using opened = pool;
+  return await opened.recover(images.length === 0 ? undefined : images, {
+    ...recordOf(options),
+    dryRun: options.dryRun === true,
+  });
+}
+
+/**
+ * Undefined when there is no journal and so nothing was ever begun with it: a
+ * crash may have come before it was made. The images' own fences have the last
+ * word on that, so without images a missing journal is an error.
+ */
+async function openExisting(
+  journal: string,
+  images: readonly string[],
+  options: RecoverOptions,
+): Promise<Pool | undefined> {
+  try {
+    return await openPool(journal, { ...poolOptionsOf(options), create: false });
+  } catch (error) {
+    if (!isQcowalError(error, "JOURNAL_NOT_FOUND") || images.length === 0) throw error;
+    for (const image of images) await listSnapshots(image);
+    return undefined;
+  }
+}

@@ -1,0 +1,106 @@
+import type { Command } from "commander";
+import { type Operation, type ProgressEvent, type RunReport, openPool, planOperations } from "../../index.ts";
+import { interruptible } from "../interruption.ts";
+import { journalFor } from "../journal-dir.ts";
+import { toJson } from "../json.ts";
+import { type WriteOptions, poolOptionsOf, recordOf, withWriteOptions } from "../options.ts";
+import { parseSelector } from "../selector.ts";
+import { type Terminal, openTerminal } from "../terminal.ts";
+import { doneLines, planJson, planText, recoveredLine } from "../views/operations.ts";
+
+const IMAGES = ["<image...>", "qcow2 images; several are changed together or not at all"] as const;
+
+const examples = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((line) => `  $ qcowal ${line}`).join("\n")}`;
+
+export function addWriteCommands(program: Command): void {
+  withWriteOptions(program.command("create"))
+    .description("take a snapshot of the disk as it is now")
+    .argument("<name>", "name of the new snapshot, at most 255 bytes")
+    .argument(...IMAGES)
+    .option("-f, --force", "allow an empty name, or one that the image has already")
+    .addHelpText(
+      "after",
+      examples(
+        "create before-upgrade web.qcow2 --reason 'kernel 6.18'",
+        "create nightly system.qcow2 data.qcow2",
+      ),
+    )
+    .action((name: string, images: string[], options: WriteOptions) =>
+      write(
+        images.map((image) => ({ type: "create", image, name, force: options.force ?? false })),
+        images,
+        options,
+      ),
+    );
+  const selecting = [
+    "<snapshot>",
+    "exact name, or id:N (name:TEXT for a name that begins with id: or name:)",
+  ] as const;
+  withWriteOptions(program.command("revert"))
+    .description("make the disk as it was in a snapshot; what was written since is lost")
+    .argument(...selecting)
+    .argument(...IMAGES)
+    .addHelpText("after", examples("revert before-upgrade web.qcow2", "revert id:3 web.qcow2 --dry-run"))
+    .action((snapshot: string, images: string[], options: WriteOptions) =>
+      write(
+        images.map((image) => ({ type: "revert", image, ...parseSelector(snapshot) })),
+        images,
+        options,
+      ),
+    );
+  withWriteOptions(program.command("delete"))
+    .description("delete a snapshot and free what only it held")
+    .argument(...selecting)
+    .argument(...IMAGES)
+    .addHelpText("after", examples("delete before-upgrade web.qcow2", "delete id:3 web.qcow2"))
+    .action((snapshot: string, images: string[], options: WriteOptions) =>
+      write(
+        images.map((image) => ({ type: "delete", image, ...parseSelector(snapshot) })),
+        images,
+        options,
+      ),
+    );
+}
+
+async function write(
+  operations: readonly Operation[],
+  images: readonly string[],
+  options: WriteOptions,
+): Promise<void> {
+  const terminal = openTerminal(options.quiet === true);
+  if (options.dryRun === true) {
+    const report = await planOperations(operations);
+    terminal.data(options.json === true ? toJson(planJson(report)) : planText(report));
+    terminal.say("Nothing was changed: this was a dry run.");
+    return;
+  }
+  const report = await runOperations(terminal, operations, journalFor(images, options.journal), options);
+  if (options.json === true) terminal.data(toJson(report));
+  else for (const line of doneLines(report)) terminal.say(line);
+}
+
+/** Runs one transaction as a person at a terminal wants to see it. */
+export async function runOperations(
+  terminal: Terminal,
+  operations: readonly Operation[],
+  journal: string,
+  options: Pick<WriteOptions, "actor" | "reason" | "wait">,
+): Promise<RunReport> {
+  const onProgress = ({ step, recovered }: ProgressEvent): void => {
+    if (recovered !== undefined) terminal.say(recoveredLine(recovered));
+    terminal.status(`${step} ...`);
+  };
+  const run = async (): Promise<RunReport> => {
+    terminal.status("waiting for the journal ...");
+    await using pool = await openPool(journal, poolOptionsOf(options));
+    return await interruptible((signal) =>
+      pool.run(operations, { ...recordOf(options), signal, onProgress }),
+    );
+  };
+  try {
+    return await run();
+  } finally {
+    terminal.status("");
+  }
+}

@@ -1,0 +1,90 @@
+import { createRequire } from "node:module";
+import { Command, CommanderError } from "commander";
+import { isQcowalError } from "../index.ts";
+import { addHistoryCommand } from "./commands/history.ts";
+import { addListCommand } from "./commands/list.ts";
+import { addRecoverCommand } from "./commands/recover.ts";
+import { addSnapshotCommand } from "./commands/snapshot.ts";
+import { addWriteCommands } from "./commands/write.ts";
+import { errorJson } from "./error-json.ts";
+import { EXIT, EXIT_CODES_HELP, exitCodeOf } from "./exit-codes.ts";
+import { toJson } from "./json.ts";
+
+const { version } = createRequire(import.meta.url)("qcowal/package.json") as { version: string };
+
+function program(): Command {
+  const command = new Command("qcowal")
+    .description("Crash-safe, journaled snapshots for qcow2 images.")
+    .version(version)
+    .helpCommand(false)
+    .exitOverride()
+    // Errors are thrown and said once, by `report`.
+    .configureOutput({ outputError: () => undefined })
+    .addHelpText(
+      "after",
+      `
+${EXIT_CODES_HELP}
+
+Every change is written to a journal first (.qcowal beside the image, --journal
+or QCOWAL_JOURNAL). Whatever interrupts it, 'qcowal recover' finishes it or
+proves that it never began; until then every qemu refuses the image.
+
+Examples:
+  $ qcowal create before-upgrade web.qcow2
+  $ qcowal list web.qcow2
+  $ qcowal revert before-upgrade web.qcow2
+  $ qcowal delete before-upgrade web.qcow2
+  $ qcowal history web.qcow2`,
+    );
+  addWriteCommands(command);
+  addListCommand(command);
+  addRecoverCommand(command);
+  addHistoryCommand(command);
+  addSnapshotCommand(command);
+  return command;
+}
+
+/** Which command the words are for, as far as one can tell when they are wrong. */
+function hintFor(args: readonly string[], root: Command): string {
+  const named = root.commands.find((command) => command.name() === args[0]);
+  return `Try 'qcowal ${named === undefined ? "" : `${named.name()} `}--help'.`;
+}
+
+function report(error: unknown, args: readonly string[], root: Command): void {
+  const isJson = args.includes("--json");
+  const isMisuse = error instanceof CommanderError || error instanceof TypeError;
+  const raw = error instanceof Error ? error.message : String(error);
+  const message = raw.replace(/^error: /, "");
+  if (isJson) {
+    const data = isQcowalError(error)
+      ? errorJson(error)
+      : { code: isMisuse ? "MISUSE" : "INTERNAL", message, details: {} };
+    process.stderr.write(`${toJson({ error: data })}\n`);
+    return;
+  }
+  process.stderr.write(`qcowal: ${message}\n`);
+  if (error instanceof CommanderError) process.stderr.write(`${hintFor(args, root)}\n`);
+  // Neither misuse nor one of our own errors: a bug, and the stack says where.
+  else if (!isMisuse && !isQcowalError(error) && error instanceof Error) {
+    process.stderr.write(`${error.stack}\n`);
+  }
+}
+
+/** Runs the command with the words behind `qcowal`; returns the exit code. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  const root = program();
+  if (args.length === 0) {
+    process.stderr.write(root.helpInformation());
+    return EXIT.misuse;
+  }
+  try {
+    await root.parseAsync(args, { from: "user" });
+    return EXIT.done;
+  } catch (error) {
+    const code = exitCodeOf(error);
+    if (code === EXIT.done) return code;
+    report(error, args, root);
+    // The drop-in knows no other failure than 1.
+    return args[0] === "snapshot" ? EXIT.failed : code;
+  }
+}

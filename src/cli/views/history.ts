@@ -1,0 +1,40 @@
+import { dirname, relative } from "node:path";
+import type { Actor, HistoryEntry } from "../../index.ts";
+import { askedFor } from "./operations.ts";
+import { localTime, printable, quoted, table } from "./text.ts";
+
+const who = ({ user, host, program, pid, name }: Actor): string =>
+  printable(`${name === undefined ? "" : `${name}, `}${user}@${host} ${program}[${pid}]`);
+
+/** Short where it can be: a journal usually lies beside its images. */
+function short(journal: string, image: string): string {
+  const path = relative(dirname(journal), image);
+  return printable(path.startsWith("..") ? image : path);
+}
+
+/** One line for each operation, oldest first. */
+export function historyTable(journal: string, entries: readonly HistoryEntry[]): string {
+  const rows = entries.flatMap((entry) =>
+    entry.operations.map((operation, index) => [
+      index === 0 ? String(entry.transaction) : "",
+      index === 0 ? localTime(entry.began) : "",
+      index === 0 ? entry.status : "",
+      askedFor(operation),
+      short(journal, operation.image),
+      index === 0 ? who(entry.actor) : "",
+      index === 0 && entry.reason !== undefined ? quoted(entry.reason) : "",
+    ]),
+  );
+  return table([["NO", "BEGAN", "STATUS", "OPERATION", "IMAGE", "WHO", "REASON"], ...rows]);
+}
+
+const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
+
+/** As the API returns it, with times that a person and `date -d` can read. */
+export function historyJson(entries: readonly HistoryEntry[]): unknown {
+  return entries.map(({ began, ended, ...entry }) => ({
+    ...entry,
+    began: iso(began),
+    ...(ended === undefined ? {} : { ended: iso(ended) }),
+  }));
+}

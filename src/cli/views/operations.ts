@@ -1,0 +1,88 @@
+import type {
+  DryRunReport,
+  Operation,
+  OperationOutcome,
+  RecoveredTransaction,
+  RunReport,
+} from "../../index.ts";
+import { bytes, plural, printable, quoted } from "./text.ts";
+
+const DONE = { create: "created", revert: "reverted to", delete: "deleted" } as const;
+const WOULD = { create: "create", revert: "revert to", delete: "delete" } as const;
+
+/** An operation as it was asked for: the record of one that never got far knows no more. */
+export function askedFor({ type, ...rest }: Operation): string {
+  const name = rest.name === undefined ? undefined : quoted(rest.name);
+  const id = "id" in rest && rest.id !== undefined ? `id:${printable(rest.id)}` : "";
+  return `${type} ${name ?? id}`;
+}
+
+const snapshotOf = ({ snapshot }: OperationOutcome): string =>
+  `${quoted(snapshot.name)} (id ${printable(snapshot.id)})`;
+
+const resizedNote = ({ resized }: OperationOutcome): string =>
+  resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
+
+export function doneLines({ images, transaction }: RunReport): string[] {
+  return images.flatMap(({ image, outcomes, summary }) =>
+    outcomes.map((outcome) => {
+      const changed = [
+        ...(summary.clustersAllocated === 0
+          ? []
+          : [`${bytes(summary.clustersAllocated * summary.clusterSize)} new`]),
+        ...(summary.clustersFreed === 0
+          ? []
+          : [`${bytes(summary.clustersFreed * summary.clusterSize)} freed`]),
+      ];
+      const facts = [...changed, `transaction ${transaction}`].join(", ");
+      return `${printable(image)}: ${DONE[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)} [${facts}]`;
+    }),
+  );
+}
+
+export function planText({ images }: DryRunReport): string {
+  return images
+    .map(({ image, outcomes, summary, fileSize }) =>
+      [
+        `${printable(image)}:`,
+        ...outcomes.map(
+          (outcome) => `  would ${WOULD[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)}`,
+        ),
+        `  ${plural(summary.refcountsChanged, "refcount")} and ${plural(summary.copiedFlagsChanged, "COPIED flag")} to change`,
+        `  ${plural(summary.clustersAllocated, "cluster")} to allocate, ${plural(summary.clustersFreed, "cluster")} to free (${bytes(summary.clusterSize)} each)`,
+        fileSize.to > fileSize.from
+          ? `  the file grows by ${bytes(fileSize.to - fileSize.from)} to ${bytes(fileSize.to)}`
+          : `  the file stays at ${bytes(fileSize.from)}`,
+      ].join("\n"),
+    )
+    .join("\n");
+}
+
+/** The plan as data: long contents by their digest, as the journal logs them. */
+export function planJson({ images, ...report }: DryRunReport): unknown {
+  return {
+    ...report,
+    images: images.map(({ phases, ...image }) => ({
+      ...image,
+      phases: Object.fromEntries(
+        Object.entries(phases).map(([phase, intents]) => [
+          phase,
+          intents.map((intent) => (intent.kind === "fill" ? { ...intent, bytes: undefined } : intent)),
+        ]),
+      ),
+    })),
+  };
+}
+
+export function recoveredLine(
+  { transaction, result, operations, images }: RecoveredTransaction,
+  isDryRun = false,
+): string {
+  const what = operations.map(askedFor).join(", ");
+  const where = images.map(({ image }) => printable(image)).join(", ");
+  const verdict =
+    result === "finished"
+      ? `had been decided, ${isDryRun ? "recovery would finish it" : "it is finished now"}`
+      : `had not been decided, ${isDryRun ? "recovery would undo it" : "nothing of it is left"}`;
+  return `${where}: interrupted transaction ${transaction} (${what}) ${verdict}.`;
+}

@@ -1,0 +1,53 @@
+/** Snapshots in QEMU's own words: what scripts that read qemu-img's output expect. */
+import type { SnapshotInfo } from "../../index.ts";
+import { bytes, localTime } from "./text.ts";
+
+const NSEC = 1_000_000_000n;
+
+/** The fields and names of `snapshots` in `qemu-img info --output=json`. */
+export function qemuJson(snapshots: readonly SnapshotInfo[]): unknown {
+  return snapshots.map((snapshot) => ({
+    id: snapshot.id,
+    name: snapshot.name,
+    "vm-state-size": snapshot.vmStateSize,
+    "date-sec": snapshot.dateSec,
+    "date-nsec": snapshot.dateNsec,
+    "vm-clock-sec": snapshot.vmClockNsec / NSEC,
+    "vm-clock-nsec": snapshot.vmClockNsec % NSEC,
+    ...(snapshot.icount === undefined ? {} : { icount: BigInt.asIntN(64, snapshot.icount) }),
+  }));
+}
+
+/** C's printf counts bytes, so a name beyond ASCII is padded by its UTF-8 length. */
+function padEnd(text: string, width: number): string {
+  return text + " ".repeat(Math.max(0, width - Buffer.byteLength(text)));
+}
+
+function line(cells: readonly [string, string, string, string, string, string]): string {
+  const [id, tag, size, date, clock, icount] = cells;
+  const right = [size.padStart(8), date.padStart(20), clock.padStart(13), icount.padStart(11)];
+  return padEnd(id, 10) + padEnd(tag, 17) + right.join("");
+}
+
+function clock(nanoseconds: bigint): string {
+  const seconds = nanoseconds / NSEC;
+  const part = (value: bigint, width: number): string => String(value).padStart(width, "0");
+  const milliseconds = (nanoseconds / 1_000_000n) % 1000n;
+  return `${part(seconds / 3600n, 2)}:${part((seconds / 60n) % 60n, 2)}:${part(seconds % 60n, 2)}.${part(milliseconds, 3)}`;
+}
+
+/** The list of `qemu-img snapshot -l`, byte for byte (7.2); nothing at all without snapshots. */
+export function qemuList(snapshots: readonly SnapshotInfo[]): string | undefined {
+  if (snapshots.length === 0) return undefined;
+  const rows = snapshots.map((snapshot) =>
+    line([
+      snapshot.id,
+      snapshot.name,
+      bytes(snapshot.vmStateSize),
+      localTime(snapshot.dateSec * 1000),
+      clock(snapshot.vmClockNsec),
+      snapshot.icount === undefined ? "" : String(BigInt.asIntN(64, snapshot.icount)),
+    ]),
+  );
+  return ["Snapshot list:", line(["ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"]), ...rows].join("\n");
+}

@@ -1,0 +1,47 @@
+/** A name from an image or a record, made safe for a terminal: control characters are shown, not obeyed. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    return `\\u{${code.toString(16)}}`;
+  });
+}
+
+export const quoted = (name: string): string => `"${printable(name)}"`;
+
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count.toLocaleString("en-US")} ${count === 1 ? one : many}`;
+}
+
+const UNITS = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
+/** Bytes with three significant digits, as QEMU prints them: the next unit begins at 1000. */
+export function bytes(count: number): string {
+  let unit = 0;
+  while (count / 1024 ** unit >= 1000 && unit < UNITS.length - 1) unit += 1;
+  return `${Number((count / 1024 ** unit).toPrecision(3))} ${UNITS[unit]}B`;
+}
+
+const two = (value: number): string => String(value).padStart(2, "0");
+
+/** Local time, as every other tool at a shell shows it. */
+export function localTime(milliseconds: number): string {
+  const date = new Date(milliseconds);
+  const day = [String(date.getFullYear()).padStart(4, "0"), two(date.getMonth() + 1), two(date.getDate())];
+  const time = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two);
+  return `${day.join("-")} ${time.join(":")}`;
+}
+
+/** Columns as wide as their widest cell; the last one is not padded. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? "").length)),
+  );
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
