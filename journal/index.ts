@@ -7,3 +7,4 @@ export { RECORD_KINDS } from "./record.ts";
 export type { JournalRecord, RecordKind } from "./record.ts";
 export type { Store } from "./store.ts";
 export type { PendingTransaction, TransactionState } from "./transactions.ts";
+export { resolvedPath } from "./resolved-path.ts";

@@ -1,9 +1,10 @@
-import { access, realpath } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
+import { access } from "node:fs/promises";
+import { join } from "node:path";
 import { QcowalError } from "../src/errors/index.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { openLevelStore } from "./level-store.ts";
+import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;
 
@@ -24,7 +25,7 @@ export interface OpenJournalOptions {
  */
 export async function openJournal(path: string, options: OpenJournalOptions): Promise<Journal> {
   const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
-  const dir = await absolute(path);
+  const dir = await resolvedPath(path);
   const levelDir = join(dir, "leveldb");
   if (!create && !(await exists(join(levelDir, "CURRENT")))) throw notFound(dir);
   const store = await openLevelStore(levelDir, waitMs);
@@ -63,16 +64,4 @@ async function exists(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-/** Links resolved as far as the path exists: fences name the journal, and a link may point elsewhere later. */
-async function absolute(path: string): Promise<string> {
-  const full = resolve(path);
-  try {
-    return await realpath(full);
-  } catch {
-    return full === dirname(full)
-      ? full
-      : join(await absolute(dirname(full)), full.slice(dirname(full).length));
-  }
 }

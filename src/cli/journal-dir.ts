@@ -1,5 +1,5 @@
-import { realpathSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
+import { resolvedPath } from "../../journal/index.ts";
 import { misuse } from "./misuse.ts";
 
 /** Name of the journal's directory beside the images. */
@@ -12,28 +12,20 @@ export function namedJournal(option: string | undefined): string | undefined {
   return name === "" ? undefined : name;
 }
 
-/** Absolute path with links resolved as far as files exist: a deleted image still has a history. */
-function resolved(path: string): string {
-  const absolute = resolve(path);
-  try {
-    return realpathSync(absolute);
-  } catch {
-    const parent = dirname(absolute);
-    return parent === absolute ? absolute : join(resolved(parent), basename(absolute));
-  }
+/** Beside the file itself, not beside a link to it: there is one journal for one image. */
+export async function journalBeside(image: string): Promise<string> {
+  return join(dirname(await resolvedPath(image)), DEFAULT_NAME);
 }
 
-export function journalBeside(image: string): string {
-  return join(dirname(resolved(image)), DEFAULT_NAME);
+export async function journalHere(): Promise<string> {
+  return join(await resolvedPath("."), DEFAULT_NAME);
 }
-
-export const journalHere = (): string => join(resolved("."), DEFAULT_NAME);
 
 /** The one journal for a transaction on all of these images. */
-export function journalFor(images: readonly string[], option: string | undefined): string {
+export async function journalFor(images: readonly string[], option: string | undefined): Promise<string> {
   const named = namedJournal(option);
   if (named !== undefined) return named;
-  const [first, ...others] = new Set(images.map(journalBeside));
+  const [first, ...others] = new Set(await Promise.all(images.map(journalBeside)));
   if (first === undefined) return journalHere();
   if (others.length > 0) {
     throw misuse(

@@ -1,4 +1,4 @@
-import { type Journal, openJournal } from "../../journal/index.ts";
+import { type Journal, openJournal, resolvedPath } from "../../journal/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
@@ -177,7 +177,7 @@ export class Pool implements AsyncDisposable {
   /** The record, oldest first: everything, or what touched `image` (which may be gone). */
   async history(image?: string): Promise<HistoryEntry[]> {
     this.#assertOpen();
-    return timeline(this.#journal, image);
+    return timeline(this.#journal, image === undefined ? undefined : await resolvedPath(image));
   }
 
   /** Waits for what is running, then closes the journal. Idempotent. */

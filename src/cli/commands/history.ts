@@ -25,7 +25,7 @@ Examples:
 async function history(image: string | undefined, options: CommonOptions): Promise<void> {
   const terminal = openTerminal(options.quiet === true);
   const named = namedJournal(options.journal);
-  const journal = named ?? (image === undefined ? journalHere() : journalBeside(image));
+  const journal = named ?? (await (image === undefined ? journalHere() : journalBeside(image)));
   const entries = await readHistory(journal, image, options, named === undefined && image !== undefined);
   if (options.json === true) terminal.data(toJson(historyJson(entries)));
   else if (entries.length > 0) terminal.data(historyTable(journal, entries));

@@ -38,13 +38,16 @@ Examples:
 }
 
 /** Each journal with the images that are asked for; none means all that are pending in it. */
-function targets(images: readonly string[], option: string | undefined): Map<string, readonly string[]> {
+async function targets(
+  images: readonly string[],
+  option: string | undefined,
+): Promise<Map<string, readonly string[]>> {
   const named = namedJournal(option);
   if (named !== undefined) return new Map([[named, images]]);
-  if (images.length === 0) return new Map([[journalHere(), []]]);
+  if (images.length === 0) return new Map([[await journalHere(), []]]);
   const groups = new Map<string, string[]>();
   for (const image of images) {
-    const journal = journalBeside(image);
+    const journal = await journalBeside(image);
     groups.set(journal, [...(groups.get(journal) ?? []), image]);
   }
   return groups;
@@ -56,7 +59,7 @@ async function recover(images: readonly string[], options: RecoverOptions): Prom
     recovered: RecoveryReport["recovered"][number][];
     failed: RecoveryReport["failed"][number][];
   } = { recovered: [], failed: [] };
-  for (const [journal, own] of targets(images, options.journal)) {
+  for (const [journal, own] of await targets(images, options.journal)) {
     terminal.status("recovering ...");
     const { recovered, failed } = await recoverIn(journal, own, options);
     report.recovered.push(...recovered);

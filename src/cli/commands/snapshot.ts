@@ -93,7 +93,7 @@ async function write(
   action: Exclude<Action, { verb: "list" }>,
   options: SnapshotOptions,
 ): Promise<void> {
-  const journal = journalFor([file], options.journal);
+  const journal = await journalFor([file], options.journal);
   try {
     await runOperations(openTerminal(false), [operationOf(file, action)], journal, options);
   } catch (error) {

@@ -75,7 +75,12 @@ async function write(
     terminal.say("Nothing was changed: this was a dry run.");
     return;
   }
-  const report = await runOperations(terminal, operations, journalFor(images, options.journal), options);
+  const report = await runOperations(
+    terminal,
+    operations,
+    await journalFor(images, options.journal),
+    options,
+  );
   if (options.json === true) terminal.data(toJson(report));
   else for (const line of doneLines(report)) terminal.say(line);
 }
