@@ -4,7 +4,8 @@ import { open, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
-import { createImage, info, io, requireQemu, run, tempDir } from "../support/qemu.ts";
+import { run } from "../support/programs.ts";
+import { createImage, info, io, requireQemu, tempDir } from "../support/qemu.ts";
 import { describeDiskContract } from "../support/disk-contract.ts";
 
 beforeAll(requireQemu);

@@ -6,7 +6,8 @@ import { readImage } from "../../src/image/index.ts";
 import { makeImage } from "../../tools/image-maker/index.ts";
 import { planOn } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
-import { requireQemu, run, tempDir } from "../support/qemu.ts";
+import { run } from "../support/programs.ts";
+import { requireQemu, tempDir } from "../support/qemu.ts";
 
 beforeAll(requireQemu);
 

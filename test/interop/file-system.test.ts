@@ -4,7 +4,8 @@ import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openPool } from "../../src/index.ts";
-import { createImage, judge, must, requireQemu, run, tempDir } from "../support/qemu.ts";
+import { must, run } from "../support/programs.ts";
+import { createImage, judge, requireQemu, tempDir } from "../support/qemu.ts";
 import { seededRandom } from "../support/random.ts";
 
 beforeAll(async () => {

@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -6,35 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
 import { checkImage, describeCheck } from "./naive-qcow2.ts";
-
-export interface Finished {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs a program to its end; only a program that cannot be started is an error. */
-export function run(program: string, args: readonly string[], cwd?: string): Promise<Finished> {
-  return new Promise((resolve, reject) => {
-    const options = {
-      maxBuffer: 64 * 1024 * 1024,
-      env: { ...process.env, LC_ALL: "C" },
-      ...(cwd !== undefined && { cwd }),
-    };
-    execFile(program, [...args], options, (error, stdout, stderr) => {
-      const code = error === null ? 0 : error.code;
-      if (typeof code === "number") resolve({ code, stdout, stderr });
-      else reject(error ?? new Error(`${program} ended without an exit code`));
-    });
-  });
-}
-
-/** Runs a program that has to succeed; returns what it printed. */
-export async function must(program: string, args: readonly string[], cwd?: string): Promise<string> {
-  const { code, stdout, stderr } = await run(program, args, cwd);
-  if (code !== 0) throw new Error(`${program} ${args.join(" ")} ended with ${code}:\n${stderr}${stdout}`);
-  return stdout;
-}
+import { must, run } from "./programs.ts";
 
 /** A machine without the tools must not report success. */
 export async function requireQemu(): Promise<void> {
@@ -133,7 +104,7 @@ export async function snapshotList(image: Image): Promise<readonly QemuSnapshot[
 }
 
 export interface QemuCheck {
-  readonly code: number;
+  readonly code: number | null;
   readonly errors: number;
   readonly corruptions: number;
   readonly leaks: number;
@@ -187,7 +158,7 @@ export function rawBytes(image: Image, options: ConvertOptions = {}): Promise<Ui
 /** True when the guest sees the same in both; throws when they cannot be compared. */
 export async function sameContent(a: string, b: string): Promise<boolean> {
   const { code, stderr } = await run("qemu-img", ["compare", "-q", a, b]);
-  if (code > 1) throw new Error(`qemu-img compare ended with ${code}:\n${stderr}`);
+  if (code === null || code > 1) throw new Error(`qemu-img compare ended with ${code}:\n${stderr}`);
   return code === 0;
 }
 

@@ -2,7 +2,8 @@
  * Runs the tests: `npm test`, or `npm test -- test/format` for some of them.
  * Installs the programs they need, and ends with a line "N passed, N failed".
  */
-import { resolve } from "node:path";
+import { execFileSync } from "node:child_process";
+import { join, resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
 import { ensureSystemPackages } from "./system-packages.ts";
 
@@ -30,6 +31,11 @@ function count(modules: readonly TestModule[]): Totals {
 }
 
 ensureSystemPackages();
+// Some tests run the command as it is installed: compiled.
+execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", "tsconfig.build.json"], {
+  cwd: root,
+  stdio: "inherit",
+});
 const vitest = await startVitest("test", process.argv.slice(2), {
   root,
   config: false,

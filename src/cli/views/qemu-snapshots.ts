@@ -26,7 +26,7 @@ function padEnd(text: string, width: number): string {
 function line(cells: readonly [string, string, string, string, string, string]): string {
   const [id, tag, size, date, clock, icount] = cells;
   const right = [size.padStart(8), date.padStart(20), clock.padStart(13), icount.padStart(11)];
-  return padEnd(id, 10) + padEnd(tag, 17) + right.join("");
+  return `${padEnd(id, 9)} ${padEnd(tag, 16)} ${right.join("")}`;
 }
 
 function clock(nanoseconds: bigint): string {
@@ -36,6 +36,9 @@ function clock(nanoseconds: bigint): string {
   return `${part(seconds / 3600n, 2)}:${part((seconds / 60n) % 60n, 2)}:${part(seconds % 60n, 2)}.${part(milliseconds, 3)}`;
 }
 
+/** C's %.3g has no other way to write what rounds up to four digits. */
+const size = (count: number): string => bytes(count).replace(/^1000 /, "1e+03 ");
+
 /** The list of `qemu-img snapshot -l`, byte for byte (7.2); nothing at all without snapshots. */
 export function qemuList(snapshots: readonly SnapshotInfo[]): string | undefined {
   if (snapshots.length === 0) return undefined;
@@ -43,7 +46,7 @@ export function qemuList(snapshots: readonly SnapshotInfo[]): string | undefined
     line([
       snapshot.id,
       snapshot.name,
-      bytes(snapshot.vmStateSize),
+      size(snapshot.vmStateSize),
       localTime(snapshot.dateSec * 1000),
       clock(snapshot.vmClockNsec),
       snapshot.icount === undefined ? "" : String(BigInt.asIntN(64, snapshot.icount)),

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createImage, io, must, snapshotCreate } from "../../support/qemu.ts";
+import { must } from "../../support/programs.ts";
+import { createImage, io, snapshotCreate } from "../../support/qemu.ts";
 import type { Random } from "../../support/random.ts";
 import { clusterWrites, create, ioAll, KIB, MIB, range, scatteredWrites } from "./shape.ts";
 import type { Shape } from "./shape.ts";

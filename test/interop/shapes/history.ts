@@ -1,4 +1,5 @@
-import { must, snapshotApply, snapshotCreate, snapshotDelete } from "../../support/qemu.ts";
+import { must } from "../../support/programs.ts";
+import { snapshotApply, snapshotCreate, snapshotDelete } from "../../support/qemu.ts";
 import type { Random } from "../../support/random.ts";
 import { clusterWrites, create, ioAll, KIB, MIB, range, scatteredWrites } from "./shape.ts";
 import type { Shape } from "./shape.ts";
