@@ -1,0 +1,116 @@
+import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Operation } from "../../../src/plan/index.ts";
+import { seededRandom } from "../../support/random.ts";
+import { type Visible, expected, visible } from "../../support/model.ts";
+import { copyInto } from "../../support/programs.ts";
+import { cli, script } from "../../support/command.ts";
+import { type ImageState, readState } from "./state.ts";
+import { type KillAt, type TracedRun, runTraced } from "./strace.ts";
+
+/** An image as a test shape builds it. */
+export interface Buildable {
+  readonly name: string;
+  readonly build: (dir: string, random: ReturnType<typeof seededRandom>) => Promise<string>;
+}
+
+export interface TargetImage {
+  readonly path: string;
+  readonly before: ImageState;
+}
+
+/** What is interrupted: one transaction on freshly built images. */
+export interface KillCase {
+  readonly name: string;
+  readonly shapes: readonly Buildable[];
+  readonly operations: (images: readonly TargetImage[]) => readonly Operation[];
+}
+
+export interface JudgedImage extends TargetImage {
+  readonly after: Visible;
+}
+
+const SEED = 1;
+
+/**
+ * A place where one case is run again and again from the same start. Images and
+ * journal lie at fixed paths, because the journal names them.
+ */
+export class Bench {
+  readonly images: readonly JudgedImage[];
+  readonly journal: string;
+  readonly command: readonly string[];
+  readonly #root: string;
+
+  private constructor(root: string, images: readonly JudgedImage[], command: readonly string[]) {
+    this.#root = root;
+    this.images = images;
+    this.journal = join(root, "home", "journal");
+    this.command = command;
+  }
+
+  static async open(killCase: KillCase): Promise<Bench> {
+    const root = await realpath(await mkdtemp(join(tmpdir(), "qcowal-kill-")));
+    const home = join(root, "home");
+    const targets: TargetImage[] = [];
+    for (const [index, { build }] of killCase.shapes.entries()) {
+      const dir = join(home, String(index));
+      await mkdir(dir, { recursive: true });
+      const path = await build(dir, seededRandom(SEED));
+      targets.push({ path, before: await readState(path) });
+    }
+    const operations = killCase.operations(targets);
+    const images = targets.map((target) => ({
+      ...target,
+      after: operations
+        .filter(({ image }) => image === target.path)
+        .reduce(expected, visible(target.before.bytes)),
+    }));
+    const bench = new Bench(root, images, commandFor(join(home, "journal"), operations));
+    await bench.save("start");
+    return bench;
+  }
+
+  get paths(): readonly string[] {
+    return this.images.map(({ path }) => path);
+  }
+
+  /** Remembers images and journal as they are. */
+  async save(name: string): Promise<void> {
+    const to = join(this.#root, name);
+    await rm(to, { recursive: true, force: true });
+    await mkdir(to);
+    await copyInto([join(this.#root, "home")], to);
+  }
+
+  /** Goes back to what was remembered. */
+  async restore(name: string): Promise<void> {
+    await rm(join(this.#root, "home"), { recursive: true, force: true });
+    await copyInto([join(this.#root, name, "home")], this.#root);
+  }
+
+  run(killAt?: KillAt): Promise<TracedRun> {
+    return this.#traced(this.command, killAt);
+  }
+
+  recover(killAt?: KillAt): Promise<TracedRun> {
+    return this.#traced(cli("recover", "--journal", this.journal, ...this.paths), killAt);
+  }
+
+  async close(): Promise<void> {
+    await rm(this.#root, { recursive: true, force: true });
+  }
+
+  #traced(command: readonly string[], killAt: KillAt | undefined): Promise<TracedRun> {
+    return runTraced(command, [...this.paths, this.journal], join(this.#root, "trace"), killAt);
+  }
+}
+
+/** The command line where it has words for it. */
+function commandFor(journal: string, operations: readonly Operation[]): string[] {
+  const [first] = operations;
+  const same = operations.every(({ type, name }) => type === first?.type && name === first.name);
+  if (first?.name === undefined || !same) return script(journal, operations);
+  return cli(first.type, "--journal", journal, first.name, ...operations.map(({ image }) => image));
+}

@@ -1,0 +1,90 @@
+import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
+import { visible } from "../../support/model.ts";
+import { checkImage, describeCheck } from "../../support/naive-qcow2.ts";
+import type { Bench, JudgedImage } from "./bench.ts";
+import { run } from "../../support/programs.ts";
+import { history, recover } from "../../support/command.ts";
+import { assertRefused } from "./refusal.ts";
+import { type ImageState, readState } from "./state.ts";
+
+export type Outcome = "before" | "after";
+
+export interface Verdict {
+  readonly outcome: Outcome;
+  /** Images that the kill left fenced. */
+  readonly fenced: number;
+  /** What the record says: the status in `history`, "none" when the transaction never reached the journal. */
+  readonly recorded: string;
+}
+
+const RECORDED: Readonly<Record<Outcome, readonly string[]>> = {
+  before: ["none", "aborted", "aborted by recovery"],
+  after: ["done", "finished by recovery"],
+};
+
+/**
+ * Judges what a kill left, from outside: nobody can open it before the recovery,
+ * and after it each image is clean, as before or as after the transaction, and
+ * the record agrees. `headersAfter` are first clusters of an undisturbed run.
+ */
+export async function judge(
+  bench: Bench,
+  headersAfter: readonly Buffer[],
+  thorough: boolean,
+): Promise<Verdict> {
+  let fenced = 0;
+  for (const { path } of bench.images) {
+    const state = await readState(path);
+    if (!state.fenced) continue;
+    fenced++;
+    await assertRefused(path, state, thorough);
+  }
+  const { failed } = await recover(bench.journal, bench.paths);
+  assert.deepEqual(failed, [], "recovery could not finish");
+  const states = await Promise.all(bench.paths.map((path) => readState(path)));
+  const outcomes = new Set<Outcome>();
+  for (const [index, image] of bench.images.entries()) {
+    const state = states[index];
+    assert.ok(state);
+    await assertClean(image.path, state);
+    const outcome = outcomeOf(image, state);
+    outcomes.add(outcome);
+    const header = outcome === "before" ? image.before.firstCluster : headersAfter[index];
+    assert.ok(header?.equals(state.firstCluster), `the header differs from that ${outcome} the transaction`);
+    if (outcome === "before")
+      assert.equal(state.bytes.length, image.before.bytes.length, "length of the file");
+  }
+  const [outcome] = outcomes;
+  assert.ok(outcome !== undefined && outcomes.size === 1, "one image is as before, another as after");
+  await assertRecoveryIsQuiet(bench, states);
+  const recorded = (await history(bench.journal)).at(-1)?.status ?? "none";
+  assert.ok(RECORDED[outcome].includes(recorded), `as ${outcome}, but history says ${recorded}`);
+  return { outcome, fenced, recorded };
+}
+
+async function assertClean(path: string, state: ImageState): Promise<void> {
+  assert.ok(!state.fenced, "still fenced after the recovery");
+  assert.equal(describeCheck(checkImage(state.bytes)), "clean");
+  const { code, stdout, stderr } = await run("qemu-img", ["check", path]);
+  assert.equal(code, 0, `qemu-img check:\n${stderr}${stdout}`);
+}
+
+function outcomeOf({ before, after }: JudgedImage, state: ImageState): Outcome {
+  if (state.logical === before.logical) return "before";
+  const now = visible(state.bytes);
+  assert.ok(
+    isDeepStrictEqual(now, after),
+    `neither as before nor as after:\n${JSON.stringify(now, null, 1)}`,
+  );
+  return "after";
+}
+
+async function assertRecoveryIsQuiet(bench: Bench, states: readonly ImageState[]): Promise<void> {
+  const { recovered } = await recover(bench.journal, bench.paths);
+  assert.deepEqual(recovered, [], "a second recovery found something to do");
+  for (const [index, path] of bench.paths.entries()) {
+    const again = await readState(path);
+    assert.ok(states[index]?.bytes.equals(again.bytes), "a second recovery changed the image");
+  }
+}

@@ -1,0 +1,91 @@
+import {
+  type EngineContext,
+  type Environment,
+  currentActor,
+  groupByImage,
+  recoverPending,
+  runTransaction,
+} from "../../../src/engine/index.ts";
+import { openJournalOn } from "../../../journal/index.ts";
+import { QcowalError } from "../../../src/errors/index.ts";
+import { type HistoryEntry, timeline } from "../../../src/history/index.ts";
+import type { Operation } from "../../../src/plan/index.ts";
+import { MemoryDisk } from "../../support/memory-disk.ts";
+import { Machine, MachineDisk } from "./machine.ts";
+import { MachineStore, type StoredEntries } from "./machine-store.ts";
+
+const NOW = Date.UTC(2026, 0, 2, 3, 4, 5);
+
+/** Files and a journal between two processes. */
+export interface World {
+  readonly images: ReadonlyMap<string, MemoryDisk>;
+  readonly journal: StoredEntries;
+}
+
+export interface Process {
+  readonly machine: Machine;
+  /** What it left. */
+  readonly world: World;
+}
+
+export function newWorld(images: Readonly<Record<string, Uint8Array>>): World {
+  const files = Object.entries(images).map(
+    ([path, bytes]) => [path, new MemoryDisk(bytes, { path })] as const,
+  );
+  return { images: new Map(files), journal: new Map() };
+}
+
+/** Runs one process on a copy of the world until it ends or is killed. */
+async function live(
+  world: World,
+  stopAt: number | undefined,
+  action: (context: EngineContext) => Promise<unknown>,
+): Promise<Process> {
+  const machine = new Machine(stopAt);
+  const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
+  const store = new MachineStore(machine, world.journal);
+  const environment: Environment = {
+    openDisk: async (path) => Promise.resolve(new MachineDisk(machine, fileAt(images, path))),
+    resolvePath: async (path) => Promise.resolve(fileAt(images, path).path),
+    fileId: async (path) => Promise.resolve({ device: 1, inode: [...images.keys()].indexOf(path) }),
+    now: () => NOW,
+    program: "test",
+  };
+  try {
+    const journal = await openJournalOn(store, { dir: "/memory/journal", create: true, now: () => NOW });
+    if (journal !== undefined) await action({ journal, environment });
+  } catch (error) {
+    // Whatever a dead process still throws, nobody hears it.
+    if (!machine.dead) throw error;
+  }
+  return { machine, world: { images, journal: store.stored } };
+}
+
+function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDisk {
+  const file = images.get(path);
+  if (file === undefined) throw new QcowalError("IMAGE_NOT_FOUND", `${path}: no such image.`);
+  return file;
+}
+
+export function operate(world: World, operations: readonly Operation[], stopAt?: number): Promise<Process> {
+  return live(world, stopAt, async (context) =>
+    runTransaction(context, await groupByImage(context.environment, operations), {}),
+  );
+}
+
+export function recoverWorld(world: World, stopAt?: number): Promise<Process> {
+  return live(world, stopAt, async (context) => {
+    const { failed } = await recoverPending(context, [...world.images.keys()], {
+      actor: currentActor("test", undefined),
+    });
+    const [first] = failed;
+    if (first !== undefined) throw first.error;
+  });
+}
+
+/** What the record says, oldest first. */
+export async function historyOf(world: World): Promise<HistoryEntry[]> {
+  const store = new MachineStore(new Machine(), world.journal);
+  const journal = await openJournalOn(store, { dir: "/memory/journal", create: false });
+  return journal === undefined ? [] : timeline(journal);
+}
