@@ -1,16 +1,10 @@
-import { dirname, relative } from "node:path";
+import { dirname } from "node:path";
 import type { Actor, HistoryEntry } from "../../index.ts";
 import { askedFor } from "./operations.ts";
-import { localTime, printable, quoted, table } from "./text.ts";
+import { localTime, printable, quoted, shownPath, table } from "./text.ts";
 
 const who = ({ user, host, program, pid, name }: Actor): string =>
   printable(`${name === undefined ? "" : `${name}, `}${user}@${host} ${program}[${pid}]`);
-
-/** Short where it can be: a journal usually lies beside its images. */
-function short(journal: string, image: string): string {
-  const path = relative(dirname(journal), image);
-  return printable(path.startsWith("..") ? image : path);
-}
 
 /** One line for each operation, oldest first. */
 export function historyTable(journal: string, entries: readonly HistoryEntry[]): string {
@@ -20,7 +14,8 @@ export function historyTable(journal: string, entries: readonly HistoryEntry[]):
       index === 0 ? localTime(entry.began) : "",
       index === 0 ? entry.status : "",
       askedFor(operation),
-      short(journal, operation.image),
+      // A journal usually lies beside its images.
+      shownPath(operation.image, dirname(journal)),
       index === 0 ? who(entry.actor) : "",
       index === 0 && entry.reason !== undefined ? quoted(entry.reason) : "",
     ]),

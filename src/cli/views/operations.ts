@@ -5,7 +5,7 @@ import type {
   RecoveredTransaction,
   RunReport,
 } from "../../index.ts";
-import { bytes, plural, printable, quoted } from "./text.ts";
+import { bytes, plural, printable, quoted, shownPath } from "./text.ts";
 
 const DONE = { create: "created", revert: "reverted to", delete: "deleted" } as const;
 const WOULD = { create: "create", revert: "revert to", delete: "delete" } as const;
@@ -35,7 +35,7 @@ export function doneLines({ images, transaction }: RunReport): string[] {
           : [`${bytes(summary.clustersFreed * summary.clusterSize)} freed`]),
       ];
       const facts = [...changed, `transaction ${transaction}`].join(", ");
-      return `${printable(image)}: ${DONE[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)} [${facts}]`;
+      return `${shownPath(image)}: ${DONE[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)} [${facts}]`;
     }),
   );
 }
@@ -44,7 +44,7 @@ export function planText({ images }: DryRunReport): string {
   return images
     .map(({ image, outcomes, summary, fileSize }) =>
       [
-        `${printable(image)}:`,
+        `${shownPath(image)}:`,
         ...outcomes.map(
           (outcome) => `  would ${WOULD[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)}`,
         ),
@@ -79,7 +79,7 @@ export function recoveredLine(
   isDryRun = false,
 ): string {
   const what = operations.map(askedFor).join(", ");
-  const where = images.map(({ image }) => printable(image)).join(", ");
+  const where = images.map(({ image }) => shownPath(image)).join(", ");
   const verdict =
     result === "finished"
       ? `had been decided, ${isDryRun ? "recovery would finish it" : "it is finished now"}`

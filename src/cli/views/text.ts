@@ -1,9 +1,17 @@
+import { relative } from "node:path";
+
 /** A name from an image or a record, made safe for a terminal: control characters are shown, not obeyed. */
 export function printable(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
     const code = character.codePointAt(0) ?? 0;
     return `\\u{${code.toString(16)}}`;
   });
+}
+
+/** As a person in this directory would write it. */
+export function shownPath(path: string, base = process.cwd()): string {
+  const short = relative(base, path);
+  return printable(short.startsWith("..") ? path : short);
 }
 
 export const quoted = (name: string): string => `"${printable(name)}"`;
