@@ -1,5 +1,12 @@
 import type { Disk } from "../../../src/disk/index.ts";
+import { QcowalError, isQcowalError } from "../../../src/errors/index.ts";
 import { Killed, MemoryDisk } from "../../support/memory-disk.ts";
+
+/** An event of the process that fails, without effect. */
+export interface Fault {
+  readonly event: number;
+  readonly code: "NO_SPACE" | "IO_FAILED";
+}
 
 /**
  * One process that is killed as a whole: every mutating event of all its disks
@@ -8,11 +15,13 @@ import { Killed, MemoryDisk } from "../../support/memory-disk.ts";
  */
 export class Machine {
   readonly #stopAt: number | undefined;
+  readonly #faults: readonly Fault[];
   #events = 0;
   #dead = false;
 
-  constructor(stopAt?: number) {
+  constructor(stopAt?: number, faults: readonly Fault[] = []) {
     this.#stopAt = stopAt;
+    this.#faults = faults;
   }
 
   get events(): number {
@@ -34,6 +43,8 @@ export class Machine {
       this.#dead = true;
       throw new Killed(`killed at event ${this.#events}`);
     }
+    const fault = this.#faults.find(({ event }) => event === this.#events);
+    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: event ${fault.event} failed`);
   }
 }
 
@@ -42,6 +53,7 @@ export class MachineDisk implements Disk {
   readonly path: string;
   readonly #machine: Machine;
   readonly #file: MemoryDisk;
+  #isBroken = false;
 
   constructor(machine: Machine, file: MemoryDisk) {
     this.#machine = machine;
@@ -60,25 +72,44 @@ export class MachineDisk implements Disk {
   }
 
   async write(offset: number, data: Uint8Array): Promise<void> {
-    this.#machine.event();
+    await this.#event();
     return this.#file.write(offset, data);
   }
 
   async sync(): Promise<void> {
-    this.#machine.event();
+    await this.#event(true);
     return this.#file.sync();
   }
 
   async truncate(size: number): Promise<void> {
-    this.#machine.event();
+    await this.#event();
     return this.#file.truncate(size);
   }
 
+  /** Advisory: its failure is nobody's business. */
   async discard(offset: number, length: number): Promise<void> {
-    this.#machine.event();
+    try {
+      this.#machine.event();
+    } catch (error) {
+      if (isQcowalError(error)) return;
+      throw error;
+    }
     return this.#file.discard(offset, length);
   }
 
   /** The file itself outlives the process. */
   async close(): Promise<void> {}
+
+  /** After a failed sync, and after any failure but a full disk, nobody knows what is on it. */
+  async #event(isSync = false): Promise<void> {
+    if (this.#isBroken)
+      throw new QcowalError("IO_FAILED_EARLIER", "simulated: an earlier write or sync failed");
+    try {
+      this.#machine.event();
+    } catch (error) {
+      this.#isBroken = isSync || isQcowalError(error, "IO_FAILED");
+      throw error;
+    }
+    return Promise.resolve();
+  }
 }

@@ -1,6 +1,7 @@
 import {
   type EngineContext,
   type Environment,
+  type RunOptions,
   currentActor,
   groupByImage,
   recoverPending,
@@ -24,6 +25,8 @@ export interface World {
 
 export interface Process {
   readonly machine: Machine;
+  /** What it ended with, if it was not killed and did not succeed. */
+  readonly failure: unknown;
   /** What it left. */
   readonly world: World;
 }
@@ -35,13 +38,13 @@ export function newWorld(images: Readonly<Record<string, Uint8Array>>): World {
   return { images: new Map(files), journal: new Map() };
 }
 
-/** Runs one process on a copy of the world until it ends or is killed. */
+/** Runs one process on a copy of the world until it ends, fails or is killed. */
 async function live(
   world: World,
-  stopAt: number | undefined,
+  machine: Machine,
   action: (context: EngineContext) => Promise<unknown>,
 ): Promise<Process> {
-  const machine = new Machine(stopAt);
+  let failure: unknown;
   const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
   const store = new MachineStore(machine, world.journal);
   const environment: Environment = {
@@ -56,9 +59,9 @@ async function live(
     if (journal !== undefined) await action({ journal, environment });
   } catch (error) {
     // Whatever a dead process still throws, nobody hears it.
-    if (!machine.dead) throw error;
+    if (!machine.dead) failure = error;
   }
-  return { machine, world: { images, journal: store.stored } };
+  return { machine, failure, world: { images, journal: store.stored } };
 }
 
 function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDisk {
@@ -67,20 +70,40 @@ function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDi
   return file;
 }
 
-export function operate(world: World, operations: readonly Operation[], stopAt?: number): Promise<Process> {
-  return live(world, stopAt, async (context) =>
-    runTransaction(context, await groupByImage(context.environment, operations), {}),
+/** Runs a transaction in a process with these faults; a failure is part of what it returns. */
+export function attempt(
+  world: World,
+  operations: readonly Operation[],
+  machine: Machine,
+  options: RunOptions = {},
+): Promise<Process> {
+  return live(world, machine, async (context) =>
+    runTransaction(context, await groupByImage(context.environment, operations), options),
   );
 }
 
-export function recoverWorld(world: World, stopAt?: number): Promise<Process> {
-  return live(world, stopAt, async (context) => {
-    const { failed } = await recoverPending(context, [...world.images.keys()], {
-      actor: currentActor("test", undefined),
-    });
+/** The same, where nothing may fail. */
+export async function operate(
+  world: World,
+  operations: readonly Operation[],
+  stopAt?: number,
+): Promise<Process> {
+  return succeeded(await attempt(world, operations, new Machine(stopAt)));
+}
+
+export async function recoverWorld(world: World, stopAt?: number): Promise<Process> {
+  const recovery = await live(world, new Machine(stopAt), async (context) => {
+    const actor = currentActor("test", undefined);
+    const { failed } = await recoverPending(context, [...world.images.keys()], { actor });
     const [first] = failed;
     if (first !== undefined) throw first.error;
   });
+  return succeeded(recovery);
+}
+
+function succeeded(process: Process): Process {
+  if (process.failure !== undefined) throw process.failure;
+  return process;
 }
 
 /** What the record says, oldest first. */
