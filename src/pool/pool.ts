@@ -87,6 +87,7 @@ export class Pool implements AsyncDisposable {
   readonly #environment: Environment;
   /** Operations on one image wait for each other; those on different images do not. */
   readonly #queue = new KeyedQueue();
+  #entering: Promise<unknown> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openPool`. */
@@ -128,14 +129,16 @@ export class Pool implements AsyncDisposable {
     operations: readonly Operation[],
     options: RunOptions & { readonly dryRun?: boolean } = {},
   ): Promise<RunReport | DryRunReport> {
-    this.#assertOpen();
-    const groups = await groupByImage(this.#environment, operations);
-    const context = { journal: this.#journal, environment: this.#environment };
-    return this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
-      options.dryRun === true
-        ? dryRun(this.#environment, groups, options)
-        : runTransaction(context, groups, options),
-    );
+    return this.#enter(async () => {
+      const groups = await groupByImage(this.#environment, operations);
+      const context = { journal: this.#journal, environment: this.#environment };
+      const result = this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
+        options.dryRun === true
+          ? dryRun(this.#environment, groups, options)
+          : runTransaction(context, groups, options),
+      );
+      return { result };
+    });
   }
 
   /** Takes a snapshot of the active layer. `force` allows a second one of the same name, or an empty name. */
@@ -166,23 +169,27 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError NEEDS_RECOVERY when one of `images` is fenced by another journal, IMAGE_NOT_FOUND
    */
   async recover(images?: readonly string[], options: RecoverOptions = {}): Promise<RecoveryReport> {
-    this.#assertOpen();
-    const context = { journal: this.#journal, environment: this.#environment };
-    const { actor: name, ...rest } = options;
-    const by = { ...rest, actor: currentActor(this.#environment.program, name) };
-    const paths = images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
-    return this.#queue.runAlone(() => recoverPending(context, paths, by));
+    return this.#enter(async () => {
+      const context = { journal: this.#journal, environment: this.#environment };
+      const { actor: name, ...rest } = options;
+      const by = { ...rest, actor: currentActor(this.#environment.program, name) };
+      const paths =
+        images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
+      return { result: this.#queue.runAlone(() => recoverPending(context, paths, by)) };
+    });
   }
 
   /** The record, oldest first: everything, or what touched `image` (which may be gone). */
   async history(image?: string): Promise<HistoryEntry[]> {
-    this.#assertOpen();
-    return timeline(this.#journal, image === undefined ? undefined : await resolvedPath(image));
+    return this.#enter(async () => {
+      const path = image === undefined ? undefined : await resolvedPath(image);
+      return { result: this.#queue.run([], () => timeline(this.#journal, path)) };
+    });
   }
 
   /** Waits for what is running, then closes the journal. Idempotent. */
   async close(): Promise<void> {
-    this.#closed ??= this.#queue.runAlone(() => this.#journal.close());
+    this.#closed ??= this.#entering.then(() => this.#queue.runAlone(() => this.#journal.close()));
     await this.#closed;
   }
 
@@ -190,10 +197,19 @@ export class Pool implements AsyncDisposable {
     await this.close();
   }
 
-  #assertOpen(): void {
+  /**
+   * Lets calls into the queue in the order in which they were made, although
+   * what they are queued under takes a while to find out. `enqueue` wraps the
+   * queued promise, so that the next call does not wait for its end.
+   */
+  async #enter<Result>(enqueue: () => Promise<{ readonly result: Promise<Result> }>): Promise<Result> {
     if (this.#closed !== undefined) {
       throw new QcowalError("POOL_CLOSED", "The pool is closed. Nothing was changed; open it again.");
     }
+    const entered = this.#entering.then(enqueue);
+    this.#entering = entered.catch(() => undefined);
+    const { result } = await entered;
+    return result;
   }
 }
 
