@@ -65,8 +65,9 @@ async function perform(twins: Twins, shape: Shape, random: Random, step: number)
   const room = snapshots.length < (shape.maxSnapshots ?? 65_536);
   const actions: Action[] = ["write"];
   if (room) actions.push("create", "create");
-  if (unique.length > 0)
-    actions.push("delete", ...(shape.noRevert === true ? [] : (["revert", "revert"] as const)));
+  if (unique.length > 0) actions.push("delete");
+  // qemu-img raises every refcount of a snapshot before it lowers those of the active layer: at the limit it fails.
+  if (unique.length > 0 && room && shape.noRevert !== true) actions.push("revert", "revert");
   const action = step === 0 && room ? "create" : random.pick(actions);
   // What we created has to serve qemu-img as well, so it works on ours now and then.
   const byQemu = step > 0 && random.chance(0.25);

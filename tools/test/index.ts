@@ -3,6 +3,7 @@
  * Installs the programs they need, and ends with a line "N passed, N failed".
  */
 import { execFileSync } from "node:child_process";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
 import { ensureSystemPackages } from "./system-packages.ts";
@@ -40,6 +41,7 @@ const vitest = await startVitest("test", process.argv.slice(2), {
   root,
   config: false,
   watch: false,
+  maxWorkers: availableParallelism(),
   include: ["test/**/*.test.ts"],
   testTimeout: 120_000,
   hookTimeout: 120_000,
