@@ -35,12 +35,15 @@ const waitOption = (): Option =>
     .argParser(milliseconds)
     .default(10_000, "10");
 
-export function withJournalOptions(command: Command): Command {
+export function withCommonOptions(command: Command): Command {
   return command
     .addOption(journalOption())
-    .addOption(waitOption())
     .option("--json", "print JSON")
     .option("-q, --quiet", "print nothing but data and errors");
+}
+
+export function withJournalOptions(command: Command): Command {
+  return withCommonOptions(command).addOption(waitOption());
 }
 
 export function withRecordOptions(command: Command): Command {

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { listSnapshots } from "../../index.ts";
 import { toJson } from "../json.ts";
-import { type CommonOptions, withJournalOptions } from "../options.ts";
+import { type CommonOptions, withCommonOptions } from "../options.ts";
 import { openTerminal } from "../terminal.ts";
 import { qemuJson } from "../views/qemu-snapshots.ts";
 import { snapshotTable } from "../views/snapshots.ts";
@@ -12,7 +12,7 @@ interface ListOptions extends CommonOptions {
 }
 
 export function addListCommand(program: Command): void {
-  withJournalOptions(program.command("list"))
+  withCommonOptions(program.command("list"))
     .description("list the snapshots of an image")
     .argument("<image>", "qcow2 image")
     .option("-U, --force-share", "look at an image that a running VM holds; what is shown may be out of date")
@@ -20,7 +20,7 @@ export function addListCommand(program: Command): void {
       "after",
       `
 The JSON has the fields of 'snapshots' in 'qemu-img info --output=json'.
-No journal is needed.
+No journal is needed: --journal is accepted as everywhere.
 
 Examples:
   $ qcowal list web.qcow2

@@ -7,6 +7,7 @@ import { type WriteOptions, poolOptionsOf, recordOf, withWriteOptions } from "..
 import { parseSelector } from "../selector.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
 import { doneLines, planJson, planText, recoveredLine } from "../views/operations.ts";
+import { STEP_WORDS } from "../views/steps.ts";
 
 const IMAGES = ["<image...>", "qcow2 images; several are changed together or not at all"] as const;
 
@@ -94,7 +95,7 @@ export async function runOperations(
 ): Promise<RunReport> {
   const onProgress = ({ step, recovered }: ProgressEvent): void => {
     if (recovered !== undefined) terminal.say(recoveredLine(recovered));
-    terminal.status(`${step} ...`);
+    terminal.status(`${STEP_WORDS[step]} ...`);
   };
   const run = async (): Promise<RunReport> => {
     terminal.status("waiting for the journal ...");
