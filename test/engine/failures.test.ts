@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import { isQcowalError } from "../../src/errors/index.ts";
 import type { Operation } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
-import { type Fault, Machine } from "../kill/lab/machine.ts";
-import { type World, attempt, historyOf, newWorld, operate, recoverWorld } from "../kill/lab/world.ts";
+import { type Fault, Machine } from "../support/machine.ts";
+import { type World, attempt, historyOf, newWorld, operate, recoverWorld } from "../support/world.ts";
 import { checkImage, describeCheck, inspectImage, logicalState } from "../support/naive-qcow2.ts";
 
 const PATH = "/memory/a.qcow2";

@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { readImage } from "../../src/image/index.ts";
 import { type Operation, planImage } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
-import { Machine } from "../kill/lab/machine.ts";
-import { type World, attempt, newWorld, operate, recoverWorld } from "../kill/lab/world.ts";
+import { Machine } from "../support/machine.ts";
+import { type World, attempt, newWorld, operate, recoverWorld } from "../support/world.ts";
 import { checkImage, describeCheck, inspectImage } from "../support/naive-qcow2.ts";
 
 const PATH = "/memory/a.qcow2";
@@ -98,7 +98,7 @@ describe("an image that another journal fenced", () => {
       const killed = await killedAt(newWorld({ [PATH]: makeImage(SPEC) }), [REVERT], step);
       const before = bytesOf(killed);
       // The same image, but a journal that knows nothing.
-      const elsewhere: World = { images: killed.images, journal: new Map() };
+      const elsewhere: World = { images: killed.images, journal: [] };
       const { failure } = await attempt(elsewhere, [REVERT], new Machine());
       expect(failure).toMatchObject({
         code: "NEEDS_RECOVERY",

@@ -3,13 +3,13 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Journal, openJournal } from "../../journal/index.ts";
-import { FakeStore } from "./fake-store.ts";
+import { SimulatedStore } from "../support/simulated-store.ts";
 import { fill, open, partsOf, readLevel, scratch, states, writeLevel } from "./lab.ts";
 
 type Content = Map<string, Uint8Array>;
 
 async function filled(): Promise<{ content: Content; keys: string[] }> {
-  const store = new FakeStore();
+  const store = new SimulatedStore();
   await fill(await open(store));
   const { content } = store;
   return { content, keys: [...content.keys()].toSorted() };
@@ -18,7 +18,7 @@ async function filled(): Promise<{ content: Content; keys: string[] }> {
 /** What opening and reading everything comes to: "fine", or the code and the record of the error. */
 async function verdictOf(content: Content): Promise<string> {
   try {
-    const journal = await open(FakeStore.of(content));
+    const journal = await open(SimulatedStore.of(content));
     await journal.verify();
     return journal.tornTail === undefined ? "fine" : `torn tail ${journal.tornTail.sequence}`;
   } catch (error) {
@@ -111,7 +111,7 @@ describe("damage is seen and named:", () => {
     // MessagePack: an array of four, then the format as a small integer.
     expect(value.slice(0, 2)).toEqual(Uint8Array.of(0x94, 1));
     value[1] = 2;
-    const journal = await open(FakeStore.of(new Map(content).set(key, value)));
+    const journal = await open(SimulatedStore.of(new Map(content).set(key, value)));
     await expect(journal.verify()).rejects.toThrow(/record 4 .*format 2 is newer than this program knows/);
   });
 });
@@ -120,7 +120,7 @@ test("a last record that is torn was never acknowledged: it is set aside and wri
   const { content, keys } = await filled();
   const key = keys.at(-1) ?? "";
   const torn = new Map(content).set(key, (content.get(key) ?? new Uint8Array()).slice(0, 20));
-  const store = FakeStore.of(torn);
+  const store = SimulatedStore.of(torn);
   const journal = await open(store);
   expect(journal.tornTail?.sequence).toBe(keys.length);
   const [pending] = journal.pending().toReversed();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { openJournal } from "../../journal/index.ts";
-import { FakeStore } from "./fake-store.ts";
+import { SimulatedStore } from "../support/simulated-store.ts";
 import { fill, open, partsOf, scratch, states } from "./lab.ts";
 
 describe("a journal on LevelDB", () => {
@@ -64,7 +64,7 @@ describe("a journal on LevelDB", () => {
 
 describe("the journal refuses", () => {
   test("what no transaction may do, before it writes", async () => {
-    const store = new FakeStore();
+    const store = new SimulatedStore();
     const journal = await open(store);
     const transaction = await journal.begin("x");
     const before = store.puts;
@@ -82,14 +82,14 @@ describe("the journal refuses", () => {
   });
 
   test("a record over 1 MiB, as misuse, and goes on", async () => {
-    const journal = await open(new FakeStore());
+    const journal = await open(new SimulatedStore());
     const transaction = await journal.begin("x");
     await expect(journal.part(transaction, new Uint8Array(1_200_000))).rejects.toThrow(TypeError);
     await expect(journal.part(transaction, new Uint8Array(1_000_000))).resolves.toBeUndefined();
   });
 
   test("everything after it was closed; closing waits for what was asked before", async () => {
-    const store = new FakeStore();
+    const store = new SimulatedStore();
     const journal = await open(store);
     const asked = journal.begin("x");
     await journal.close();
@@ -101,7 +101,7 @@ describe("the journal refuses", () => {
 
   test("everything after a failed write: nobody knows what is on disk before it is opened again", async () => {
     for (const written of [true, false]) {
-      const store = new FakeStore();
+      const store = new SimulatedStore();
       const journal = await open(store);
       const transaction = await journal.begin("x");
       const error = new Error("no space");
@@ -122,7 +122,7 @@ describe("the journal refuses", () => {
 
 test("opening costs what is pending, not what ever happened", async () => {
   const reads = async (settled: number): Promise<number> => {
-    const store = new FakeStore();
+    const store = new SimulatedStore();
     const journal = await open(store);
     for (let count = 0; count < settled; count += 1) {
       const transaction = await journal.begin("x");

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Journal } from "../../journal/index.ts";
-import { FakeStore } from "./fake-store.ts";
+import { SimulatedStore } from "../support/simulated-store.ts";
 import { open } from "./lab.ts";
 
 type State = "begun" | "prepared" | "committed" | "ended";
@@ -37,7 +37,7 @@ test("a power cut loses an unsynced end and nothing else, and the journal goes o
       fc.array(fc.array(fc.nat(1000), { minLength: 1, maxLength: 25 }), { minLength: 1, maxLength: 4 }),
       fc.nat(100),
       async (lives, cut) => {
-        let store = new FakeStore();
+        let store = new SimulatedStore();
         for (const choices of lives) {
           const journal = await open(store);
           /** What was true after so many puts. */

@@ -5,7 +5,7 @@ import type { HeaderIntent, Intent, PhasedIntents } from "../../src/intent/index
 import type { ImagePlan, Operation } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { explore } from "./lab/explore.ts";
-import { newWorld } from "./lab/world.ts";
+import { newWorld } from "../support/world.ts";
 
 const planted = vi.hoisted(() => ({
   plan: undefined as ((plan: ImagePlan) => ImagePlan) | undefined,

@@ -6,7 +6,7 @@ import { inspectImage } from "../support/naive-qcow2.ts";
 import { randomOperation } from "../support/random-operation.ts";
 import { type Random, seededRandom } from "../support/random.ts";
 import { type Exploration, explore } from "./lab/explore.ts";
-import { newWorld } from "./lab/world.ts";
+import { newWorld } from "../support/world.ts";
 
 const IMAGES = Number(process.env["QCOWAL_KILL_IMAGES"] ?? 240);
 const SEED = Number(process.env["QCOWAL_SEED"] ?? 20_260_101);

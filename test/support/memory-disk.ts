@@ -1,5 +1,7 @@
 import { QcowalError } from "../../src/errors/index.ts";
 import type { Disk } from "../../src/disk/disk.ts";
+import { SparseBytes } from "./sparse-bytes.ts";
+import { type Change, type UnsyncedFile, applyChange } from "./unsynced.ts";
 
 /** The process was killed here: not a QcowalError, so that nothing can mistake it for a failure to handle. */
 export class Killed extends Error {
@@ -40,82 +42,20 @@ export interface MemoryDiskOptions {
   readonly recordData?: boolean;
 }
 
-const CHUNK = 64 * 1024;
-
-/** Sparse bytes with a length. */
-class Chunks {
-  readonly #chunks: Map<number, Uint8Array>;
-  length: number;
-
-  constructor(length = 0, chunks = new Map<number, Uint8Array>()) {
-    this.length = length;
-    this.#chunks = chunks;
-  }
-
-  copy(): Chunks {
-    return new Chunks(
-      this.length,
-      new Map([...this.#chunks].map(([index, bytes]) => [index, bytes.slice()])),
-    );
-  }
-
-  read(offset: number, target: Uint8Array): number {
-    target.fill(0);
-    const inside = Math.max(0, Math.min(target.length, this.length - offset));
-    this.#each(offset, inside, (index, from, length, done) => {
-      const chunk = this.#chunks.get(index);
-      if (chunk !== undefined) target.set(chunk.subarray(from, from + length), done);
-    });
-    return inside;
-  }
-
-  write(offset: number, data: Uint8Array): void {
-    this.#each(offset, data.length, (index, from, length, done) => {
-      let chunk = this.#chunks.get(index);
-      if (chunk === undefined) this.#chunks.set(index, (chunk = new Uint8Array(CHUNK)));
-      chunk.set(data.subarray(done, done + length), from);
-    });
-    if (data.length > 0) this.length = Math.max(this.length, offset + data.length);
-  }
-
-  zero(offset: number, length: number): void {
-    this.#each(offset, Math.max(0, Math.min(length, this.length - offset)), (index, from, part) => {
-      if (part === CHUNK) this.#chunks.delete(index);
-      else this.#chunks.get(index)?.fill(0, from, from + part);
-    });
-  }
-
-  truncate(size: number): void {
-    // What is cut off must not come back when the file grows again.
-    if (size < this.length) this.zero(size, this.length - size);
-    this.length = size;
-  }
-
-  #each(
-    offset: number,
-    length: number,
-    visit: (index: number, from: number, length: number, done: number) => void,
-  ): void {
-    for (let done = 0; done < length;) {
-      const index = Math.floor((offset + done) / CHUNK);
-      const from = (offset + done) % CHUNK;
-      const part = Math.min(CHUNK - from, length - done);
-      visit(index, from, part, done);
-      done += part;
-    }
-  }
-}
-
 /**
- * A file in memory that can die or fail at a chosen event. Events are counted
- * from 1 in the order of the calls; reads are counted apart.
+ * A file in memory that can die or fail at a chosen event, and that knows what a
+ * power cut may take: what changed since the last sync. Events are counted from
+ * 1 in the order of the calls; reads are counted apart.
  */
 export class MemoryDisk implements Disk {
   readonly path: string;
   /** What was asked for and took effect, in order. */
   readonly log: DiskEvent[] = [];
   readonly #options: MemoryDiskOptions;
-  readonly #chunks: Chunks;
+  readonly #chunks: SparseBytes;
+  /** The file as the last sync left it; undefined while nothing has changed since. */
+  #durable: SparseBytes | undefined;
+  #changes: Change[] = [];
   #events = 0;
   #reads = 0;
   #killed = false;
@@ -123,11 +63,12 @@ export class MemoryDisk implements Disk {
   /** Set by a failure after which nobody knows what is on the disk. */
   #broken = false;
 
-  constructor(bytes: Uint8Array | Chunks = new Uint8Array(0), options: MemoryDiskOptions = {}) {
+  /** What `bytes` holds is durable. */
+  constructor(bytes: Uint8Array | SparseBytes = new Uint8Array(0), options: MemoryDiskOptions = {}) {
     this.path = options.path ?? "/memory/image.qcow2";
     this.#options = options;
     if (bytes instanceof Uint8Array) {
-      this.#chunks = new Chunks();
+      this.#chunks = new SparseBytes();
       this.#chunks.write(0, bytes);
     } else this.#chunks = bytes;
   }
@@ -157,25 +98,28 @@ export class MemoryDisk implements Disk {
     // The caller may reuse its buffer as soon as the promise is there.
     const bytes = data.slice();
     const kept = (count: number | undefined): void => {
-      this.#chunks.write(offset, bytes.subarray(0, count ?? 0));
+      if (count !== undefined) this.#change({ type: "write", offset, data: bytes.subarray(0, count) });
     };
     const logged = this.#options.recordData === true ? bytes : null;
     return this.#mutate({ type: "write", offset, length: bytes.length, data: logged }, kept, () => {
-      this.#chunks.write(offset, bytes);
+      this.#change({ type: "write", offset, data: bytes });
     });
   }
 
   sync(): Promise<void> {
-    return this.#mutate({ type: "sync" }, nothing, nothing);
+    return this.#mutate({ type: "sync" }, nothing, () => {
+      this.#durable = undefined;
+      this.#changes = [];
+    });
   }
 
   truncate(size: number): Promise<void> {
-    return this.#mutate({ type: "truncate", size }, nothing, () => this.#chunks.truncate(size));
+    return this.#mutate({ type: "truncate", size }, nothing, () => this.#change({ type: "truncate", size }));
   }
 
   discard(offset: number, length: number): Promise<void> {
     return this.#mutate({ type: "discard", offset, length }, nothing, () => {
-      if (this.#options.punchesHoles !== false) this.#chunks.zero(offset, length);
+      if (this.#options.punchesHoles !== false) this.#change({ type: "zero", offset, length });
     });
   }
 
@@ -191,9 +135,26 @@ export class MemoryDisk implements Disk {
     return result;
   }
 
-  /** What the next process finds; faults do not carry over. */
+  /**
+   * What the next process finds after this one was killed: everything, and what
+   * was not synced is still not. Faults do not carry over.
+   */
   reopen(options: MemoryDiskOptions = {}): MemoryDisk {
-    return new MemoryDisk(this.#chunks.copy(), { path: this.path, ...options });
+    const next = new MemoryDisk(this.#chunks.copy(), { path: this.path, ...options });
+    next.#durable = this.#durable;
+    next.#changes = [...this.#changes];
+    return next;
+  }
+
+  /** What is certain, and what a power cut may take. Stays as it is when the disk changes. */
+  unsynced(): UnsyncedFile {
+    return { durable: this.#durable ?? this.#chunks.copy(), changes: [...this.#changes] };
+  }
+
+  #change(change: Change): void {
+    this.#durable ??= this.#chunks.copy();
+    this.#changes.push(change);
+    applyChange(this.#chunks, change);
   }
 
   async #run<T>(act: () => T): Promise<T> {

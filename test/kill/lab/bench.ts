@@ -6,7 +6,7 @@ import { seededRandom } from "../../support/random.ts";
 import { type Visible, expected, visible } from "../../support/model.ts";
 import { copyInto } from "../../support/programs.ts";
 import { cli, script } from "../../support/command.ts";
-import { type ImageState, readState } from "./state.ts";
+import { type ImageState, readState } from "../../support/state.ts";
 import { type KillAt, type TracedRun, runTraced } from "./strace.ts";
 
 /** An image as a test shape builds it. */

@@ -3,8 +3,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { Operation } from "../../../src/plan/index.ts";
 import { type Visible, expected, visible } from "../../support/model.ts";
 import { checkImage, describeCheck } from "../../support/naive-qcow2.ts";
-import { type ImageState, stateOf } from "./state.ts";
-import { type World, historyOf, operate, recoverWorld } from "./world.ts";
+import { type ImageState, stateOf } from "../../support/state.ts";
+import { type World, historyOf, operate, recoverWorld } from "../../support/world.ts";
 
 export interface Exploration {
   /** Kills of the operation, and of recoveries. */

@@ -6,7 +6,7 @@ import type { Bench, JudgedImage } from "./bench.ts";
 import { run } from "../../support/programs.ts";
 import { history, recover } from "../../support/command.ts";
 import { assertRefused } from "./refusal.ts";
-import { type ImageState, readState } from "./state.ts";
+import { type ImageState, readState } from "../../support/state.ts";
 
 export type Outcome = "before" | "after";
 

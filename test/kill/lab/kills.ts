@@ -1,7 +1,7 @@
 import { basename } from "node:path";
 import { Bench, type KillCase } from "./bench.ts";
 import { type Verdict, judge } from "./judge.ts";
-import { readState } from "./state.ts";
+import { readState } from "../../support/state.ts";
 import { type TracedRun, killPoints } from "./strace.ts";
 
 /** One kill and what became of it. */

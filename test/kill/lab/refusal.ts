@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import assert from "node:assert/strict";
 import { FENCE_TEXT } from "../../../src/format/index.ts";
 import { run } from "../../support/programs.ts";
-import { type ImageState, explainsItself } from "./state.ts";
+import { type ImageState, explainsItself } from "../../support/state.ts";
 
 type Subcommand = (image: string) => readonly string[];
 

@@ -6,22 +6,36 @@ import {
   groupByImage,
   recoverPending,
   runTransaction,
-} from "../../../src/engine/index.ts";
-import { openJournalOn } from "../../../journal/index.ts";
-import { QcowalError } from "../../../src/errors/index.ts";
-import { type HistoryEntry, timeline } from "../../../src/history/index.ts";
-import type { Operation } from "../../../src/plan/index.ts";
-import { MemoryDisk } from "../../support/memory-disk.ts";
-import { Machine, MachineDisk } from "./machine.ts";
-import { MachineStore, type StoredEntries } from "./machine-store.ts";
+} from "../../src/engine/index.ts";
+import { openJournalOn } from "../../journal/index.ts";
+import { QcowalError } from "../../src/errors/index.ts";
+import { type HistoryEntry, timeline } from "../../src/history/index.ts";
+import type { Operation } from "../../src/plan/index.ts";
+import { MemoryDisk } from "./memory-disk.ts";
+import { type EventType, Machine, MachineDisk } from "./machine.ts";
+import { type Batch, SimulatedStore, type UnsyncedStore } from "./simulated-store.ts";
+import type { UnsyncedFile } from "./unsynced.ts";
 
 const NOW = Date.UTC(2026, 0, 2, 3, 4, 5);
 
 /** Files and a journal between two processes. */
 export interface World {
   readonly images: ReadonlyMap<string, MemoryDisk>;
-  readonly journal: StoredEntries;
+  /** Puts of the journal's store, all durable: opening it makes them so. */
+  readonly journal: readonly Batch[];
 }
+
+/** A process between two events: what a power cut would find. */
+export interface Moment {
+  /** How many events have taken effect. */
+  readonly event: number;
+  readonly next: EventType | "end";
+  readonly files: ReadonlyMap<string, UnsyncedFile>;
+  readonly journal: UnsyncedStore;
+}
+
+/** Shows the moment if it is asked to. */
+export type Observer = (type: EventType | "end", moment: () => Moment) => void;
 
 export interface Process {
   readonly machine: Machine;
@@ -35,7 +49,7 @@ export function newWorld(images: Readonly<Record<string, Uint8Array>>): World {
   const files = Object.entries(images).map(
     ([path, bytes]) => [path, new MemoryDisk(bytes, { path })] as const,
   );
-  return { images: new Map(files), journal: new Map() };
+  return { images: new Map(files), journal: [] };
 }
 
 /** Runs one process on a copy of the world until it ends, fails or is killed. */
@@ -43,10 +57,18 @@ async function live(
   world: World,
   machine: Machine,
   action: (context: EngineContext) => Promise<unknown>,
+  observe: Observer = () => undefined,
 ): Promise<Process> {
   let failure: unknown;
   const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
-  const store = new MachineStore(machine, world.journal);
+  const store = new SimulatedStore(world.journal, machine);
+  const moment = (next: EventType | "end"): Moment => ({
+    event: machine.events,
+    next,
+    files: new Map([...images].map(([path, file]) => [path, file.unsynced()])),
+    journal: store.unsynced(),
+  });
+  machine.onEvent = (type) => observe(type, () => moment(type));
   const environment: Environment = {
     openDisk: async (path) => Promise.resolve(new MachineDisk(machine, fileAt(images, path))),
     resolvePath: async (path) => Promise.resolve(fileAt(images, path).path),
@@ -61,7 +83,8 @@ async function live(
     // Whatever a dead process still throws, nobody hears it.
     if (!machine.dead) failure = error;
   }
-  return { machine, failure, world: { images, journal: store.stored } };
+  if (!machine.dead) observe("end", () => moment("end"));
+  return { machine, failure, world: { images, journal: store.log } };
 }
 
 function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDisk {
@@ -76,10 +99,11 @@ export function attempt(
   operations: readonly Operation[],
   machine: Machine,
   options: RunOptions = {},
+  observe?: Observer,
 ): Promise<Process> {
-  return live(world, machine, async (context) =>
-    runTransaction(context, await groupByImage(context.environment, operations), options),
-  );
+  const action = async (context: EngineContext): Promise<unknown> =>
+    runTransaction(context, await groupByImage(context.environment, operations), options);
+  return live(world, machine, action, observe);
 }
 
 /** The same, where nothing may fail. */
@@ -91,14 +115,14 @@ export async function operate(
   return succeeded(await attempt(world, operations, new Machine(stopAt)));
 }
 
-export async function recoverWorld(world: World, stopAt?: number): Promise<Process> {
-  const recovery = await live(world, new Machine(stopAt), async (context) => {
+export async function recoverWorld(world: World, stopAt?: number, observe?: Observer): Promise<Process> {
+  const action = async (context: EngineContext): Promise<void> => {
     const actor = currentActor("test", undefined);
     const { failed } = await recoverPending(context, [...world.images.keys()], { actor });
     const [first] = failed;
     if (first !== undefined) throw first.error;
-  });
-  return succeeded(recovery);
+  };
+  return succeeded(await live(world, new Machine(stopAt), action, observe));
 }
 
 function succeeded(process: Process): Process {
@@ -108,7 +132,9 @@ function succeeded(process: Process): Process {
 
 /** What the record says, oldest first. */
 export async function historyOf(world: World): Promise<HistoryEntry[]> {
-  const store = new MachineStore(new Machine(), world.journal);
-  const journal = await openJournalOn(store, { dir: "/memory/journal", create: false });
+  const journal = await openJournalOn(new SimulatedStore(world.journal), {
+    dir: "/memory/journal",
+    create: false,
+  });
   return journal === undefined ? [] : timeline(journal);
 }

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
-import { FENCE_TEXT } from "../../../src/format/index.ts";
-import { inspectImage, logicalState } from "../../support/naive-qcow2.ts";
-import { visible } from "../../support/model.ts";
+import { FENCE_TEXT } from "../../src/format/index.ts";
+import { inspectImage, logicalState } from "./naive-qcow2.ts";
+import { visible } from "./model.ts";
 
 /** Everything about an image file that an outcome is judged by. */
 export interface ImageState {

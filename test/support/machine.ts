@@ -1,12 +1,14 @@
-import type { Disk } from "../../../src/disk/index.ts";
-import { QcowalError, isQcowalError } from "../../../src/errors/index.ts";
-import { Killed, MemoryDisk } from "../../support/memory-disk.ts";
+import type { Disk } from "../../src/disk/index.ts";
+import { QcowalError, isQcowalError } from "../../src/errors/index.ts";
+import { Killed, type MemoryDisk } from "./memory-disk.ts";
 
 /** An event of the process that fails, without effect. */
 export interface Fault {
   readonly event: number;
   readonly code: "NO_SPACE" | "IO_FAILED";
 }
+
+export type EventType = "write" | "sync" | "truncate" | "discard" | "put" | "synced put";
 
 /**
  * One process that is killed as a whole: every mutating event of all its disks
@@ -16,6 +18,8 @@ export interface Fault {
 export class Machine {
   readonly #stopAt: number | undefined;
   readonly #faults: readonly Fault[];
+  /** Hears of each event before it takes effect. */
+  onEvent: (type: EventType) => void = () => undefined;
   #events = 0;
   #dead = false;
 
@@ -37,8 +41,9 @@ export class Machine {
   }
 
   /** Called before an event takes effect. */
-  event(): void {
+  event(type: EventType): void {
     this.assertAlive();
+    this.onEvent(type);
     if (++this.#events === this.#stopAt) {
       this.#dead = true;
       throw new Killed(`killed at event ${this.#events}`);
@@ -72,24 +77,24 @@ export class MachineDisk implements Disk {
   }
 
   async write(offset: number, data: Uint8Array): Promise<void> {
-    await this.#event();
+    await this.#event("write");
     return this.#file.write(offset, data);
   }
 
   async sync(): Promise<void> {
-    await this.#event(true);
+    await this.#event("sync");
     return this.#file.sync();
   }
 
   async truncate(size: number): Promise<void> {
-    await this.#event();
+    await this.#event("truncate");
     return this.#file.truncate(size);
   }
 
   /** Advisory: its failure is nobody's business. */
   async discard(offset: number, length: number): Promise<void> {
     try {
-      this.#machine.event();
+      this.#machine.event("discard");
     } catch (error) {
       if (isQcowalError(error)) return;
       throw error;
@@ -101,13 +106,13 @@ export class MachineDisk implements Disk {
   async close(): Promise<void> {}
 
   /** After a failed sync, and after any failure but a full disk, nobody knows what is on it. */
-  async #event(isSync = false): Promise<void> {
+  async #event(type: EventType): Promise<void> {
     if (this.#isBroken)
       throw new QcowalError("IO_FAILED_EARLIER", "simulated: an earlier write or sync failed");
     try {
-      this.#machine.event();
+      this.#machine.event(type);
     } catch (error) {
-      this.#isBroken = isSync || isQcowalError(error, "IO_FAILED");
+      this.#isBroken = type === "sync" || isQcowalError(error, "IO_FAILED");
       throw error;
     }
     return Promise.resolve();

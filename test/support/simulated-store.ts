@@ -1,0 +1,118 @@
+import type { Store } from "../../journal/index.ts";
+import type { Machine } from "./machine.ts";
+
+export type StoredEntry = readonly [key: string, value: Uint8Array];
+export type StoredEntries = ReadonlyMap<string, Uint8Array>;
+
+/** The entries of one put, there entirely or not at all. */
+export type Batch = readonly StoredEntry[];
+
+/** A store between two syncs: what is certain, and the puts that a power cut may take, the last ones first. */
+export interface UnsyncedStore {
+  readonly durable: readonly Batch[];
+  readonly pending: readonly Batch[];
+}
+
+export const entriesOf = (batches: readonly Batch[]): StoredEntries => new Map(batches.flat());
+
+/**
+ * An ordered store in memory that knows what a power cut may take: as LevelDB,
+ * a suffix of what was put since the last synced put, never that one and never
+ * something in the middle. What a process finds on opening is durable, because
+ * LevelDB writes a log that it replays into a synced table.
+ */
+export class SimulatedStore implements Store {
+  /** Puts in their order; the first `#synced` survive everything. */
+  readonly #log: Batch[];
+  readonly #entries = new Map<string, Uint8Array>();
+  #sortedKeys: string[] | undefined;
+  #synced: number;
+  /** The process that holds it: counts each put as an event. */
+  readonly #machine: Machine | undefined;
+  /** Error that the next puts throw, and whether they take effect all the same. */
+  fault: { readonly error: Error; readonly written: boolean } | undefined;
+  reads = 0;
+  closed = false;
+
+  constructor(log: readonly Batch[] = [], machine?: Machine) {
+    this.#log = [...log];
+    for (const [key, value] of log.flat()) this.#entries.set(key, value);
+    this.#synced = log.length;
+    this.#machine = machine;
+  }
+
+  static of(content: StoredEntries): SimulatedStore {
+    return new SimulatedStore([[...content]]);
+  }
+
+  get puts(): number {
+    return this.#log.length;
+  }
+
+  /** How many puts a power cut cannot take. */
+  get synced(): number {
+    return this.#synced;
+  }
+
+  /** Every put so far: what the next process finds after this one was killed. */
+  get log(): readonly Batch[] {
+    return this.#log;
+  }
+
+  unsynced(): UnsyncedStore {
+    return { durable: this.#log.slice(0, this.#synced), pending: this.#log.slice(this.#synced) };
+  }
+
+  /** What is there after a power cut that kept the first `puts`. */
+  afterPowerCut(puts: number): SimulatedStore {
+    return new SimulatedStore(this.#log.slice(0, Math.max(this.#synced, puts)));
+  }
+
+  /** A copy of everything that is stored, for a test to edit. */
+  get content(): Map<string, Uint8Array> {
+    return new Map([...this.#entries].map(([key, value]) => [key, Uint8Array.from(value)]));
+  }
+
+  async get(key: string): Promise<Uint8Array | undefined> {
+    this.reads += 1;
+    return Promise.resolve(this.#entries.get(key));
+  }
+
+  async *entries(from: string, to: string): AsyncGenerator<StoredEntry> {
+    for (const key of this.#keys()) {
+      const value = this.#entries.get(key);
+      if (key < from || key > to || value === undefined) continue;
+      this.reads += 1;
+      yield await Promise.resolve([key, value] as const);
+    }
+  }
+
+  async last(): Promise<StoredEntry | undefined> {
+    this.reads += 1;
+    const key = this.#keys().at(-1);
+    const value = key === undefined ? undefined : this.#entries.get(key);
+    return Promise.resolve(key === undefined || value === undefined ? undefined : [key, value]);
+  }
+
+  async put(entries: Batch, sync: boolean): Promise<void> {
+    this.#machine?.event(sync ? "synced put" : "put");
+    if (this.fault === undefined || this.fault.written) {
+      const batch = entries.map(([key, value]) => [key, Uint8Array.from(value)] as const);
+      this.#log.push(batch);
+      for (const [key, value] of batch) this.#entries.set(key, value);
+      this.#sortedKeys = undefined;
+      if (sync) this.#synced = this.#log.length;
+    }
+    return this.fault === undefined ? Promise.resolve() : Promise.reject(this.fault.error);
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    return Promise.resolve();
+  }
+
+  #keys(): readonly string[] {
+    this.#sortedKeys ??= [...this.#entries.keys()].toSorted();
+    return this.#sortedKeys;
+  }
+}
