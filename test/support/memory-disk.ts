@@ -73,6 +73,16 @@ export class MemoryDisk implements Disk {
     } else this.#chunks = bytes;
   }
 
+  /** A disk as a killed process leaves it. */
+  static between({ durable, changes }: UnsyncedFile, path: string): MemoryDisk {
+    const bytes = durable.copy();
+    for (const change of changes) applyChange(bytes, change);
+    const disk = new MemoryDisk(bytes, { path });
+    if (changes.length > 0) disk.#durable = durable;
+    disk.#changes = [...changes];
+    return disk;
+  }
+
   /** Mutating calls so far, the failed one included. */
   get events(): number {
     return this.#events;
@@ -144,6 +154,10 @@ export class MemoryDisk implements Disk {
     next.#durable = this.#durable;
     next.#changes = [...this.#changes];
     return next;
+  }
+
+  get hasUnsynced(): boolean {
+    return this.#changes.length > 0;
   }
 
   /** What is certain, and what a power cut may take. Stays as it is when the disk changes. */

@@ -7,8 +7,10 @@ import { type InspectReport, inspectImage, logicalState } from "./naive-qcow2.ts
 
 export type Visible = ReturnType<typeof visible>;
 
-export function visible(bytes: Uint8Array, ignoreFence = false) {
-  const report: InspectReport = inspectImage(bytes, { ignoreFence });
+export const visible = (bytes: Uint8Array, ignoreFence = false) =>
+  visibleIn(inspectImage(bytes, { ignoreFence }));
+
+export function visibleIn(report: InspectReport) {
   return {
     ...(logicalState(report) as { virtualSize: number; content: string }),
     vmArea: report.active.vmAreaDigest,

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { FENCE_TEXT } from "../../src/format/index.ts";
 import { inspectImage, logicalState } from "./naive-qcow2.ts";
-import { visible } from "./model.ts";
+import { visibleIn } from "./model.ts";
 
 /** Everything about an image file that an outcome is judged by. */
 export interface ImageState {
@@ -25,7 +25,7 @@ export function stateOf(bytes: Buffer): ImageState {
     bytes,
     fenced: report.header.fenced,
     logical: JSON.stringify(logicalState(report)),
-    visible: JSON.stringify(visible(bytes, true)),
+    visible: JSON.stringify(visibleIn(report)),
     snapshots: report.snapshots.map(({ id, name }) => ({ id, name })),
     firstCluster: bytes.subarray(0, report.header.clusterSize),
   };
