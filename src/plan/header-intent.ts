@@ -15,7 +15,12 @@ export interface HeaderChange {
 const FIRST = HEADER.size.offset;
 const END = HEADER.snapshotsOffset.offset + HEADER.snapshotsOffset.size;
 
-export function headerIntent(header: Header, cluster: Uint8Array, change: HeaderChange): HeaderIntent {
+/**
+ * The switch: one intent, or none where operations cancel out. An intent that
+ * changes nothing would show its state before and after at once, and recovery
+ * could not tell whether the transaction has begun to be applied.
+ */
+export function headerIntents(header: Header, cluster: Uint8Array, change: HeaderChange): HeaderIntent[] {
   const head = cluster.slice(0, END);
   writeField(head, HEADER.size, change.virtualSize);
   writeField(head, HEADER.l1Size, change.l1Size);
@@ -25,7 +30,10 @@ export function headerIntent(header: Header, cluster: Uint8Array, change: Header
   writeField(head, HEADER.nbSnapshots, change.snapshotCount);
   writeField(head, HEADER.snapshotsOffset, change.snapshotsOffset);
   const fields: BytePatch = { offset: FIRST, before: cluster.slice(FIRST, END), after: head.slice(FIRST) };
-  return { kind: "header", patches: [fields, ...unknownAutoclear(header)] };
+  const patches = [fields, ...unknownAutoclear(header)].filter(
+    ({ before, after }) => Buffer.compare(before, after) !== 0,
+  );
+  return patches.length === 0 ? [] : [{ kind: "header", patches }];
 }
 
 /**

@@ -30,7 +30,7 @@ import { type CopiedIntents, copiedInL1, copiedInL2, copiedOfL1Entry, l1Bytes } 
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
-import { type HeaderChange, headerIntent } from "./header-intent.ts";
+import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import type { Operation, OperationOutcome } from "./operation.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
@@ -121,7 +121,7 @@ export async function planImage(
     phases: {
       reserve: inFileOrder(reserve),
       raise: inFileOrder([...refcounts.raise, ...copied.clear]),
-      switch: [headerIntent(header, image.cluster, change)],
+      switch: headerIntents(header, image.cluster, change),
       lower: inFileOrder([...refcounts.lower, ...copied.set]),
       discard,
     },

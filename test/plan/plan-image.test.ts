@@ -255,3 +255,11 @@ describe("refcounts that are full", () => {
     },
   );
 });
+
+describe("operations that cancel out", () => {
+  test("leave no intent that changes nothing: recovery could not tell whether it was applied", async () => {
+    const { plan, report } = await when(given(), create("s"), { type: "delete", image, id: "1" });
+    expect(plan.phases).toMatchObject({ raise: [], switch: [], lower: [], discard: [] });
+    expect(report.snapshots).toEqual([]);
+  });
+});
