@@ -1,0 +1,183 @@
+/**
+ * The judges of a crash stand outside the engine: a checker that shares no code
+ * with it, a model that moves digests about like cards, and the record read by
+ * itself. What was judged once is not judged again: many crashes lead to the
+ * same image, and most recoveries to one of two.
+ */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import type { Operation } from "../../src/plan/index.ts";
+import { type Visible, expected, visibleIn } from "../../test/support/model.ts";
+import {
+  type CheckReport,
+  checkImage,
+  describeCheck,
+  inspectImage,
+  logicalState,
+} from "../../test/support/naive-qcow2.ts";
+import { type World, historyOf } from "../../test/support/world.ts";
+
+interface JudgedImage {
+  readonly digest: string;
+  readonly fenced: boolean;
+  /** What a user can see, dates and ids included, as one comparable text. */
+  readonly logical: string;
+  /** The same without what the clock decides. */
+  readonly visible: string;
+  readonly check: CheckReport;
+  readonly firstCluster: Buffer;
+  readonly behindFirstCluster: string;
+  readonly length: number;
+}
+
+interface Subject {
+  readonly path: string;
+  readonly before: JudgedImage;
+  readonly after: { readonly visible: string; readonly firstCluster: Buffer };
+}
+
+export type Outcome = "before" | "after" | "both";
+
+const sha = (bytes: Uint8Array): string => createHash("sha1").update(bytes).digest("base64");
+
+function judged(bytes: Uint8Array, digest: string): JudgedImage {
+  const report = inspectImage(bytes, { ignoreFence: true });
+  const { clusterSize, fenced } = report.header;
+  return {
+    digest,
+    fenced,
+    logical: JSON.stringify(logicalState(report)),
+    visible: JSON.stringify(visibleIn(report)),
+    check: checkImage(bytes, { ignoreFence: true }),
+    firstCluster: Buffer.from(bytes.subarray(0, clusterSize)),
+    behindFirstCluster: sha(bytes.subarray(clusterSize)),
+    length: bytes.length,
+  };
+}
+
+/** A copy of a case's images; the digests of what was judged are worth keeping, the bytes are not. */
+const KEPT = 2000;
+
+export class Judge {
+  readonly #subjects: readonly Subject[];
+  readonly #images = new Map<string, JudgedImage>();
+  readonly #digests = new WeakMap<object, string>();
+  /** Recovered worlds that were found to be good, with their outcome. */
+  readonly #good = new Map<string, Outcome>();
+
+  /** `after` is what an undisturbed run left. */
+  constructor(start: World, operations: readonly Operation[], after: World) {
+    this.#subjects = [...start.images.keys()].map((path): Subject => {
+      const file = start.images.get(path);
+      assert.ok(file);
+      const model: Visible = operations
+        .filter(({ image }) => image === path)
+        .reduce(expected, visibleIn(inspectImage(file.bytes())));
+      const before = this.#imageAt(start, path);
+      const { firstCluster } = this.#imageAt(after, path);
+      return { path, before, after: { visible: JSON.stringify(model), firstCluster } };
+    });
+  }
+
+  /** A digest of everything that the next process finds. */
+  digest({ images, journal }: World): string {
+    const parts = [...images.values()].map((file) => this.#digestOf(file, () => file.bytes()));
+    for (const batch of journal)
+      for (const [, value] of batch) parts.push(this.#digestOf(value, () => value));
+    return sha(Buffer.from(parts.join()));
+  }
+
+  /** True when an image is fenced: nobody else may touch the world. */
+  isFenced(world: World): boolean {
+    return this.#subjects.some(({ path }) => this.#imageAt(world, path).fenced);
+  }
+
+  /**
+   * Behind the fence there are at most leaks, so that the journal's loss would
+   * cost no data; without a fence the image is wholly before or wholly after,
+   * because anybody may write to it now.
+   */
+  crashed(world: World): void {
+    for (const subject of this.#subjects) {
+      const image = this.#imageAt(world, subject.path);
+      outcomeOf(subject, image);
+      if (!image.fenced) assert.equal(describeCheck(image.check), "clean", "not fenced, not clean");
+      const worse = [...image.check.corruptions, ...image.check.overlaps].map(({ message }) => message);
+      assert.deepEqual(worse, [], "more than leaks behind the fence");
+    }
+  }
+
+  /**
+   * What a recovery of `crashed` left: clean, not fenced, all images as before or
+   * all as after, the record says which, the chain verifies, and `again` (a
+   * second recovery) does nothing.
+   */
+  async recovered(crashed: World, world: World, again: (world: World) => Promise<number>): Promise<Outcome> {
+    for (const { path } of this.#subjects) {
+      const was = this.#imageAt(crashed, path);
+      if (was.fenced) continue;
+      // Others may have written since the fence went: recovery may clear what is left of its explanation, no more.
+      assert.equal(
+        this.#imageAt(world, path).behindFirstCluster,
+        was.behindFirstCluster,
+        "recovery wrote to an image without a fence",
+      );
+    }
+    const digest = this.digest(world);
+    const known = this.#good.get(digest);
+    if (known !== undefined) return known;
+    const outcome = await this.#judgeRecovered(world);
+    assert.equal(await again(world), 0, "a second recovery found something to do");
+    this.#good.set(digest, outcome);
+    return outcome;
+  }
+
+  async #judgeRecovered(world: World): Promise<Outcome> {
+    const outcomes = new Set<Outcome>();
+    for (const subject of this.#subjects) {
+      const image = this.#imageAt(world, subject.path);
+      assert.ok(!image.fenced, "still fenced after the recovery");
+      assert.equal(describeCheck(image.check), "clean");
+      const outcome = outcomeOf(subject, image);
+      if (outcome !== "both") outcomes.add(outcome);
+      const before = subject.before.firstCluster.equals(image.firstCluster);
+      const after = subject.after.firstCluster.equals(image.firstCluster);
+      assert.ok(before ? outcome !== "after" : after && outcome !== "before", "the header fits the outcome");
+      if (before && !after) assert.equal(image.length, subject.before.length, "length of the file");
+    }
+    assert.ok(outcomes.size <= 1, "one image is as before, another as after");
+    const outcome = [...outcomes][0] ?? "both";
+    // Reading the history walks the whole chain.
+    const status = (await historyOf(world)).at(-1)?.status ?? "none";
+    assert.notEqual(status, "pending");
+    const finished = status === "done" || status === "finished by recovery";
+    if (outcome !== "both") assert.equal(finished, outcome === "after", `the record says ${status}`);
+    return outcome;
+  }
+
+  /** Each process works on copies, so what a world holds stays as it is. */
+  #digestOf(thing: object, bytes: () => Uint8Array): string {
+    const digest = this.#digests.get(thing) ?? sha(bytes());
+    this.#digests.set(thing, digest);
+    return digest;
+  }
+
+  #imageAt(world: World, path: string): JudgedImage {
+    const file = world.images.get(path);
+    assert.ok(file);
+    const digest = this.#digestOf(file, () => file.bytes());
+    const known = this.#images.get(digest);
+    if (known !== undefined) return known;
+    const image = judged(file.bytes(), digest);
+    if (this.#images.size >= KEPT) this.#images.clear();
+    this.#images.set(digest, image);
+    return image;
+  }
+}
+
+function outcomeOf({ before, after }: Subject, image: JudgedImage): Outcome {
+  const isBefore = image.logical === before.logical;
+  const isAfter = image.visible === after.visible;
+  assert.ok(isBefore || isAfter, `neither as before nor as after: ${image.visible}`);
+  return isBefore && isAfter ? "both" : isBefore ? "before" : "after";
+}

@@ -1,0 +1,50 @@
+import { createHash } from "node:crypto";
+import { QcowalError } from "../../src/errors/index.ts";
+import { newWorld } from "../../test/support/world.ts";
+import { CrashError, type ExploreOptions, type Exploration, explore } from "./explore.ts";
+import { crashCase } from "./cases.ts";
+
+export interface CaseResult extends Exploration {
+  readonly seed: number;
+  readonly name: string;
+  /** Digest of the first image: runs count their different shapes by it. */
+  readonly shape: string;
+  /** The code of a refusal: nothing was changed, and there was nothing to crash. */
+  readonly refused: string | undefined;
+}
+
+/** What the format or this version cannot do. Anything else that fails is a failure. */
+const REFUSALS = new Set(["REFCOUNT_OVERFLOW", "IMAGE_UNSUPPORTED", "LIMIT_EXCEEDED"]);
+
+const NOTHING: Exploration = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0 };
+
+export const DEFAULT_LIMITS: Pick<ExploreOptions, "limits" | "cutRecoveries"> = {
+  limits: { all: 64, tears: 3, samples: 12 },
+  cutRecoveries: 12,
+};
+
+/** Explores one case. Throws an error that names the seed to replay. */
+export async function runCase(
+  seed: number,
+  options: Partial<Omit<ExploreOptions, "random">> = {},
+): Promise<CaseResult> {
+  const { name, images, operations, random } = crashCase(seed);
+  const [first = new Uint8Array()] = Object.values(images);
+  const shape = createHash("sha1").update(first).digest("hex");
+  const result = (exploration: Exploration, refused?: string): CaseResult => ({
+    ...exploration,
+    seed,
+    name,
+    shape,
+    refused,
+  });
+  try {
+    return result(await explore(newWorld(images), operations, { ...DEFAULT_LIMITS, ...options, random }));
+  } catch (error) {
+    if (error instanceof QcowalError && REFUSALS.has(error.code)) return result(NOTHING, error.code);
+    const what = error instanceof CrashError ? error.message : String(error);
+    throw new Error(`case ${seed} (${name}): ${what}\nReplay it: npm run crash -- --case ${seed}`, {
+      cause: error,
+    });
+  }
+}
