@@ -52,6 +52,17 @@ function specOf(random: Random): ImageSpec {
   return random.chance(0.06) ? crowded(random) : randomSpec(random, { maxClusterBits: clusterBits(random) });
 }
 
+/** What a state costs grows with the image: large ones are the exception. */
+const LARGE_BYTES = 160 * 1024;
+
+function imageOf(random: Random): [ImageSpec, Uint8Array] {
+  for (;;) {
+    const spec = specOf(random);
+    const bytes = makeImage(spec);
+    if (bytes.length <= LARGE_BYTES || random.chance(0.1)) return [spec, bytes];
+  }
+}
+
 /** A few operations that fit, each after the ones before it. */
 function operationsOn(random: Random, image: string, start: Visible, count: number): Operation[] {
   const operations: Operation[] = [];
@@ -83,8 +94,7 @@ export function crashCase(seed: number): CrashCase {
   const names: string[] = [];
   for (let index = 0; index < count; index += 1) {
     const path = `/memory/${index}.qcow2`;
-    const spec = specOf(random);
-    const bytes = makeImage(spec);
+    const [spec, bytes] = imageOf(random);
     const own = operationsOn(random, path, visible(bytes), random.chance(0.7) ? 1 : 2 + random.int(2));
     images[path] = bytes;
     operations.push(...own);

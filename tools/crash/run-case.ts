@@ -18,10 +18,14 @@ const REFUSALS = new Set(["REFCOUNT_OVERFLOW", "IMAGE_UNSUPPORTED", "LIMIT_EXCEE
 
 const NOTHING: Exploration = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0 };
 
-export const DEFAULT_LIMITS: Pick<ExploreOptions, "limits" | "cutRecoveries"> = {
-  limits: { all: 64, tears: 3, samples: 12 },
-  cutRecoveries: 12,
-};
+/** Fewer states of larger images, so that no case takes the time of a hundred others. */
+function effortFor(bytes: number): Pick<ExploreOptions, "limits" | "cutRecoveries"> {
+  const share = Math.min(1, (128 * 1024) / bytes);
+  return {
+    limits: { all: Math.ceil(64 * share), tears: Math.ceil(3 * share), samples: Math.ceil(12 * share) },
+    cutRecoveries: Math.ceil(6 * share),
+  };
+}
 
 /** Explores one case. Throws an error that names the seed to replay. */
 export async function runCase(
@@ -39,7 +43,8 @@ export async function runCase(
     refused,
   });
   try {
-    return result(await explore(newWorld(images), operations, { ...DEFAULT_LIMITS, ...options, random }));
+    const bytes = Object.values(images).reduce((sum, { length }) => sum + length, 0);
+    return result(await explore(newWorld(images), operations, { ...effortFor(bytes), ...options, random }));
   } catch (error) {
     if (error instanceof QcowalError && REFUSALS.has(error.code)) return result(NOTHING, error.code);
     const what = error instanceof CrashError ? error.message : String(error);

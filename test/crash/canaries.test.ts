@@ -1,0 +1,175 @@
+/** Planted bugs: judges that cannot fail judge nothing. */
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { CrashError } from "../../tools/crash/explore.ts";
+import { CANARIES } from "./canaries/list.ts";
+import { here, plant, planted } from "./canaries/planted.ts";
+import { ALL_SUBJECTS, exploreSubject } from "./canaries/subjects.ts";
+
+vi.mock("../../src/plan/index.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/index.ts")>();
+  const planImage: typeof real.planImage = async (...args) => {
+    const plan = await real.planImage(...args);
+    return planted.bug.plan?.(plan) ?? plan;
+  };
+  return { ...real, planImage };
+});
+
+vi.mock("../../src/engine/progress.ts", async (original) => {
+  const real = await original<typeof import("../../src/engine/progress.ts")>();
+  class Progress extends real.Progress {
+    override step(...args: Parameters<InstanceType<typeof real.Progress>["step"]>): void {
+      planted.step = args[0];
+      super.step(...args);
+    }
+  }
+  return { ...real, Progress };
+});
+
+vi.mock("../../src/engine/fence.ts", async (original) => {
+  const real = await original<typeof import("../../src/engine/fence.ts")>();
+  const fenceIntent: typeof real.fenceIntent = (head, owner) => {
+    const fence = real.fenceIntent(head, owner);
+    planted.fences.set(String(planted.fences.size), fence);
+    return planted.bug.fence?.(fence) ?? fence;
+  };
+  const unfence: typeof real.unfence = async (disk, fence) => {
+    planted.step = "unfence";
+    if (planted.bug.unfence === undefined) await real.unfence(disk, fence);
+    else await planted.bug.unfence(disk, fence, real.unfence);
+  };
+  const tidyFence: typeof real.tidyFence = async (...args) =>
+    planted.bug.skipsTidying === true ? false : real.tidyFence(...args);
+  return { ...real, fenceIntent, unfence, tidyFence };
+});
+
+vi.mock("../../src/engine/give-back.ts", async (original) => {
+  const real = await original<typeof import("../../src/engine/give-back.ts")>();
+  const giveBack: typeof real.giveBack = async (disk, image) => {
+    planted.step = "give-back";
+    const { bug } = planted;
+    if (bug.giveBack === undefined) await real.giveBack(disk, image);
+    else await bug.giveBack(disk, image.fence, () => real.giveBack(disk, image));
+  };
+  return { ...real, giveBack };
+});
+
+vi.mock("../../src/engine/apply-phases.ts", async (original) => {
+  const real = await original<typeof import("../../src/engine/apply-phases.ts")>();
+  const applyParts: typeof real.applyParts = async (disks, parts, onPhase) => {
+    async function* changed() {
+      for await (const part of parts) yield* planted.bug.parts?.(part, here()) ?? [part];
+    }
+    await real.applyParts(disks, changed(), (phase) => {
+      onPhase(phase);
+      planted.step = phase;
+    });
+  };
+  return { ...real, applyParts };
+});
+
+vi.mock("../../src/engine/recovery-table.ts", async (original) => {
+  const real = await original<typeof import("../../src/engine/recovery-table.ts")>();
+  const recoveryAction: typeof real.recoveryAction = (journal, fence, image) => {
+    planted.step = "judge";
+    const action = real.recoveryAction(journal, fence, image);
+    return planted.bug.decide?.(journal, fence, action) ?? action;
+  };
+  return { ...real, recoveryAction };
+});
+
+vi.mock("../../src/intent/refcount.ts", async (original) => {
+  const real = await original<typeof import("../../src/intent/refcount.ts")>();
+  const applyRefcount: typeof real.applyRefcount = async (disk, intent) => {
+    if (planted.bug.addsRefcounts !== true) {
+      await real.applyRefcount(disk, intent);
+      return;
+    }
+    // What is there, plus the difference: right the first time, and wrong in a replay.
+    const byte = new Uint8Array(2);
+    const runs: (readonly [number, number, number, number])[] = [];
+    for (const [first, count, from, to] of intent.runs) {
+      for (let entry = first; entry < first + count; entry += 1) {
+        await disk.read(intent.block + entry * 2, byte);
+        const found = (byte[0] ?? 0) * 256 + (byte[1] ?? 0);
+        runs.push([entry, 1, from, Math.max(0, found + to - from)]);
+      }
+    }
+    await real.applyRefcount(disk, { ...intent, runs });
+  };
+  return { ...real, applyRefcount };
+});
+
+vi.mock("../support/machine.ts", async (original) => {
+  const real = await original<typeof import("../support/machine.ts")>();
+  class Machine extends real.Machine {
+    constructor(...args: ConstructorParameters<typeof real.Machine>) {
+      super(...args);
+      planted.processes += 1;
+      planted.step = "recover";
+    }
+  }
+  class MachineDisk extends real.MachineDisk {
+    override async sync(): Promise<void> {
+      if (planted.bug.skipsSync?.({ ...here(), path: this.path }) !== true) await super.sync();
+    }
+
+    override async write(offset: number, data: Uint8Array): Promise<void> {
+      const cut = planted.bug.splitsWrite?.({ ...here(), path: this.path });
+      if (cut === undefined) await super.write(offset, data);
+      else {
+        await super.write(offset, data.subarray(0, cut));
+        await super.write(offset + cut, data.subarray(cut));
+      }
+    }
+  }
+  return { ...real, Machine, MachineDisk };
+});
+
+vi.mock("../support/simulated-store.ts", async (original) => {
+  const real = await original<typeof import("../support/simulated-store.ts")>();
+  const { decodeRecord } = await import("../../journal/record.ts");
+  class SimulatedStore extends real.SimulatedStore {
+    override async put(
+      entries: Parameters<InstanceType<typeof real.SimulatedStore>["put"]>[0],
+      sync: boolean,
+    ) {
+      const kinds = entries.map(([, value]) => decodeRecord(value).kind as string);
+      const { unsyncedRecord = "" } = planted.bug;
+      await super.put(entries, sync && !kinds.includes(unsyncedRecord));
+    }
+  }
+  return { ...real, SimulatedStore };
+});
+
+afterEach(() => {
+  plant({});
+  vi.restoreAllMocks();
+});
+
+describe("without a planted bug the lab finds nothing:", () => {
+  test.each(ALL_SUBJECTS)("%s", async (subject) => {
+    plant({});
+    await expect(exploreSubject(subject)).resolves.toBeUndefined();
+  });
+});
+
+describe("the lab finds", () => {
+  test("at least 25 planted bugs", () => {
+    expect(new Set(CANARIES.map(({ name }) => name)).size).toBe(CANARIES.length);
+    expect(CANARIES.length).toBeGreaterThanOrEqual(25);
+  });
+
+  test.each(CANARIES.flatMap((canary) => canary.subjects.map((subject) => ({ ...canary, subject }))))(
+    "$name ($subject)",
+    async ({ subject, bug, says = /./ }) => {
+      plant(bug);
+      bug.journal?.();
+      const found = await exploreSubject(subject).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      expect(found, "the canary survived").toBeInstanceOf(CrashError);
+      expect((found as Error).message).toMatch(says);
+    },
+  );
+});

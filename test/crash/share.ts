@@ -1,0 +1,51 @@
+import { describe, expect, test } from "vitest";
+import { caseSeed } from "../../tools/crash/cases.ts";
+import { QemuSample } from "../../tools/crash/qemu-sample.ts";
+import { runCase } from "../../tools/crash/run-case.ts";
+import { requireQemu } from "../support/qemu.ts";
+
+/** Shares of the search, a test file each, so that every core has work. */
+const SHARES = 4;
+const STATES = Number(process.env["QCOWAL_CRASH_STATES"] ?? 104_000) / SHARES;
+const SEED = Number(process.env["QCOWAL_SEED"] ?? 20_260_101);
+const MINUTES = 60_000;
+
+/** One share of the search: case after case until enough distinct states were seen. */
+export function describeShare(share: number): void {
+  describe("crashed at any point by a kill or a power cut, and recovered,", () => {
+    test(
+      `images are all as before or all as after: share ${share} of ${SHARES}`,
+      async () => {
+        await requireQemu();
+        console.log(`seed ${SEED} (QCOWAL_SEED), share ${share} of ${SHARES}`);
+        const qemu = await QemuSample.open();
+        const totals = { cases: 0, refused: 0, states: 0, ofRecoveries: 0, before: 0, after: 0, fenced: 0 };
+        const shapes = new Set<string>();
+        try {
+          for (let index = share - 1; totals.states < STATES; index += SHARES) {
+            const result = await runCase(caseSeed(SEED, index), { sample: qemu.sample });
+            totals.cases += 1;
+            totals.states += result.crashes + result.recoveryCrashes;
+            totals.ofRecoveries += result.recoveryCrashes;
+            totals.before += result.before;
+            totals.after += result.after;
+            totals.fenced += result.fenced;
+            if (result.refused === undefined) shapes.add(result.shape);
+            else totals.refused += 1;
+          }
+        } finally {
+          await qemu.close();
+        }
+        console.log(JSON.stringify({ ...totals, shapes: shapes.size, qemu: qemu.counts }));
+        // A search that sees one kind of state only would prove little.
+        for (const count of [totals.before, totals.after, totals.fenced, totals.ofRecoveries]) {
+          expect(count).toBeGreaterThan(totals.states / 50);
+        }
+        expect(shapes.size).toBeGreaterThan(STATES / 400);
+        expect(qemu.counts.judged).toBeGreaterThanOrEqual(Math.floor(totals.states / 100));
+        expect(qemu.counts.refused).toBeGreaterThan(0);
+      },
+      30 * MINUTES,
+    );
+  });
+}

@@ -1,0 +1,121 @@
+/**
+ * The crash lab: `npm run crash`. Explores what kills and power cuts leave of
+ * transactions on random images, until it has seen so many distinct states, and
+ * stops at the first after which the promise does not hold.
+ */
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { ensureSystemPackages } from "../test/system-packages.ts";
+import { caseSeed } from "./cases.ts";
+import { duration, Status } from "./status.ts";
+import { type Search, adding, loadSearch, newSearch, saveSearch, statesOf } from "./progress-file.ts";
+import { QemuSample } from "./qemu-sample.ts";
+import { runCase } from "./run-case.ts";
+import { Workers } from "./workers.ts";
+
+const HELP = `npm run crash -- [options]
+
+  --states N      stop after so many distinct states (default 100,000; the nightly
+                  command 'npm run crash:nightly' takes 10,000,000)
+  --seed N        decides every image, operation and crash (default: a new one, printed)
+  --resume FILE   keep the state of the search in FILE, and go on from it
+  --case SEED     replay one case, as an error names it
+  --workers N     processes (default: one for each core)`;
+
+/** Cases between two saves: each save is a point where the next run can go on. */
+const CASES_PER_ROUND = 64;
+
+function wholeNumber(text: string | undefined, name: string, fallback: number): number {
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
+    throw new TypeError(`--${name} takes a whole number, not ${JSON.stringify(text)}`);
+  }
+  return value;
+}
+
+async function replay(seed: number): Promise<void> {
+  const qemu = await QemuSample.open();
+  try {
+    const { name, refused, ...counts } = await runCase(seed, { sample: qemu.sample });
+    console.log(`case ${seed}: ${name}`);
+    console.log(refused === undefined ? JSON.stringify(counts, undefined, 2) : `refused: ${refused}`);
+  } finally {
+    await qemu.close();
+  }
+}
+
+async function search(start: Search, states: number, workers: number, file?: string): Promise<Search> {
+  const pool = new Workers(workers);
+  const status = new Status(states, statesOf(start));
+  const began = performance.now();
+  let done = start;
+  try {
+    while (statesOf(done) < states) {
+      const seeds = Array.from({ length: CASES_PER_ROUND }, (_, index) =>
+        caseSeed(start.seed, done.cases + index),
+      );
+      for await (const answer of pool.explore(seeds)) {
+        if ("failure" in answer) throw new Error(answer.failure);
+        done = adding(done, answer.result, answer.qemuJudged);
+        status.show(statesOf(done), done.cases);
+      }
+      done = { ...done, seconds: start.seconds + Math.round((performance.now() - began) / 1000) };
+      if (file !== undefined) await saveSearch(file, done);
+    }
+    return done;
+  } finally {
+    status.clear();
+    pool.close();
+  }
+}
+
+function summary(done: Search): string {
+  const number = (value: number): string => value.toLocaleString("en-US");
+  return [
+    `${number(statesOf(done))} distinct states of ${number(done.cases - done.refused)} transactions, 0 failures, in ${duration(done.seconds)}`,
+    `  ${number(done.crashes)} left by the operation, ${number(done.recoveryCrashes)} by a recovery that was cut too`,
+    `  ${number(done.before)} became as before, ${number(done.after)} as after; ${number(done.fenced)} were fenced until then`,
+    `  ${number(done.qemuJudged)} were shown to qemu-img and qemu-io as well; ${number(done.refused)} operations were refused`,
+  ].join("\n");
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      states: { type: "string" },
+      seed: { type: "string" },
+      resume: { type: "string" },
+      case: { type: "string" },
+      workers: { type: "string" },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help === true) {
+    console.log(HELP);
+    return;
+  }
+  if (ensureSystemPackages().length > 0) throw new Error("the lab does not judge without qemu");
+  if (values.case !== undefined) {
+    await replay(wholeNumber(values.case, "case", 0));
+    return;
+  }
+  const states = wholeNumber(values.states, "states", 100_000);
+  const workers = Math.max(1, wholeNumber(values.workers, "workers", availableParallelism()));
+  const saved = values.resume === undefined ? undefined : await loadSearch(values.resume);
+  const seed = wholeNumber(values.seed, "seed", saved?.seed ?? Math.floor(Math.random() * 2 ** 32));
+  if (saved !== undefined && saved.seed !== seed) {
+    throw new TypeError(`${values.resume} is a search with seed ${saved.seed}, not ${seed}`);
+  }
+  console.log(`seed ${seed}${saved === undefined ? "" : `, going on after ${saved.cases} cases`}`);
+  console.log(summary(await search(saved ?? newSearch(seed), states, workers, values.resume)));
+}
+
+try {
+  await main();
+} catch (error) {
+  const isMisuse = error instanceof TypeError;
+  console.error(error instanceof Error ? error.message : error);
+  if (isMisuse) console.error("\n" + HELP);
+  process.exitCode = isMisuse ? 2 : 1;
+}
