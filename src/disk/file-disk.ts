@@ -1,6 +1,6 @@
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { trim } from "fs-native-extensions";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import type { Disk, DiskMode } from "./disk.ts";
 import { lockForReading, lockForWriting } from "./qemu-locks.ts";
 
@@ -26,8 +26,13 @@ export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> 
       );
     }
   } catch (error) {
-    await handle.close();
-    throw error;
+    await handle.close().catch(() => undefined);
+    if (isQcowalError(error)) throw error;
+    // A file system without OFD locks, or one that fails: not a bug of ours.
+    throw new QcowalError("IO_FAILED", `${real} cannot be locked: ${reasonOf(error)} Nothing was changed.`, {
+      cause: error,
+      details: { path: real },
+    });
   }
   return new FileDisk(handle, real);
 }
@@ -57,7 +62,7 @@ async function openFile(path: string, mode: DiskMode): Promise<OpenedFile> {
       missing ? "IMAGE_NOT_FOUND" : "IO_FAILED",
       missing
         ? `${path}: no such image.`
-        : `${path} cannot be opened: ${message(cause)}. Nothing was changed.`,
+        : `${path} cannot be opened: ${reasonOf(cause)} Nothing was changed.`,
       { cause, details: { path } },
     );
   }
@@ -67,10 +72,6 @@ const NOT_WRITABLE_CODES = new Set(["EACCES", "EPERM", "EROFS", "EISDIR", "ETXTB
 
 function errnoCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
-}
-
-function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
@@ -134,7 +135,8 @@ class FileDisk implements Disk {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#handle.close();
+    // All that matters was synced, and its failure heard of: a late one of close must not hide another error.
+    await this.#handle.close().catch(() => undefined);
   }
 
   async #reading<Result>(action: () => Promise<Result>): Promise<Result> {
@@ -175,7 +177,7 @@ class FileDisk implements Disk {
   }
 
   #failure(code: "IO_FAILED" | "NO_SPACE", what: string, cause: unknown): QcowalError {
-    return new QcowalError(code, `${this.path}: ${what} failed: ${message(cause)}`, {
+    return new QcowalError(code, `${this.path}: ${what} failed: ${reasonOf(cause)}`, {
       cause,
       details: { path: this.path },
     });
