@@ -187,6 +187,7 @@ class Transaction {
   readonly #prepared: readonly PreparedImage[];
   readonly #actor: Actor;
   readonly #progress: Progress;
+  #isDecided = false;
 
   constructor(
     context: EngineContext,
@@ -261,6 +262,7 @@ class Transaction {
   async #commitAndApply(): Promise<void> {
     this.#progress.committed();
     await this.#context.journal.commit(this.number);
+    this.#isDecided = true;
     const disks = this.planned.map(({ disk }) => disk);
     const parts = [...partsOf(this.planned.map(({ plan }) => plan))].filter(
       ({ phase }) => phase !== "reserve",
@@ -319,9 +321,12 @@ class Transaction {
   }
 
   #interrupted(cause: unknown): QcowalError {
+    const [when, next] = this.#isDecided
+      ? ["after it was decided", "finishes the operation"]
+      : ["while it was being decided", "finishes the operation or proves that it never began"];
     return new QcowalError(
       "NEEDS_RECOVERY",
-      `${this.#names()}: interrupted while being written: ${reasonOf(cause)} The image stays fenced; 'qcowal recover' finishes the operation or proves that it never began${this.#inRecord()}.`,
+      `${this.#names()}: interrupted ${when}: ${reasonOf(cause)} What is fenced stays fenced; 'qcowal recover' ${next}${this.#inRecord()}.`,
       { cause, details: this.#place() },
     );
   }
