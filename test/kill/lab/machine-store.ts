@@ -19,16 +19,19 @@ export class MachineStore implements Store {
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
+    this.#machine.read();
     return Promise.resolve(this.#entries.get(key));
   }
 
   async *entries(from: string, to: string): AsyncGenerator<readonly [string, Uint8Array]> {
+    this.#machine.read();
     for (const [key, value] of this.#sorted()) {
       if (key >= from && key <= to) yield await Promise.resolve([key, value] as const);
     }
   }
 
   async last(): Promise<readonly [string, Uint8Array] | undefined> {
+    this.#machine.read();
     return Promise.resolve(this.#sorted().at(-1));
   }
 

@@ -2,11 +2,10 @@ import type { Disk } from "../../../src/disk/index.ts";
 import { QcowalError, isQcowalError } from "../../../src/errors/index.ts";
 import { Killed, MemoryDisk } from "../../support/memory-disk.ts";
 
-/** An event of the process that fails, without effect. */
-export interface Fault {
-  readonly event: number;
-  readonly code: "NO_SPACE" | "IO_FAILED";
-}
+/** An event of the process that fails, without effect, or a read: those are counted apart. */
+export type Fault =
+  | { readonly event: number; readonly code: "NO_SPACE" | "IO_FAILED" }
+  | { readonly read: number; readonly code: "IO_FAILED" };
 
 /**
  * One process that is killed as a whole: every mutating event of all its disks
@@ -17,6 +16,7 @@ export class Machine {
   readonly #stopAt: number | undefined;
   readonly #faults: readonly Fault[];
   #events = 0;
+  #reads = 0;
   #dead = false;
 
   constructor(stopAt?: number, faults: readonly Fault[] = []) {
@@ -26,6 +26,11 @@ export class Machine {
 
   get events(): number {
     return this.#events;
+  }
+
+  /** Reads of disks and journal so far, the failed ones included. */
+  get reads(): number {
+    return this.#reads;
   }
 
   get dead(): boolean {
@@ -43,8 +48,16 @@ export class Machine {
       this.#dead = true;
       throw new Killed(`killed at event ${this.#events}`);
     }
-    const fault = this.#faults.find(({ event }) => event === this.#events);
-    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: event ${fault.event} failed`);
+    const fault = this.#faults.find((candidate) => "event" in candidate && candidate.event === this.#events);
+    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: event ${this.#events} failed`);
+  }
+
+  /** Called before a read. */
+  read(): void {
+    this.assertAlive();
+    const read = ++this.#reads;
+    const fault = this.#faults.find((candidate) => "read" in candidate && candidate.read === read);
+    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: read ${read} failed`);
   }
 }
 
@@ -67,7 +80,7 @@ export class MachineDisk implements Disk {
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {
-    this.#machine.assertAlive();
+    this.#machine.read();
     return this.#file.read(offset, target);
   }
 

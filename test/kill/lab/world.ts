@@ -91,14 +91,18 @@ export async function operate(
   return succeeded(await attempt(world, operations, new Machine(stopAt)));
 }
 
-export async function recoverWorld(world: World, stopAt?: number): Promise<Process> {
-  const recovery = await live(world, new Machine(stopAt), async (context) => {
+/** Recovers everything in a process with these faults; a failure is part of what it returns. */
+export function attemptRecovery(world: World, machine: Machine): Promise<Process> {
+  return live(world, machine, async (context) => {
     const actor = currentActor("test", undefined);
     const { failed } = await recoverPending(context, [...world.images.keys()], { actor });
     const [first] = failed;
     if (first !== undefined) throw first.error;
   });
-  return succeeded(recovery);
+}
+
+export async function recoverWorld(world: World, stopAt?: number): Promise<Process> {
+  return succeeded(await attemptRecovery(world, new Machine(stopAt)));
 }
 
 function succeeded(process: Process): Process {
