@@ -3,9 +3,21 @@ import { describe, expect, test } from "vitest";
 import { isQcowalError } from "../../../src/errors/index.ts";
 import { makeImage } from "../../../tools/image-maker/index.ts";
 import { type Fault, Machine } from "../../kill/lab/machine.ts";
-import { attempt, newWorld, operate, recoverWorld } from "../../kill/lab/world.ts";
+import { type World, attempt, newWorld, operate, recoverWorld } from "../../kill/lab/world.ts";
+import type { DiskEvent } from "../../support/memory-disk.ts";
 import { checkImage, describeCheck } from "../../support/naive-qcow2.ts";
 import { CODES, OPERATIONS, PATH, SPEC, VERBS, imageOf, isFenced, lastStatus, seenIn } from "../lab.ts";
+
+/** Who has to recover what, for a program and for a person. */
+const NEEDS_RECOVERY = {
+  code: "NEEDS_RECOVERY",
+  details: { path: PATH, journal: "/memory/journal", transaction: 2 },
+  message: expect.stringMatching(
+    /^\/memory\/a\.qcow2: .*simulated.*\(transaction 2, journal \/memory\/journal\)/,
+  ),
+};
+
+const logOf = (world: World): readonly DiskEvent[] => world.images.get(PATH)?.log ?? [];
 
 describe.each(VERBS)("%s, when any one write, sync or truncate of image or journal fails:", (verb) => {
   const start = newWorld({ [PATH]: makeImage(SPEC) });
@@ -58,5 +70,52 @@ describe.each(VERBS)("%s, when any one write, sync or truncate of image or journ
       expect(isFenced(recovered.world)).toBe(false);
     }
     expect(stuck).toBeGreaterThan(3);
+  });
+
+  test("any one read: nothing changed while it plans, and from the decision on recovery finishes it", async () => {
+    const before = imageOf(start);
+    const probe = new Machine();
+    let opened = 0;
+    await attempt(start, operations, probe, {
+      onProgress: ({ step }) => {
+        if (step === "recover") opened = probe.reads;
+      },
+    });
+    const seen = new Set<string>();
+    for (let read = 1; read <= probe.reads; read += 1) {
+      const machine = new Machine(undefined, [{ read, code: "IO_FAILED" }]);
+      const { failure, world } = await attempt(start, operations, machine);
+      const where = `read ${read}`;
+      if (!isQcowalError(failure)) throw new Error(`${where} was not missed`, { cause: failure });
+      seen.add(failure.code);
+      if (failure.code === "IO_FAILED") {
+        expect(Buffer.compare(imageOf(world), before), where).toBe(0);
+        // That of a journal being opened is judged with the real one.
+        if (read > opened) expect(failure.message).toContain("Nothing was changed");
+      } else expect(failure, where).toMatchObject(NEEDS_RECOVERY);
+      const recovered = await recoverWorld(world);
+      expect(describeCheck(checkImage(imageOf(recovered.world))), where).toBe("clean");
+      expect(isFenced(recovered.world), where).toBe(false);
+    }
+    expect(seen).toEqual(new Set(["IO_FAILED", "NEEDS_RECOVERY"]));
+  });
+
+  test("a sync: nothing reaches that disk any more, and recovery ends it", async () => {
+    const { machine, world } = await operate(start, operations);
+    const all = logOf(world);
+    let syncs = 0;
+    for (let event = 1; event <= machine.events; event += 1) {
+      const done = logOf((await operate(start, operations, event)).world).length;
+      const next = logOf((await operate(start, operations, event + 1)).world).length;
+      if (next === done || all[done]?.type !== "sync") continue;
+      syncs += 1;
+      const failing = new Machine(undefined, [{ event, code: "IO_FAILED" }]);
+      const failed = await attempt(start, operations, failing);
+      expect(failed.failure, `event ${event}`).toMatchObject(NEEDS_RECOVERY);
+      expect(logOf(failed.world), `event ${event}`).toEqual(all.slice(0, done));
+      await recoverWorld(failed.world);
+    }
+    // Fence, reserve, raise, switch, lower, unfence; an operation may have nothing to do in one of them.
+    expect(syncs).toBeGreaterThanOrEqual(5);
   });
 });
