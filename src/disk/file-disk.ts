@@ -74,6 +74,8 @@ function errnoCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
+const hex = (offset: number): string => `0x${offset.toString(16)}`;
+
 const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
 class FileDisk implements Disk {
@@ -88,13 +90,13 @@ class FileDisk implements Disk {
   }
 
   async size(): Promise<number> {
-    return (await this.#reading(() => this.#handle.stat())).size;
+    return (await this.#reading("stat", () => this.#handle.stat())).size;
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {
     let done = 0;
     while (done < target.length) {
-      const { bytesRead } = await this.#reading(() =>
+      const { bytesRead } = await this.#reading(`read at ${hex(offset + done)}`, () =>
         this.#handle.read(target, done, target.length - done, offset + done),
       );
       if (bytesRead === 0) break;
@@ -105,7 +107,7 @@ class FileDisk implements Disk {
   }
 
   async write(offset: number, data: Uint8Array): Promise<void> {
-    await this.#changing("write", async () => {
+    await this.#changing(`write at ${hex(offset)}`, async () => {
       let done = 0;
       while (done < data.length) {
         const { bytesWritten } = await this.#handle.write(data, done, data.length - done, offset + done);
@@ -139,11 +141,11 @@ class FileDisk implements Disk {
     await this.#handle.close().catch(() => undefined);
   }
 
-  async #reading<Result>(action: () => Promise<Result>): Promise<Result> {
+  async #reading<Result>(what: string, action: () => Promise<Result>): Promise<Result> {
     try {
       return await action();
     } catch (cause) {
-      throw this.#failure("IO_FAILED", "read", cause);
+      throw this.#failure("IO_FAILED", what, cause);
     }
   }
 
@@ -152,7 +154,7 @@ class FileDisk implements Disk {
    * pages, and a second one would lie. Only a write that found no space lost
    * nothing, and what was reserved so far must be given back.
    */
-  async #changing(what: "write" | "sync" | "truncate", action: () => Promise<unknown>): Promise<void> {
+  async #changing(what: string, action: () => Promise<unknown>): Promise<void> {
     this.#refuseAfterFailure();
     try {
       await action();

@@ -80,7 +80,7 @@ function subjectOf({ intent, range }: Finding): string {
 export function findingText(finding: Finding): string {
   const where = `${rangeText(finding.range)} (${subjectOf(finding)}; phase ${finding.phase})`;
   return finding.unreadable === undefined
-    ? `${where} hold neither what the transaction found nor what it writes: somebody wrote behind the fence.`
+    ? `${where} ${finding.range.length === 1 ? "is" : "are"} neither what the transaction found nor what it writes: somebody wrote behind the fence.`
     : `${where} cannot be read: ${reasonOf(finding.unreadable)}`;
 }
 
