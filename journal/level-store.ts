@@ -1,6 +1,5 @@
-import { open } from "node:fs/promises";
-import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, open, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
@@ -70,7 +69,7 @@ export async function openLevelStore(dir: string, waitMs: number): Promise<Store
     const database = new Level<string, Uint8Array>(dir, { keyEncoding: "utf8", valueEncoding: "view" });
     try {
       await database.open();
-      return new LevelStore(dir, database);
+      return new LevelStore(dir, database, await lockFileOf(dir));
     } catch (cause) {
       await database.close().catch(() => undefined);
       if (levelCode(cause) !== "LEVEL_LOCKED") throw storeError(dir, "open", cause);
@@ -80,13 +79,23 @@ export async function openLevelStore(dir: string, waitMs: number): Promise<Store
   }
 }
 
+/** Which file locks the database: made once and never replaced, so it tells whether the directory is still the same. */
+async function lockFileOf(dir: string): Promise<string | undefined> {
+  return stat(join(dir, "LOCK")).then(
+    ({ dev, ino }) => `${dev} ${ino}`,
+    () => undefined,
+  );
+}
+
 class LevelStore implements Store {
   readonly #dir: string;
   readonly #database: Level<string, Uint8Array>;
+  readonly #lockFile: string | undefined;
 
-  constructor(dir: string, database: Level<string, Uint8Array>) {
+  constructor(dir: string, database: Level<string, Uint8Array>, lockFile: string | undefined) {
     this.#dir = dir;
     this.#database = database;
+    this.#lockFile = lockFile;
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
@@ -109,6 +118,7 @@ class LevelStore implements Store {
   }
 
   async put(entries: readonly (readonly [string, Uint8Array])[], sync: boolean): Promise<void> {
+    if (sync) await this.#assertThere();
     // LevelDB's default is sync: false.
     await this.#translated("write", () =>
       this.#database.batch(
@@ -120,6 +130,19 @@ class LevelStore implements Store {
 
   async close(): Promise<void> {
     await this.#database.close();
+  }
+
+  /**
+   * LevelDB goes on writing to files that somebody deleted or moved away: their
+   * sync succeeds, and after a crash nobody finds what was decided.
+   */
+  async #assertThere(): Promise<void> {
+    if (this.#lockFile === undefined || (await lockFileOf(this.#dir)) === this.#lockFile) return;
+    throw new QcowalError(
+      "JOURNAL_NOT_FOUND",
+      `${this.#dir}: the journal was removed or replaced while it was open. Nothing was changed; open it again.`,
+      { details: { journal: this.#dir } },
+    );
   }
 
   async #translated<Result>(what: string, action: () => Promise<Result>): Promise<Result> {

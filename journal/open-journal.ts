@@ -1,6 +1,6 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
-import { QcowalError } from "../src/errors/index.ts";
+import { QcowalError, withNothingChanged } from "../src/errors/index.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { openLevelStore } from "./level-store.ts";
@@ -24,6 +24,14 @@ export interface OpenJournalOptions {
  * @throws QcowalError JOURNAL_NOT_FOUND, JOURNAL_IN_USE, JOURNAL_DAMAGED, NO_SPACE, IO_FAILED
  */
 export async function openJournal(path: string, options: OpenJournalOptions): Promise<Journal> {
+  try {
+    return await open(path, options);
+  } catch (error) {
+    throw withNothingChanged(error);
+  }
+}
+
+async function open(path: string, options: OpenJournalOptions): Promise<Journal> {
   const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
   const dir = await resolvedPath(path);
   const levelDir = join(dir, "leveldb");

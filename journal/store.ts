@@ -13,6 +13,8 @@ export interface Store {
    * Puts all entries or none. With `sync` it resolves when they, and everything
    * put before, survive a power cut; without, a power cut may lose it together
    * with everything put after it, never something in the middle.
+   * @throws QcowalError JOURNAL_NOT_FOUND when the store is gone and nothing was
+   * put; after any other failure nobody knows
    */
   put(entries: readonly (readonly [key: string, value: Uint8Array])[], sync: boolean): Promise<void>;
   close(): Promise<void>;

@@ -1,6 +1,6 @@
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { trim } from "fs-native-extensions";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import type { Disk, DiskMode } from "./disk.ts";
 import { lockForReading, lockForWriting } from "./qemu-locks.ts";
 
@@ -26,8 +26,13 @@ export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> 
       );
     }
   } catch (error) {
-    await handle.close();
-    throw error;
+    await handle.close().catch(() => undefined);
+    if (isQcowalError(error)) throw error;
+    // A file system without OFD locks, or one that fails: not a bug of ours.
+    throw new QcowalError("IO_FAILED", `${real} cannot be locked: ${reasonOf(error)} Nothing was changed.`, {
+      cause: error,
+      details: { path: real },
+    });
   }
   return new FileDisk(handle, real);
 }
@@ -57,7 +62,7 @@ async function openFile(path: string, mode: DiskMode): Promise<OpenedFile> {
       missing ? "IMAGE_NOT_FOUND" : "IO_FAILED",
       missing
         ? `${path}: no such image.`
-        : `${path} cannot be opened: ${message(cause)}. Nothing was changed.`,
+        : `${path} cannot be opened: ${reasonOf(cause)} Nothing was changed.`,
       { cause, details: { path } },
     );
   }
@@ -69,9 +74,7 @@ function errnoCode(error: unknown): string | undefined {
   return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : undefined;
 }
 
-function message(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
+const hex = (offset: number): string => `0x${offset.toString(16)}`;
 
 const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
@@ -87,13 +90,13 @@ class FileDisk implements Disk {
   }
 
   async size(): Promise<number> {
-    return (await this.#reading(() => this.#handle.stat())).size;
+    return (await this.#reading("stat", () => this.#handle.stat())).size;
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {
     let done = 0;
     while (done < target.length) {
-      const { bytesRead } = await this.#reading(() =>
+      const { bytesRead } = await this.#reading(`read at ${hex(offset + done)}`, () =>
         this.#handle.read(target, done, target.length - done, offset + done),
       );
       if (bytesRead === 0) break;
@@ -104,7 +107,7 @@ class FileDisk implements Disk {
   }
 
   async write(offset: number, data: Uint8Array): Promise<void> {
-    await this.#changing("write", async () => {
+    await this.#changing(`write at ${hex(offset)}`, async () => {
       let done = 0;
       while (done < data.length) {
         const { bytesWritten } = await this.#handle.write(data, done, data.length - done, offset + done);
@@ -134,14 +137,15 @@ class FileDisk implements Disk {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    await this.#handle.close();
+    // All that matters was synced, and its failure heard of: a late one of close must not hide another error.
+    await this.#handle.close().catch(() => undefined);
   }
 
-  async #reading<Result>(action: () => Promise<Result>): Promise<Result> {
+  async #reading<Result>(what: string, action: () => Promise<Result>): Promise<Result> {
     try {
       return await action();
     } catch (cause) {
-      throw this.#failure("IO_FAILED", "read", cause);
+      throw this.#failure("IO_FAILED", what, cause);
     }
   }
 
@@ -150,7 +154,7 @@ class FileDisk implements Disk {
    * pages, and a second one would lie. Only a write that found no space lost
    * nothing, and what was reserved so far must be given back.
    */
-  async #changing(what: "write" | "sync" | "truncate", action: () => Promise<unknown>): Promise<void> {
+  async #changing(what: string, action: () => Promise<unknown>): Promise<void> {
     this.#refuseAfterFailure();
     try {
       await action();
@@ -175,7 +179,7 @@ class FileDisk implements Disk {
   }
 
   #failure(code: "IO_FAILED" | "NO_SPACE", what: string, cause: unknown): QcowalError {
-    return new QcowalError(code, `${this.path}: ${what} failed: ${message(cause)}`, {
+    return new QcowalError(code, `${this.path}: ${what} failed: ${reasonOf(cause)}`, {
       cause,
       details: { path: this.path },
     });

@@ -1,18 +1,10 @@
 import type { Disk } from "../disk/index.ts";
-import { invariant, isQcowalError } from "../errors/index.ts";
-import {
-  type Intent,
-  type IntentState,
-  PHASES,
-  type Phase,
-  applyIntent,
-  inspectIntent,
-} from "../intent/index.ts";
+import { invariant } from "../errors/index.ts";
+import { PHASES, type Phase, applyIntent } from "../intent/index.ts";
 import type { ImagePlan } from "../plan/index.ts";
 import type { PhasePart } from "./bodies.ts";
-import type { ImageState } from "./recovery-table.ts";
 
-type PartSource = Iterable<PhasePart> | AsyncIterable<PhasePart>;
+export type PartSource = Iterable<PhasePart> | AsyncIterable<PhasePart>;
 
 /** The parts of a plan in the order of the protocol: phase by phase, in each phase image by image. */
 export function* partsOf(plans: readonly ImagePlan[]): Generator<PhasePart> {
@@ -55,61 +47,4 @@ export async function applyParts(
 export async function syncAll(disks: Set<Disk>): Promise<void> {
   for (const disk of disks) await disk.sync();
   disks.clear();
-}
-
-export interface InspectedImage {
-  readonly state: ImageState;
-  /** The intent that shows something foreign, in words. */
-  readonly where: string;
-}
-
-/**
- * What the image shows under the intents of a transaction, without writing.
- * Before the commit the reserved clusters may hold anything; after it their
- * contents must be there, because they were synced first.
- */
-export async function inspectParts(
-  disk: Disk,
-  image: number,
-  parts: PartSource,
-  committed: boolean,
-): Promise<InspectedImage> {
-  let applied = false;
-  for await (const part of parts) {
-    if (part.image !== image || (part.phase === "reserve" && !committed)) continue;
-    for (const intent of part.intents) {
-      const state = await inspectOrForeign(disk, intent);
-      if (state === "foreign") return { state, where: describeIntent(part.phase, intent) };
-      if (part.phase !== "reserve" && part.phase !== "discard" && state !== "before") applied = true;
-    }
-  }
-  return { state: applied ? "applied" : "before", where: "" };
-}
-
-/** Bytes that cannot be read cannot be judged: they count as foreign, and nothing is written. */
-async function inspectOrForeign(disk: Disk, intent: Intent): Promise<IntentState> {
-  try {
-    return await inspectIntent(disk, intent);
-  } catch (error) {
-    if (isQcowalError(error, "IO_FAILED")) return "foreign";
-    throw error;
-  }
-}
-
-function describeIntent(phase: Phase, intent: Intent): string {
-  const at = (offset: number): string => `at 0x${offset.toString(16)}`;
-  switch (intent.kind) {
-    case "fill":
-      return `${phase}: reserved cluster ${at(intent.offset)}`;
-    case "refcount":
-      return `${phase}: refcount block ${at(intent.block)}`;
-    case "copied":
-      return `${phase}: L1 or L2 table ${at(intent.table)}`;
-    case "pointer":
-      return `${phase}: refcount table slot ${at(intent.slot)}`;
-    case "header":
-      return `${phase}: header`;
-    case "discard":
-      return `${phase}: freed clusters`;
-  }
 }

@@ -1,6 +1,6 @@
 import { realpath, stat } from "node:fs/promises";
 import { openFileDisk } from "../disk/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, reasonOf } from "../errors/index.ts";
 import type { Environment, FileId } from "./options.ts";
 
 async function resolvePath(path: string): Promise<string> {
@@ -12,8 +12,15 @@ async function resolvePath(path: string): Promise<string> {
 }
 
 async function fileId(path: string): Promise<FileId> {
-  const { dev, ino } = await stat(path);
-  return { device: dev, inode: ino };
+  try {
+    const { dev, ino } = await stat(path);
+    return { device: dev, inode: ino };
+  } catch (cause) {
+    throw new QcowalError("IO_FAILED", `${path}: ${reasonOf(cause)} Nothing was changed.`, {
+      cause,
+      details: { path },
+    });
+  }
 }
 
 /** Real files, the real clock. */

@@ -20,7 +20,7 @@ export class Progress {
    * @throws QcowalError ABORTED, or what the listener threw
    */
   step(step: Step, recovered?: RecoveredTransaction): void {
-    if (!this.#committed) this.#checkSignal();
+    this.checkpoint();
     const event = {
       step,
       images: this.#images,
@@ -39,9 +39,13 @@ export class Progress {
     this.#committed = true;
   }
 
-  #checkSignal(): void {
+  /**
+   * Inside a step that may take long: a raised signal stops the transaction here too.
+   * @throws QcowalError ABORTED
+   */
+  checkpoint(): void {
     const { signal } = this.#options;
-    if (signal?.aborted === true) {
+    if (!this.#committed && signal?.aborted === true) {
       throw new QcowalError(
         "ABORTED",
         "The operation was aborted before it was decided. Nothing was changed.",

@@ -1,22 +1,17 @@
 import type { Journal, PendingTransaction } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { QcowalError, invariant, isQcowalError } from "../errors/index.ts";
-import { type ImageHead, readHead } from "../image/index.ts";
+import { readHead } from "../image/index.ts";
 import type { Actor } from "./actor.ts";
-import { applyParts, inspectParts, syncAll } from "./apply-phases.ts";
-import {
-  type BegunBody,
-  type EndBody,
-  type PhasePart,
-  decodeBegun,
-  decodePart,
-  decodePrepared,
-} from "./bodies.ts";
-import { type EngineContext, closeAll, fencedError, openAll, ownerOf } from "./context.ts";
-import { fenceState, tidyFence, unfence } from "./fence.ts";
+import { applyParts, syncAll } from "./apply-phases.ts";
+import { type BegunBody, type EndBody, type PhasePart, decodeBegun, decodePrepared } from "./bodies.ts";
+import { type EngineContext, closeAll, fencedError, openAll } from "./context.ts";
+import { tidyFence, unfence } from "./fence.ts";
 import { giveBack } from "./give-back.ts";
-import { type RecoveryAction, recoveryAction } from "./recovery-table.ts";
+import { judge, partsFromJournal } from "./judge.ts";
+import type { RecoveryAction } from "./recovery-table.ts";
 import type { RecoveredTransaction } from "./reports.ts";
+import { unfinished } from "./unfinished.ts";
 
 /** On whose behalf recovery runs. */
 export interface Recoverer {
@@ -148,27 +143,47 @@ export async function recoverTransaction(
   paths: readonly string[],
   by: Recoverer,
 ): Promise<RecoveredTransaction> {
-  const order = paths.toSorted();
-  const opened = await openAll(context.environment, order, by.dryRun === true ? "read" : "write");
+  const finished = pending.state === "committed";
+  let imagesDone = false;
   try {
-    const disks = paths.map((path) => {
-      const disk = opened[order.indexOf(path)];
-      invariant(disk !== undefined, "an image of a pending transaction was not opened");
-      return disk;
+    const actions = await withDisks(context, paths, by.dryRun === true ? "read" : "write", async (disks) => {
+      const judged: RecoveryAction[] = [];
+      for (const [index, disk] of disks.entries()) judged.push(await judge(context, pending, disk, index));
+      if (by.dryRun !== true) {
+        await carryOut(context, pending, disks, judged);
+        imagesDone = true;
+        await recordEnd(context, pending, finished, by);
+      }
+      return judged;
     });
-    const actions: RecoveryAction[] = [];
-    for (const [index, disk] of disks.entries()) actions.push(await judge(context, pending, disk, index));
-    const finished = pending.state === "committed";
-    if (by.dryRun !== true) {
-      await carryOut(context, pending, disks, actions);
-      await recordEnd(context, pending, finished, by);
-    }
     return {
       transaction: pending.transaction,
       result: finished ? "finished" : "aborted",
       operations: begun.operations,
-      images: disks.map(({ path }, index) => ({ image: path, action: actions[index] ?? "nothing" })),
+      images: paths.map((image, index) => ({ image, action: actions[index] ?? "nothing" })),
     };
+  } catch (error) {
+    throw unfinished(context, pending, paths, imagesDone, error);
+  }
+}
+
+/** Opens the images in the order in which locks are taken, and hands them over in the order of the transaction. */
+async function withDisks<Result>(
+  { environment }: EngineContext,
+  paths: readonly string[],
+  mode: "write" | "read",
+  action: (disks: readonly Disk[]) => Promise<Result>,
+): Promise<Result> {
+  const order = paths.toSorted();
+  const opened = await openAll(environment, order, mode);
+  try {
+    return await action(
+      paths.map((path) => {
+        const disk = opened[order.indexOf(path)];
+        invariant(disk !== undefined, "an image of a pending transaction was not opened");
+        return disk;
+      }),
+    );
   } finally {
     await closeAll(opened);
   }
@@ -183,54 +198,6 @@ async function recordEnd(
   const end: EndBody = { recovered: true, actor, ...(reason === undefined ? {} : { reason }) };
   if (finished) await journal.settle(transaction, end);
   else await journal.abort(transaction, { ...end, why: "interrupted before it was decided" });
-}
-
-async function* partsFromJournal({ journal }: EngineContext, transaction: number): AsyncGenerator<PhasePart> {
-  for await (const body of journal.parts(transaction)) yield decodePart(body);
-}
-
-/** Looks the image up in the recovery table; throws for what must not be touched. */
-async function judge(
-  context: EngineContext,
-  pending: PendingTransaction,
-  disk: Disk,
-  index: number,
-): Promise<RecoveryAction> {
-  const head = await readHeadOf(disk);
-  const fence = fenceState(head, ownerOf(context.journal, pending.transaction));
-  const committed = pending.state === "committed";
-  const inspected =
-    fence === "present"
-      ? await inspectParts(disk, index, partsFromJournal(context, pending.transaction), committed)
-      : { state: "before" as const, where: "" };
-  const action = recoveryAction(pending.state, fence, inspected.state);
-  if (action === "refuse") throw fencedError(disk.path, head);
-  if (action === "stop") {
-    const what =
-      inspected.state === "foreign"
-        ? `${inspected.where} holds bytes that this transaction neither found nor wrote`
-        : "the image is past the commit, but the journal has lost its record of it";
-    throw new QcowalError(
-      "FOREIGN_WRITE",
-      `${disk.path}: ${what}. Recovery stopped before writing, the fence stays; look at the image with another copy of the journal, or repair it by a scan.`,
-      { details: { path: disk.path, transaction: pending.transaction, where: inspected.where } },
-    );
-  }
-  return action;
-}
-
-/** A header that does not decode is as foreign as any other bytes. */
-async function readHeadOf(disk: Disk): Promise<ImageHead> {
-  try {
-    return await readHead(disk);
-  } catch (cause) {
-    if (!isQcowalError(cause)) throw cause;
-    throw new QcowalError(
-      "FOREIGN_WRITE",
-      `${disk.path}: the header of an interrupted image cannot be read: ${cause.message} Recovery stopped before writing.`,
-      { cause },
-    );
-  }
 }
 
 async function carryOut(

@@ -16,7 +16,7 @@
  * journal lost a scan can mend it.
  */
 import type { Disk } from "../disk/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, isQcowalError, reasonOf, withNothingChanged } from "../errors/index.ts";
 import { type Image, readImage } from "../image/index.ts";
 import { type ImagePlan, type Operation, assertOperation, planImage } from "../plan/index.ts";
 import { type Actor, currentActor } from "./actor.ts";
@@ -67,12 +67,15 @@ async function planAll(
   disks: readonly Disk[],
   groups: OperationsByImage,
   now: number,
+  progress: Progress,
 ): Promise<PlannedImage[]> {
   const planned: PlannedImage[] = [];
+  const onTable = (): void => progress.checkpoint();
   for (const disk of disks) {
     const image = await readImage(disk);
     if (image.header.fenced) throw fencedError(disk.path, image);
-    planned.push({ disk, image, plan: await planImage(image, groups.get(disk.path) ?? [], { now }) });
+    const plan = await planImage(image, groups.get(disk.path) ?? [], { now, onTable });
+    planned.push({ disk, image, plan });
   }
   return planned;
 }
@@ -93,7 +96,7 @@ export async function dryRun(
   const disks = await openAll(environment, [...groups.keys()], "read");
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, environment.now());
+    const planned = await planAll(disks, groups, environment.now(), progress);
     return {
       dryRun: true,
       images: planned.map((image) => ({
@@ -102,6 +105,8 @@ export async function dryRun(
         phases: image.plan.phases,
       })),
     };
+  } catch (error) {
+    throw withNothingChanged(error);
   } finally {
     await closeAll(disks);
   }
@@ -124,8 +129,38 @@ export async function runTransaction(
   );
   const disks = await openAll(environment, paths, "write");
   try {
+    const transaction = await begin(context, disks, groups, { actor, progress, started, options });
+    await transaction.run();
+    return {
+      transaction: transaction.number,
+      journal: journal.dir,
+      images: transaction.planned.map(reportOf),
+      recovered,
+      durationMs: environment.now() - started,
+    };
+  } finally {
+    await closeAll(disks);
+  }
+}
+
+interface Beginning {
+  readonly actor: Actor;
+  readonly progress: Progress;
+  readonly started: number;
+  readonly options: RunOptions;
+}
+
+/** Plans, and gives the transaction its number. Nothing but the journal is written. */
+async function begin(
+  context: EngineContext,
+  disks: readonly Disk[],
+  groups: OperationsByImage,
+  { actor, progress, started, options }: Beginning,
+): Promise<Transaction> {
+  const { environment, journal } = context;
+  try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, started);
+    const planned = await planAll(disks, groups, started, progress);
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),
       actor,
@@ -137,28 +172,22 @@ export async function runTransaction(
       ),
     };
     progress.step("prepare");
-    const transaction = await journal.begin(begun);
-    progress.transaction = transaction;
-    await new Transaction(context, transaction, planned, actor, progress).run();
-    return {
-      transaction,
-      journal: journal.dir,
-      images: planned.map(reportOf),
-      recovered,
-      durationMs: environment.now() - started,
-    };
-  } finally {
-    await closeAll(disks);
+    const number = await journal.begin(begun);
+    progress.transaction = number;
+    return new Transaction(context, number, planned, actor, progress);
+  } catch (error) {
+    throw withNothingChanged(error);
   }
 }
 
 class Transaction {
   readonly #context: EngineContext;
-  readonly #number: number;
-  readonly #planned: readonly PlannedImage[];
+  readonly number: number;
+  readonly planned: readonly PlannedImage[];
   readonly #prepared: readonly PreparedImage[];
   readonly #actor: Actor;
   readonly #progress: Progress;
+  #isDecided = false;
 
   constructor(
     context: EngineContext,
@@ -168,8 +197,8 @@ class Transaction {
     progress: Progress,
   ) {
     this.#context = context;
-    this.#number = number;
-    this.#planned = planned;
+    this.number = number;
+    this.planned = planned;
     this.#actor = actor;
     this.#progress = progress;
     const owner = ownerOf(context.journal, number);
@@ -185,19 +214,20 @@ class Transaction {
     try {
       await this.#prepare();
     } catch (error) {
-      // No image was touched. If the journal cannot even record that, recovery will.
-      await this.#recordAbort(error).catch(() => undefined);
-      throw error;
+      throw await this.#undecided(error, []);
     }
     try {
       await this.#fenceAndReserve();
     } catch (error) {
-      await this.#giveBack(error);
-      throw error;
+      throw await this.#undecided(error, await this.#giveBack());
     }
     try {
       await this.#commitAndApply();
     } catch (cause) {
+      // The journal looks for its directory before it writes: where that is gone, nothing was decided.
+      if (isQcowalError(cause, "JOURNAL_NOT_FOUND")) {
+        throw await this.#undecided(cause, await this.#giveBack());
+      }
       throw this.#interrupted(cause);
     }
     await this.#settle();
@@ -205,9 +235,12 @@ class Transaction {
 
   async #prepare(): Promise<void> {
     const { journal } = this.#context;
-    for (const part of encodeParts(this.#planned.map(({ plan }) => plan)))
-      await journal.part(this.#number, part);
-    await journal.prepare(this.#number, encodePrepared({ images: this.#prepared }));
+    for (const part of encodeParts(this.planned.map(({ plan }) => plan))) {
+      this.#progress.checkpoint();
+      await journal.part(this.number, part);
+    }
+    this.#progress.checkpoint();
+    await journal.prepare(this.number, encodePrepared({ images: this.#prepared }));
   }
 
   async #fenceAndReserve(): Promise<void> {
@@ -217,7 +250,10 @@ class Transaction {
     this.#progress.step("reserve");
     await this.#forEachImage(async (disk, { fileSize }, plan) => {
       if (fileSize.to > fileSize.from) await disk.truncate(fileSize.to);
-      for (const intent of plan.phases.reserve) await applyIntent(disk, intent);
+      for (const intent of plan.phases.reserve) {
+        this.#progress.checkpoint();
+        await applyIntent(disk, intent);
+      }
     });
     await this.#syncAll();
     this.#progress.step("commit");
@@ -225,9 +261,10 @@ class Transaction {
 
   async #commitAndApply(): Promise<void> {
     this.#progress.committed();
-    await this.#context.journal.commit(this.#number);
-    const disks = this.#planned.map(({ disk }) => disk);
-    const parts = [...partsOf(this.#planned.map(({ plan }) => plan))].filter(
+    await this.#context.journal.commit(this.number);
+    this.#isDecided = true;
+    const disks = this.planned.map(({ disk }) => disk);
+    const parts = [...partsOf(this.planned.map(({ plan }) => plan))].filter(
       ({ phase }) => phase !== "reserve",
     );
     await applyParts(disks, parts, (phase) => this.#progress.step(phase));
@@ -241,64 +278,82 @@ class Transaction {
     this.#progress.step("settle");
     const end: EndBody = { recovered: false, actor: this.#actor };
     try {
-      await this.#context.journal.settle(this.#number, end);
+      await this.#context.journal.settle(this.number, end);
     } catch (cause) {
       throw new QcowalError(
         "NEEDS_RECOVERY",
-        `${this.#names()}: the operation is done and the image is free, but the journal could not record its end: ${messageOf(cause)} 'qcowal recover' records it.`,
+        `${this.#names()}: the operation is done and the image is free, but the journal could not record its end: ${reasonOf(cause)} 'qcowal recover' records it${this.#inRecord()}.`,
         { cause, details: this.#place() },
       );
     }
   }
 
-  async #giveBack(error: unknown): Promise<void> {
-    try {
-      await this.#forEachImage((disk, image) => giveBack(disk, image));
-      await this.#recordAbort(error);
-    } catch {
-      throw new QcowalError(
+  /** Each image is given back for itself; returns those for which that failed. */
+  async #giveBack(): Promise<string[]> {
+    const stuck: string[] = [];
+    await this.#forEachImage(async (disk, image) => {
+      try {
+        await giveBack(disk, image);
+      } catch {
+        stuck.push(disk.path);
+      }
+    });
+    return stuck;
+  }
+
+  /** The error of a transaction that failed before it was decided. */
+  async #undecided(error: unknown, stuck: readonly string[]): Promise<unknown> {
+    if (stuck.length > 0) {
+      return new QcowalError(
         "NEEDS_RECOVERY",
-        `${this.#names()}: the operation failed before it was decided, and what it reserved could not be given back: ${messageOf(error)}. The snapshots are as before; 'qcowal recover' removes the fence.`,
-        { cause: error },
+        `${stuck.join(", ")}: the operation failed before it was decided, and what it reserved could not be given back: ${reasonOf(error)} The snapshots are as before; 'qcowal recover' removes the fence${this.#inRecord()}.`,
+        { cause: error, details: this.#place() },
       );
     }
+    // No image carries a trace. If the journal cannot even record that, recovery will.
+    await this.#recordAbort(error).catch(() => undefined);
+    return withNothingChanged(error);
   }
 
   async #recordAbort(error: unknown): Promise<void> {
-    const end: EndBody = { recovered: false, actor: this.#actor, why: messageOf(error) };
-    await this.#context.journal.abort(this.#number, end);
+    const end: EndBody = { recovered: false, actor: this.#actor, why: reasonOf(error) };
+    await this.#context.journal.abort(this.number, end);
   }
 
   #interrupted(cause: unknown): QcowalError {
+    const [when, next] = this.#isDecided
+      ? ["after it was decided", "finishes the operation"]
+      : ["while it was being decided", "finishes the operation or proves that it never began"];
     return new QcowalError(
       "NEEDS_RECOVERY",
-      `${this.#names()}: interrupted while being written: ${messageOf(cause)}. The image stays fenced; 'qcowal recover' finishes the operation or proves that it never began.`,
+      `${this.#names()}: interrupted ${when}: ${reasonOf(cause)} What is fenced stays fenced; 'qcowal recover' ${next}${this.#inRecord()}.`,
       { cause, details: this.#place() },
     );
   }
 
-  #place(): { transaction: number; journal: string } {
-    return { transaction: this.#number, journal: this.#context.journal.dir };
+  #place(): { path: string | undefined; transaction: number; journal: string } {
+    const path = this.planned[0]?.disk.path;
+    return { path, transaction: this.number, journal: this.#context.journal.dir };
+  }
+
+  #inRecord(): string {
+    return ` (transaction ${this.number}, journal ${this.#context.journal.dir})`;
   }
 
   #names(): string {
-    return this.#planned.map(({ disk }) => disk.path).join(", ");
+    return this.planned.map(({ disk }) => disk.path).join(", ");
   }
 
   async #forEachImage(
     action: (disk: Disk, prepared: PreparedImage, plan: ImagePlan) => Promise<void>,
   ): Promise<void> {
-    for (const [index, { disk, plan }] of this.#planned.entries()) {
+    for (const [index, { disk, plan }] of this.planned.entries()) {
       const prepared = this.#prepared[index];
       if (prepared !== undefined) await action(disk, prepared, plan);
     }
   }
 
   async #syncAll(): Promise<void> {
-    await syncAll(new Set(this.#planned.map(({ disk }) => disk)));
+    await syncAll(new Set(this.planned.map(({ disk }) => disk)));
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

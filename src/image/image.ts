@@ -1,5 +1,5 @@
 import type { Disk } from "../disk/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, isStorageFailure } from "../errors/index.ts";
 import {
   type ExtensionArea,
   HEADER_PROBE_BYTES,
@@ -36,7 +36,9 @@ export async function readHead(disk: Disk): Promise<ImageHead> {
     await disk.read(0, cluster);
     return { header, area: decodeExtensions(cluster, header), cluster, fileSize };
   } catch (error) {
-    throw error instanceof QcowalError ? named(disk, error) : error;
+    // A disk names itself.
+    if (!(error instanceof QcowalError) || isStorageFailure(error)) throw error;
+    throw named(disk, error);
   }
 }
 

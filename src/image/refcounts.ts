@@ -41,9 +41,15 @@ export class Refcounts {
 /**
  * Reads the refcount table and every block it names, in file order.
  * @throws QcowalError IMAGE_INVALID for a slot that is not aligned, lies behind
- * the end of the file or names a block twice; LIMIT_EXCEEDED when the blocks do not fit in memory
+ * the end of the file or names a block twice; LIMIT_EXCEEDED when the blocks do not fit in memory;
+ * what `onBlock` throws, which is called for each block
  */
-export async function readRefcounts(disk: Disk, header: Header, fileSize: number): Promise<Refcounts> {
+export async function readRefcounts(
+  disk: Disk,
+  header: Header,
+  fileSize: number,
+  onBlock?: () => void,
+): Promise<Refcounts> {
   const { geometry } = header;
   const table = await readRefcountTable(disk, header, fileSize);
   const slots = [...table.keys()].filter((index) => table[index] !== 0);
@@ -61,6 +67,7 @@ export async function readRefcounts(disk: Disk, header: Header, fileSize: number
     if (offset === previous)
       throw invalid(disk, `two slots of the refcount table name the block at ${hex(offset)}`);
     previous = offset;
+    onBlock?.();
     const bytes = new Uint8Array(geometry.clusterSize);
     await disk.read(offset, bytes);
     blocks.set(index, new DataView(bytes.buffer));

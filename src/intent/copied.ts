@@ -1,7 +1,8 @@
 import { crc32 } from "node:zlib";
 import type { Disk } from "../disk/index.ts";
 import { COPIED_BYTE, COPIED_BYTE_MASK, SECTOR_SIZE } from "../format/index.ts";
-import type { CopiedIntent, IntentState } from "./intent.ts";
+import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
+import type { CopiedIntent } from "./intent.ts";
 import { invariant } from "../errors/index.ts";
 
 /** CRC-32 of a big endian table with every COPIED flag cleared. Clears them in `table`. */
@@ -12,7 +13,7 @@ export function copiedChecksum(table: Uint8Array, entrySize: 8 | 16): number {
   return crc32(table);
 }
 
-async function readTable(disk: Disk, intent: CopiedIntent): Promise<Uint8Array> {
+async function readTable(disk: Reader, intent: CopiedIntent): Promise<Uint8Array> {
   const table = new Uint8Array(intent.length);
   await disk.read(intent.table, table);
   return table;
@@ -34,7 +35,7 @@ export async function applyCopied(disk: Disk, intent: CopiedIntent): Promise<voi
   await disk.write(intent.table + start, table.subarray(start, Math.min(end, table.length)));
 }
 
-export async function inspectCopied(disk: Disk, intent: CopiedIntent): Promise<IntentState> {
+export async function inspectCopied(disk: Reader, intent: CopiedIntent): Promise<Inspection> {
   const table = await readTable(disk, intent);
   let before = false;
   let after = false;
@@ -45,7 +46,9 @@ export async function inspectCopied(disk: Disk, intent: CopiedIntent): Promise<I
       else before = true;
     }
   }
-  if (copiedChecksum(table, intent.entrySize) !== intent.checksum) return "foreign";
-  if (before && after) return "torn";
-  return before ? "before" : "after";
+  // Only a checksum is known of the rest of the entries: the change may be anywhere in the table.
+  if (copiedChecksum(table, intent.entrySize) !== intent.checksum) {
+    return foreign(intent.table, intent.length);
+  }
+  return mixture(before, after);
 }

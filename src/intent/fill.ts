@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Disk } from "../disk/index.ts";
-import type { FillIntent, IntentState } from "./intent.ts";
+import { type Inspection, type Reader, foreign } from "./inspection.ts";
+import type { FillIntent } from "./intent.ts";
 
 /** Long contents are compared and written in pieces, so that a 32 MiB L1 table needs no second copy. */
 const PIECE_BYTES = 1024 * 1024;
@@ -19,13 +20,14 @@ export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
 }
 
 /** Free clusters may hold anything, so contents that can be written again are never foreign. */
-export async function inspectFill(disk: Disk, intent: FillIntent): Promise<IntentState> {
+export async function inspectFill(disk: Reader, intent: FillIntent): Promise<Inspection> {
   const hash = createHash("sha256");
   for (let at = 0; at < intent.length; at += PIECE_BYTES) {
     const piece = new Uint8Array(Math.min(PIECE_BYTES, intent.length - at));
     await disk.read(intent.offset + at, piece);
     hash.update(piece);
   }
-  if (hash.digest().equals(intent.digest)) return "after";
-  return intent.bytes === undefined ? "foreign" : "before";
+  if (hash.digest().equals(intent.digest)) return { state: "after" };
+  // Only a digest is known of contents that are not logged: the change may be anywhere in them.
+  return intent.bytes === undefined ? foreign(intent.offset, intent.length) : { state: "before" };
 }

@@ -1,6 +1,7 @@
 import type { Disk } from "../disk/index.ts";
 import { type BytePatch, SECTOR_SIZE } from "../format/index.ts";
-import type { HeaderIntent, IntentState } from "./intent.ts";
+import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
+import type { HeaderIntent } from "./intent.ts";
 
 /** The intent that undoes `intent`. */
 export function reversed(intent: HeaderIntent): HeaderIntent {
@@ -45,27 +46,78 @@ export async function applyHeader(disk: Disk, intent: HeaderIntent): Promise<voi
   await disk.write(0, sector);
 }
 
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
-}
-
-/** Each sector of a patch was written whole or not at all, so each is judged alone. */
-export async function inspectHeader(disk: Disk, intent: HeaderIntent): Promise<IntentState> {
-  const seen = new Set<"before" | "after">();
-  for (const { offset, before, after } of intent.patches) {
-    for (let at = offset; at < offset + after.length;) {
-      const end = Math.min(offset + after.length, (Math.floor(at / SECTOR_SIZE) + 1) * SECTOR_SIZE);
-      const found = new Uint8Array(end - at);
-      await disk.read(at, found);
-      const was = before.subarray(at - offset, end - offset);
-      const will = after.subarray(at - offset, end - offset);
+/** The patches cut at sectors, by the sector's number. */
+function bySector(patches: readonly BytePatch[]): Map<number, BytePatch[]> {
+  const sectors = new Map<number, BytePatch[]>();
+  for (const { offset, before, after } of patches) {
+    for (let at = 0; at < after.length;) {
+      const sector = Math.floor((offset + at) / SECTOR_SIZE);
+      const end = Math.min(after.length, (sector + 1) * SECTOR_SIZE - offset);
+      const pieces = sectors.get(sector) ?? [];
+      pieces.push({ offset: offset + at, before: before.subarray(at, end), after: after.subarray(at, end) });
+      sectors.set(sector, pieces);
       at = end;
-      if (equal(was, will)) continue;
-      if (equal(found, will)) seen.add("after");
-      else if (equal(found, was)) seen.add("before");
-      else return "foreign";
     }
   }
-  if (seen.size === 2) return "torn";
-  return seen.has("before") ? "before" : "after";
+  return sectors;
+}
+
+/** A range that widens to all that is put into it. */
+class Span {
+  #start = Infinity;
+  #end = -Infinity;
+
+  add(at: number): void {
+    this.#start = Math.min(this.#start, at);
+    this.#end = Math.max(this.#end, at + 1);
+  }
+
+  get isEmpty(): boolean {
+    return this.#end < this.#start;
+  }
+
+  get asForeign(): Inspection {
+    return foreign(this.#start, this.#end - this.#start);
+  }
+}
+
+/**
+ * A sector is written whole or not at all: all the bytes that an intent changes
+ * in it are as before or all as after. Undefined when the intent changes none of
+ * them, and so cannot be told from the sector.
+ */
+async function inspectSector(disk: Reader, pieces: readonly BytePatch[]): Promise<Inspection | undefined> {
+  let isBefore = true;
+  let isAfter = true;
+  const odd = new Span();
+  const changed = new Span();
+  for (const { offset, before, after } of pieces) {
+    const found = new Uint8Array(after.length);
+    await disk.read(offset, found);
+    for (const [index, byte] of found.entries()) {
+      const [was, will] = [before[index], after[index]];
+      if (byte !== was) isBefore = false;
+      if (byte !== will) isAfter = false;
+      if (byte !== was && byte !== will) odd.add(offset + index);
+      if (was !== will) changed.add(offset + index);
+    }
+  }
+  if (!isBefore && !isAfter) {
+    // Each byte may be one of the two and their mixture still be nobody's: then which of them was written is not known.
+    return odd.isEmpty ? changed.asForeign : odd.asForeign;
+  }
+  if (isBefore && isAfter) return undefined;
+  return { state: isBefore ? "before" : "after" };
+}
+
+export async function inspectHeader(disk: Reader, intent: HeaderIntent): Promise<Inspection> {
+  let before = false;
+  let after = false;
+  for (const pieces of bySector(intent.patches).values()) {
+    const inspection = await inspectSector(disk, pieces);
+    if (inspection?.state === "foreign") return inspection;
+    if (inspection?.state === "before") before = true;
+    else if (inspection?.state === "after") after = true;
+  }
+  return mixture(before, after);
 }

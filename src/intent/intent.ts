@@ -70,12 +70,3 @@ export interface DiscardIntent {
 export const PHASES = ["reserve", "raise", "switch", "lower", "discard"] as const;
 export type Phase = (typeof PHASES)[number];
 export type PhasedIntents = Readonly<Record<Phase, readonly Intent[]>>;
-
-/** What the disk shows under an intent. */
-export type IntentState =
-  | "before"
-  | "after"
-  /** Parts of it before, parts after: a write was torn or some of several were lost. */
-  | "torn"
-  /** Neither: somebody else wrote here. */
-  | "foreign";

@@ -1,11 +1,12 @@
 import type { Disk } from "../disk/index.ts";
 import { invariant } from "../errors/index.ts";
 import { readRefcount, refcountByteRange, writeRefcount } from "../format/index.ts";
-import type { IntentState, RefcountIntent, RefcountRun } from "./intent.ts";
+import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
+import type { RefcountIntent } from "./intent.ts";
 import { readWindow } from "./window.ts";
 
 /** The sectors of the block that the runs lie in, with entry numbers counted from the window's start. */
-async function load(disk: Disk, intent: RefcountIntent) {
+async function load(disk: Reader, intent: RefcountIntent) {
   const first = intent.runs[0];
   const last = intent.runs.at(-1);
   invariant(first !== undefined && last !== undefined, "a refcount intent without runs");
@@ -26,18 +27,21 @@ export async function applyRefcount(disk: Disk, intent: RefcountIntent): Promise
   await disk.write(intent.block + start, bytes);
 }
 
-export async function inspectRefcount(disk: Disk, intent: RefcountIntent): Promise<IntentState> {
+export async function inspectRefcount(disk: Reader, intent: RefcountIntent): Promise<Inspection> {
   const { geometry, view, firstEntry } = await load(disk, intent);
   let before = false;
   let after = false;
-  for (const [first, count, from, to] of intent.runs satisfies readonly RefcountRun[]) {
+  let odd: { first: number; last: number } | undefined;
+  for (const [first, count, from, to] of intent.runs) {
     for (let entry = first; entry < first + count; entry += 1) {
       const found = readRefcount(view, geometry, entry - firstEntry);
       if (found === to) after = true;
       else if (found === from) before = true;
-      else return "foreign";
+      else if (odd === undefined) odd = { first: entry, last: entry };
+      else if (odd.last === entry - 1) odd.last = entry;
     }
   }
-  if (before && after) return "torn";
-  return before ? "before" : "after";
+  if (odd === undefined) return mixture(before, after);
+  const { start, end } = refcountByteRange(geometry, odd.first, odd.last);
+  return foreign(intent.block + start, end - start);
 }

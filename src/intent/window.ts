@@ -1,5 +1,5 @@
-import type { Disk } from "../disk/index.ts";
 import { SECTOR_SIZE } from "../format/index.ts";
+import type { Reader } from "./inspection.ts";
 
 /** Bytes of a cluster around a change, widened to whole sectors, read for a read-modify-write. */
 export interface Window {
@@ -9,7 +9,7 @@ export interface Window {
 }
 
 /** Reads bytes [start, end) of the cluster at `base`, widened to sectors. */
-export async function readWindow(disk: Disk, base: number, start: number, end: number): Promise<Window> {
+export async function readWindow(disk: Reader, base: number, start: number, end: number): Promise<Window> {
   const from = Math.floor(start / SECTOR_SIZE) * SECTOR_SIZE;
   const bytes = new Uint8Array(Math.ceil(end / SECTOR_SIZE) * SECTOR_SIZE - from);
   await disk.read(base + from, bytes);

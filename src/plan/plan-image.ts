@@ -43,6 +43,8 @@ import { abandonedTables, l2Weights, rootWeights } from "./table-weights.ts";
 export interface PlanOptions {
   /** Milliseconds since 1970: the date of the snapshots that are created. */
   readonly now: number;
+  /** Called for each table and refcount block that is read: what it throws calls the planning off. */
+  readonly onTable?: (() => void) | undefined;
 }
 
 /**
@@ -69,11 +71,11 @@ export async function planImage(
 
   const changes = new RefcountChanges(
     image.disk.path,
-    await readRefcounts(image.disk, header, image.fileSize),
+    await readRefcounts(image.disk, header, image.fileSize, options.onTable),
   );
   checkMetadataCounted(image, before, changes);
   const tables = new L1Tables(image);
-  const tablesCounted = await countTables(image, before, after, tables, changes);
+  const tablesCounted = await countTables(image, before, after, tables, changes, options);
 
   const space = new Space(changes);
   const placed = placeTables(image, after, space, changes);
@@ -84,7 +86,7 @@ export async function planImage(
   const growth = growRefcounts(image, space, changes);
 
   const refcounts = refcountIntents(changes, growth);
-  const copied = await copiedIntents(image, after, tables, changes);
+  const copied = await copiedIntents(image, after, tables, changes, options);
   const reserve: Intent[] = [...refcounts.reserve];
   for (const { root, offset, isActive } of placed.roots) {
     const table = await tables.read(root.contents);
@@ -229,6 +231,7 @@ async function countTables(
   after: Draft,
   tables: L1Tables,
   changes: RefcountChanges,
+  { onTable }: PlanOptions,
 ): Promise<number> {
   const roots = [];
   for (const root of rootWeights(before, after))
@@ -236,6 +239,7 @@ async function countTables(
   const weights = l2Weights(roots);
   const { clusterSize } = image.header.geometry;
   for await (const { offset, words } of readTables(image.disk, ascending(weights.keys()), clusterSize)) {
+    onTable?.();
     changes.addL2Table(offset, words, weights.get(offset) ?? 0);
   }
   return weights.size;
@@ -312,12 +316,14 @@ async function copiedIntents(
   after: Draft,
   tables: L1Tables,
   changes: RefcountChanges,
+  { onTable }: PlanOptions,
 ): Promise<CopiedIntents> {
   const result: CopiedIntents = { clear: [], set: [] };
   const l1 = await tables.read(after.active.contents);
   if (after.active.stored) copiedInL1(changes, l1, result);
   const targets = ascending(new Set(l1.targets.filter((target) => target !== 0)));
   for await (const { offset, words } of readTables(image.disk, targets, image.header.geometry.clusterSize)) {
+    onTable?.();
     copiedInL2(changes, offset, words, result);
   }
   return result;

@@ -3,7 +3,7 @@ import { readImage } from "../../src/image/index.ts";
 import { type Operation, planImage } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { Machine } from "../support/machine.ts";
-import { type World, attempt, newWorld, operate, recoverWorld } from "../support/world.ts";
+import { type World, attempt, attemptRecovery, newWorld, operate, recoverWorld } from "../support/world.ts";
 import { checkImage, describeCheck, inspectImage } from "../support/naive-qcow2.ts";
 
 const PATH = "/memory/a.qcow2";
@@ -36,10 +36,10 @@ async function killedAt(world: World, operations: readonly Operation[], step: st
 }
 
 /** The same world after somebody changed a byte of an image behind the fence. */
-async function tampered(world: World, offset: number): Promise<World> {
-  const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
+async function tampered(world: World, offset: number, path = PATH): Promise<World> {
+  const images = new Map([...world.images].map(([name, file]) => [name, file.reopen()]));
   const byte = new Uint8Array(1);
-  const file = images.get(PATH);
+  const file = images.get(path);
   if (!Number.isSafeInteger(offset)) throw new Error("the operation has no such intent");
   await file?.read(offset, byte);
   await file?.write(offset, Uint8Array.of((byte[0] ?? 0) ^ 0x40));
@@ -61,6 +61,20 @@ async function offsets(start: World, operation: Operation): Promise<Record<strin
   return found;
 }
 
+/** How narrow the range is that is reported for a changed byte. */
+const RANGES = {
+  // Longer than what the journal holds in full.
+  "a new table": (at: number) => ({ phase: "reserve", intent: "fill", offset: at - 3, length: 2 ** 13 }),
+  "a refcount": (at: number) => ({ intent: "refcount", offset: at - 1, length: 2 }),
+  "the L1 pointer in the header": (at: number) => ({
+    phase: "switch",
+    intent: "header",
+    offset: at,
+    length: 1,
+  }),
+  "an L2 entry": (at: number) => ({ intent: "copied", offset: at - (at % 2 ** 13), length: 2 ** 13 }),
+};
+
 describe("bytes that a transaction neither found nor wrote stop its recovery before it writes:", () => {
   test.each([
     ["a new table", REVERT],
@@ -71,15 +85,13 @@ describe("bytes that a transaction neither found nor wrote stop its recovery bef
   ] as const)("%s (%o)", async (what, operation) => {
     const start = newWorld({ [PATH]: makeImage(SPEC) });
     const killed = await killedAt(start, [operation], "lower");
-    const foreign = await tampered(killed, (await offsets(start, operation))[what] ?? Number.NaN);
+    const at = (await offsets(start, operation))[what] ?? Number.NaN;
+    const foreign = await tampered(killed, at);
     const before = bytesOf(foreign);
-    const error = await recoverWorld(foreign).then(
-      () => undefined,
-      (thrown: unknown) => thrown,
-    );
-    // A header that points nowhere is refused as such; nothing of it is a reason to write.
-    expect(error).toMatchObject({ name: "QcowalError" });
-    expect(["FOREIGN_WRITE", "IMAGE_INVALID"]).toContain((error as { code: string }).code);
+    const { failure, machine } = await attemptRecovery(foreign, new Machine());
+    // A header that points nowhere does not decode: what is said is where it was changed.
+    expect(failure).toMatchObject({ code: "FOREIGN_WRITE", details: { path: PATH, ...RANGES[what](at) } });
+    expect(machine.events).toBe(0);
     expect(bytesOf(foreign).equals(before)).toBe(true);
     expect(inspectImage(before, { ignoreFence: true }).header.fenced).toBe(true);
   });
@@ -88,6 +100,29 @@ describe("bytes that a transaction neither found nor wrote stop its recovery bef
     const start = newWorld({ [PATH]: makeImage(SPEC) });
     const recovered = await recoverWorld(await killedAt(start, [REVERT], "lower"));
     expect(describeCheck(checkImage(bytesOf(recovered.world)))).toBe("clean");
+  });
+});
+
+describe("an image with foreign bytes beside a good one", () => {
+  test("keeps both as they are, in whichever order they are judged", async () => {
+    for (const path of [PATH, OTHER]) {
+      const start = newWorld({ [PATH]: makeImage(SPEC), [OTHER]: makeImage(SPEC) });
+      const both: Operation[] = [REVERT, { type: "revert", image: OTHER, name: "old" }];
+      const foreign = await tampered(await killedAt(start, both, "lower"), 45, path);
+      const { failure, machine, world } = await attemptRecovery(foreign, new Machine());
+      expect(failure).toMatchObject({ code: "FOREIGN_WRITE", details: { path, offset: 45, length: 1 } });
+      expect(machine.events).toBe(0);
+      for (const each of [PATH, OTHER])
+        expect(bytesOf(world, each).equals(bytesOf(foreign, each))).toBe(true);
+    }
+  });
+
+  test("of another file altogether: the header is named", async () => {
+    const start = newWorld({ [PATH]: makeImage(SPEC) });
+    const killed = await killedAt(start, [REVERT], "lower");
+    const foreign = await tampered(killed, 0);
+    const { failure } = await attemptRecovery(foreign, new Machine());
+    expect(failure).toMatchObject({ code: "FOREIGN_WRITE", details: { path: PATH, offset: 0, length: 512 } });
   });
 });
 

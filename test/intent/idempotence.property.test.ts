@@ -96,11 +96,11 @@ describe("intents", () => {
           const decoded = decodeIntent(encodeIntent(intent));
           expect(decoded).toEqual(intent);
           if (intent.kind === "discard") continue;
-          expect(await inspectIntent(before, decoded)).toBe("before");
-          expect(await inspectIntent(after, decoded)).toBe("after");
+          expect(await inspectIntent(before, decoded)).toEqual({ state: "before" });
+          expect(await inspectIntent(after, decoded)).toEqual({ state: "after" });
         }
         for (const intent of plan.intents[0] ?? []) {
-          expect(await inspectIntent(after, decodeIntent(encodeIntent(intent)))).toBe("after");
+          expect(await inspectIntent(after, decodeIntent(encodeIntent(intent)))).toEqual({ state: "after" });
         }
       }),
       { numRuns: 150 },
@@ -119,9 +119,8 @@ describe("intents", () => {
           if (at === undefined) continue;
           const bytes = plan.after.slice();
           bytes[at] = (bytes[at] ?? 0) ^ 0x10;
-          expect(await inspectIntent(new MemoryDisk(bytes), intent), `${intent.kind} at ${at}`).toBe(
-            "foreign",
-          );
+          const { state } = await inspectIntent(new MemoryDisk(bytes), intent);
+          expect(state, `${intent.kind} at ${at}`).toBe("foreign");
           foreign += 1;
         }
       }),
@@ -145,7 +144,7 @@ describe("intents", () => {
             continue;
           const disk = await grown(plan);
           await disk.write(intent.table, plan.after.slice(intent.table, intent.table + cut));
-          expect(await inspectIntent(disk, intent)).toBe("torn");
+          expect(await inspectIntent(disk, intent)).toEqual({ state: "torn" });
           torn += 1;
         }
       }),

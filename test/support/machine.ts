@@ -2,11 +2,10 @@ import type { Disk } from "../../src/disk/index.ts";
 import { QcowalError, isQcowalError } from "../../src/errors/index.ts";
 import { Killed, type MemoryDisk } from "./memory-disk.ts";
 
-/** An event of the process that fails, without effect. */
-export interface Fault {
-  readonly event: number;
-  readonly code: "NO_SPACE" | "IO_FAILED";
-}
+/** An event of the process that fails, without effect, or a read: those are counted apart. */
+export type Fault =
+  | { readonly event: number; readonly code: "NO_SPACE" | "IO_FAILED" }
+  | { readonly read: number; readonly code: "IO_FAILED" };
 
 export type EventType = "write" | "sync" | "truncate" | "discard" | "put" | "synced put";
 
@@ -21,6 +20,7 @@ export class Machine {
   /** Hears of each event before it takes effect. */
   onEvent: (type: EventType) => void = () => undefined;
   #events = 0;
+  #reads = 0;
   #dead = false;
 
   constructor(stopAt?: number, faults: readonly Fault[] = []) {
@@ -30,6 +30,11 @@ export class Machine {
 
   get events(): number {
     return this.#events;
+  }
+
+  /** Reads of disks and journal so far, the failed ones included. */
+  get reads(): number {
+    return this.#reads;
   }
 
   get dead(): boolean {
@@ -48,8 +53,16 @@ export class Machine {
       this.#dead = true;
       throw new Killed(`killed at event ${this.#events}`);
     }
-    const fault = this.#faults.find(({ event }) => event === this.#events);
-    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: event ${fault.event} failed`);
+    const fault = this.#faults.find((candidate) => "event" in candidate && candidate.event === this.#events);
+    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: event ${this.#events} failed`);
+  }
+
+  /** Called before a read. */
+  read(): void {
+    this.assertAlive();
+    const read = ++this.#reads;
+    const fault = this.#faults.find((candidate) => "read" in candidate && candidate.read === read);
+    if (fault !== undefined) throw new QcowalError(fault.code, `simulated: read ${read} failed`);
   }
 }
 
@@ -72,7 +85,7 @@ export class MachineDisk implements Disk {
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {
-    this.#machine.assertAlive();
+    this.#machine.read();
     return this.#file.read(offset, target);
   }
 

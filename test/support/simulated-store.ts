@@ -74,7 +74,7 @@ export class SimulatedStore implements Store {
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
-    this.reads += 1;
+    this.#read();
     return Promise.resolve(this.#entries.get(key));
   }
 
@@ -82,13 +82,13 @@ export class SimulatedStore implements Store {
     for (const key of this.#keys()) {
       const value = this.#entries.get(key);
       if (key < from || key > to || value === undefined) continue;
-      this.reads += 1;
+      this.#read();
       yield await Promise.resolve([key, value] as const);
     }
   }
 
   async last(): Promise<StoredEntry | undefined> {
-    this.reads += 1;
+    this.#read();
     const key = this.#keys().at(-1);
     const value = key === undefined ? undefined : this.#entries.get(key);
     return Promise.resolve(key === undefined || value === undefined ? undefined : [key, value]);
@@ -109,6 +109,11 @@ export class SimulatedStore implements Store {
   async close(): Promise<void> {
     this.closed = true;
     return Promise.resolve();
+  }
+
+  #read(): void {
+    this.reads += 1;
+    this.#machine?.read();
   }
 
   #keys(): readonly string[] {

@@ -115,14 +115,19 @@ export async function operate(
   return succeeded(await attempt(world, operations, new Machine(stopAt)));
 }
 
-export async function recoverWorld(world: World, stopAt?: number, observe?: Observer): Promise<Process> {
+/** Recovers everything in a process with these faults; a failure is part of what it returns. */
+export function attemptRecovery(world: World, machine: Machine, observe?: Observer): Promise<Process> {
   const action = async (context: EngineContext): Promise<void> => {
     const actor = currentActor("test", undefined);
     const { failed } = await recoverPending(context, [...world.images.keys()], { actor });
     const [first] = failed;
     if (first !== undefined) throw first.error;
   };
-  return succeeded(await live(world, new Machine(stopAt), action, observe));
+  return live(world, machine, action, observe);
+}
+
+export async function recoverWorld(world: World, stopAt?: number, observe?: Observer): Promise<Process> {
+  return succeeded(await attemptRecovery(world, new Machine(stopAt), observe));
 }
 
 function succeeded(process: Process): Process {

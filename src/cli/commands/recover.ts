@@ -1,6 +1,14 @@
 import type { Command } from "commander";
-import { type Pool, type RecoveryReport, isQcowalError, listSnapshots, openPool } from "../../index.ts";
+import {
+  type Pool,
+  type QcowalError,
+  type RecoveryReport,
+  isQcowalError,
+  listSnapshots,
+  openPool,
+} from "../../index.ts";
 import { errorJson } from "../error-json.ts";
+import { EXIT, exitCodeOf } from "../exit-codes.ts";
 import { journalBeside, journalHere, namedJournal } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import {
@@ -53,28 +61,51 @@ async function targets(
   return groups;
 }
 
+/** What happened in every journal: what one of them refuses must not hide what was done in another. */
+interface Totals {
+  readonly recovered: RecoveryReport["recovered"][number][];
+  readonly failed: RecoveryReport["failed"][number][];
+  /** Failures that no transaction had. */
+  readonly errors: QcowalError[];
+}
+
 async function recover(images: readonly string[], options: RecoverOptions): Promise<void> {
   const terminal = openTerminal(options.quiet === true);
-  const report: {
-    recovered: RecoveryReport["recovered"][number][];
-    failed: RecoveryReport["failed"][number][];
-  } = { recovered: [], failed: [] };
+  const totals: Totals = { recovered: [], failed: [], errors: [] };
   for (const [journal, own] of await targets(images, options.journal)) {
     terminal.status("recovering ...");
-    const { recovered, failed } = await recoverIn(journal, own, options);
-    report.recovered.push(...recovered);
-    report.failed.push(...failed);
+    try {
+      const { recovered, failed } = await recoverIn(journal, own, options);
+      totals.recovered.push(...recovered);
+      totals.failed.push(...failed);
+    } catch (error) {
+      if (!isQcowalError(error)) throw error;
+      totals.errors.push(error);
+    }
   }
   terminal.status("");
+  const { recovered, failed, errors } = totals;
   if (options.json === true) {
-    const failed = report.failed.map(({ transaction, error }) => ({ transaction, error: errorJson(error) }));
-    terminal.data(toJson({ ...report, failed }));
+    const data = failed.map(({ transaction, error }) => ({ transaction, error: errorJson(error) }));
+    if (errors.length === 0 || recovered.length + failed.length > 0) {
+      terminal.data(toJson({ recovered, failed: data }));
+    }
   } else {
-    for (const transaction of report.recovered) terminal.say(recoveredLine(transaction, options.dryRun));
-    if (report.recovered.length === 0 && report.failed.length === 0) terminal.say("Nothing to recover.");
+    for (const transaction of recovered) terminal.say(recoveredLine(transaction, options.dryRun));
+    if (recovered.length + failed.length + errors.length === 0) terminal.say("Nothing to recover.");
   }
-  const [first] = report.failed;
-  if (first !== undefined) throw first.error;
+  const all = [...failed.map(({ error }) => error), ...errors];
+  // What the shell hears is the worst of them: that an image still needs recovery.
+  const worst = all.find((error) => exitCodeOf(error) === EXIT.needsRecovery) ?? all[0];
+  // As JSON the transactions' failures are in the answer.
+  for (const error of options.json === true ? errors : all) if (error !== worst) sayError(error, options);
+  if (worst !== undefined) throw worst;
+}
+
+function sayError(error: QcowalError, { json }: RecoverOptions): void {
+  process.stderr.write(
+    `${json === true ? toJson({ error: errorJson(error) }) : `qcowal: ${error.message}`}\n`,
+  );
 }
 
 async function recoverIn(

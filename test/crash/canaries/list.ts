@@ -18,6 +18,15 @@ export interface Canary {
   readonly says?: RegExp;
 }
 
+/** The journal's methods before any bug replaces them; called with the journal they are spied on. */
+/* oxlint-disable typescript/unbound-method */
+const real = {
+  prepare: Journal.prototype.prepare,
+  commit: Journal.prototype.commit,
+  settle: Journal.prototype.settle,
+};
+/* oxlint-enable typescript/unbound-method */
+
 const ALL = ["create", "revert", "delete"] as const;
 
 /** A plan with other phases. */
@@ -265,7 +274,6 @@ const wrongRecord: readonly Canary[] = [
     subjects: ["create"],
     bug: {
       journal: () => {
-        const { prepare, commit } = Journal.prototype;
         let late: unknown;
         vi.spyOn(Journal.prototype, "prepare").mockImplementation(async (_transaction, body) => {
           late = body;
@@ -276,8 +284,8 @@ const wrongRecord: readonly Canary[] = [
           transaction,
           body,
         ) {
-          await prepare.call(this, transaction, late);
-          await commit.call(this, transaction, body);
+          await real.prepare.call(this, transaction, late);
+          await real.commit.call(this, transaction, body);
         });
       },
     },
@@ -287,14 +295,13 @@ const wrongRecord: readonly Canary[] = [
     subjects: ["create in long clusters"],
     bug: {
       journal: () => {
-        const { prepare, commit } = Journal.prototype;
         vi.spyOn(Journal.prototype, "prepare").mockImplementation(async function early(
           this: Journal,
           transaction,
           body,
         ) {
-          await prepare.call(this, transaction, body);
-          await commit.call(this, transaction);
+          await real.prepare.call(this, transaction, body);
+          await real.commit.call(this, transaction);
         });
         vi.spyOn(Journal.prototype, "commit").mockResolvedValue(undefined);
       },
@@ -315,14 +322,13 @@ const wrongRecord: readonly Canary[] = [
     subjects: ALL,
     bug: {
       journal: () => {
-        const { commit, settle } = Journal.prototype;
         vi.spyOn(Journal.prototype, "commit").mockImplementation(async function early(
           this: Journal,
           transaction,
           body,
         ) {
-          await commit.call(this, transaction, body);
-          await settle.call(this, transaction, { recovered: false });
+          await real.commit.call(this, transaction, body);
+          await real.settle.call(this, transaction, { recovered: false });
         });
         vi.spyOn(Journal.prototype, "settle").mockResolvedValue(undefined);
       },

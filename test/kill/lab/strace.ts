@@ -31,6 +31,8 @@ export interface KillAt {
   readonly nth: number;
   /** The files whose calls are counted: those of an undisturbed run. */
   readonly paths: readonly string[];
+  /** With an errno the call fails with it instead, and the process lives on. */
+  readonly error?: string;
 }
 
 /** Every call of a run as a place to kill the next one. */
@@ -75,7 +77,7 @@ export async function runTraced(
       : [
           ...killAt.paths.flatMap((path) => ["-P", path]),
           "-e",
-          `inject=${killAt.name}:signal=SIGKILL:when=${killAt.nth}`,
+          `inject=${killAt.name}:${killAt.error === undefined ? "signal=SIGKILL" : `error=${killAt.error}`}:when=${killAt.nth}`,
         ];
   const ended = await run(
     "strace",
