@@ -7,6 +7,7 @@ import { openLevelStore } from "./level-store.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;
+const LEVEL_DIR = "leveldb";
 
 export interface OpenJournalOptions {
   /** False: JOURNAL_NOT_FOUND when there is none. */
@@ -26,8 +27,8 @@ export interface OpenJournalOptions {
 export async function openJournal(path: string, options: OpenJournalOptions): Promise<Journal> {
   const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
   const dir = await resolvedPath(path);
-  const levelDir = join(dir, "leveldb");
-  if (!create && !(await exists(join(levelDir, "CURRENT")))) throw notFound(dir);
+  const levelDir = join(dir, LEVEL_DIR);
+  if (!create && !(await journalExists(dir))) throw notFound(dir);
   const store = await openLevelStore(levelDir, waitMs);
   if (store === undefined) {
     const by = await describeHolder(dir, holder?.host);
@@ -59,8 +60,9 @@ function notFound(dir: string): QcowalError {
   );
 }
 
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
+/** Whether a directory holds a journal, readable or not. */
+export async function journalExists(dir: string): Promise<boolean> {
+  return access(join(dir, LEVEL_DIR, "CURRENT")).then(
     () => true,
     () => false,
   );

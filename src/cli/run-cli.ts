@@ -4,6 +4,7 @@ import { isQcowalError } from "../index.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
+import { addRepairCommand } from "./commands/repair.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
 import { addWriteCommands } from "./commands/write.ts";
 import { errorJson } from "./error-json.ts";
@@ -39,6 +40,7 @@ Examples:
   addWriteCommands(command);
   addListCommand(command);
   addRecoverCommand(command);
+  addRepairCommand(command);
   addHistoryCommand(command);
   addSnapshotCommand(command);
   return command;

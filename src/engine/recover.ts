@@ -2,6 +2,7 @@ import type { Journal, PendingTransaction } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { QcowalError, invariant, isQcowalError } from "../errors/index.ts";
 import { type ImageHead, readHead } from "../image/index.ts";
+import { inspectIntent } from "../intent/index.ts";
 import type { Actor } from "./actor.ts";
 import { applyParts, inspectParts, syncAll } from "./apply-phases.ts";
 import {
@@ -12,8 +13,9 @@ import {
   decodePart,
   decodePrepared,
 } from "./bodies.ts";
-import { type EngineContext, closeAll, fencedError, openAll, ownerOf } from "./context.ts";
+import { type EngineContext, closeAll, openAll, ownerOf } from "./context.ts";
 import { fenceState, tidyFence, unfence } from "./fence.ts";
+import { fencedError, repairCommand } from "./fenced-error.ts";
 import { giveBack } from "./give-back.ts";
 import { type RecoveryAction, recoveryAction } from "./recovery-table.ts";
 import type { RecoveredTransaction } from "./reports.ts";
@@ -93,12 +95,15 @@ export async function recoverPending(
   return { recovered, failed };
 }
 
-async function refuseFenced({ environment }: EngineContext, paths: readonly string[]): Promise<void> {
+async function refuseFenced(
+  { environment, journal }: EngineContext,
+  paths: readonly string[],
+): Promise<void> {
   for (const path of paths) {
     const disk = await environment.openDisk(path, "read");
     try {
       const head = await readHead(disk);
-      if (head.header.fenced) throw fencedError(path, head);
+      if (head.header.fenced) throw await fencedError(path, head, journal);
     } finally {
       await disk.close();
     }
@@ -109,7 +114,7 @@ async function refuseFenced({ environment }: EngineContext, paths: readonly stri
  * Where the images of a transaction are now: at their recorded path, or, when
  * nothing is there any more, at one of `paths` that is the same file.
  */
-async function locate(
+export async function locate(
   { environment }: EngineContext,
   begun: BegunBody,
   paths: readonly string[],
@@ -156,16 +161,19 @@ export async function recoverTransaction(
       invariant(disk !== undefined, "an image of a pending transaction was not opened");
       return disk;
     });
-    const actions: RecoveryAction[] = [];
-    for (const [index, disk] of disks.entries()) actions.push(await judge(context, pending, disk, index));
+    const judgements: Judgement[] = [];
+    for (const [index, disk] of disks.entries()) judgements.push(await judge(context, pending, disk, index));
+    const actions = judgements.map(({ action }) => action);
+    const doubts = judgements.flatMap(({ doubt }) => doubt ?? []);
     const finished = pending.state === "committed";
     if (by.dryRun !== true) {
       await carryOut(context, pending, disks, actions);
-      await recordEnd(context, pending, finished, by);
+      await recordEnd(context, pending, finished, by, doubts);
     }
     return {
       transaction: pending.transaction,
       result: finished ? "finished" : "aborted",
+      ...(doubts.length === 0 ? {} : { doubt: doubts.join("; ") }),
       operations: begun.operations,
       images: disks.map(({ path }, index) => ({ image: path, action: actions[index] ?? "nothing" })),
     };
@@ -179,8 +187,14 @@ async function recordEnd(
   { transaction }: PendingTransaction,
   finished: boolean,
   { actor, reason }: Recoverer,
+  doubts: readonly string[],
 ): Promise<void> {
-  const end: EndBody = { recovered: true, actor, ...(reason === undefined ? {} : { reason }) };
+  const end: EndBody = {
+    recovered: true,
+    actor,
+    ...(reason === undefined ? {} : { reason }),
+    ...(doubts.length === 0 ? {} : { doubt: doubts.join("; ") }),
+  };
   if (finished) await journal.settle(transaction, end);
   else await journal.abort(transaction, { ...end, why: "interrupted before it was decided" });
 }
@@ -189,13 +203,20 @@ async function* partsFromJournal({ journal }: EngineContext, transaction: number
   for await (const body of journal.parts(transaction)) yield decodePart(body);
 }
 
+/** What recovery will do with one image. */
+interface Judgement {
+  readonly action: RecoveryAction;
+  /** Set when the image contradicts the end that will be recorded. */
+  readonly doubt?: string;
+}
+
 /** Looks the image up in the recovery table; throws for what must not be touched. */
 async function judge(
   context: EngineContext,
   pending: PendingTransaction,
   disk: Disk,
   index: number,
-): Promise<RecoveryAction> {
+): Promise<Judgement> {
   const head = await readHeadOf(disk);
   const fence = fenceState(head, ownerOf(context.journal, pending.transaction));
   const committed = pending.state === "committed";
@@ -204,19 +225,45 @@ async function judge(
       ? await inspectParts(disk, index, partsFromJournal(context, pending.transaction), committed)
       : { state: "before" as const, where: "" };
   const action = recoveryAction(pending.state, fence, inspected.state);
-  if (action === "refuse") throw fencedError(disk.path, head);
+  if (action === "refuse") throw await fencedError(disk.path, head, context.journal);
   if (action === "stop") {
     const what =
       inspected.state === "foreign"
         ? `${inspected.where} holds bytes that this transaction neither found nor wrote`
-        : "the image is past the commit, but the journal has lost its record of it";
+        : "the image is past the decision, but the journal has lost its record of that";
     throw new QcowalError(
       "FOREIGN_WRITE",
-      `${disk.path}: ${what}. Recovery stopped before writing, the fence stays; look at the image with another copy of the journal, or repair it by a scan.`,
+      `${disk.path}: transaction ${pending.transaction} of the journal ${context.journal.dir} does not fit: ${what}. Recovery stopped before writing, the fence stays; use a newer copy of the journal, or run: ${repairCommand(disk.path)}.`,
       { details: { path: disk.path, transaction: pending.transaction, where: inspected.where } },
     );
   }
-  return action;
+  const doubt = fence === "absent" ? await doubtOf(context, pending, disk, index) : undefined;
+  return { action, ...(doubt === undefined ? {} : { doubt }) };
+}
+
+/**
+ * The fence goes last, so an image without one is taken to be as the journal
+ * says. One whose header shows the other side of the switch was most likely
+ * repaired by a scan while this journal was lost: that is for the record, and
+ * no reason to write.
+ */
+async function doubtOf(
+  context: EngineContext,
+  pending: PendingTransaction,
+  disk: Disk,
+  index: number,
+): Promise<string | undefined> {
+  if (pending.state === "begun") return undefined;
+  const expected = pending.state === "committed" ? "after" : "before";
+  for await (const { phase, image, intents } of partsFromJournal(context, pending.transaction)) {
+    if (image !== index || phase !== "switch") continue;
+    for (const intent of intents) {
+      const state = await inspectIntent(disk, intent);
+      if (state === expected || (state !== "before" && state !== "after")) continue;
+      return `${disk.path} carries no fence and its header is as ${state} the transaction: it was repaired by a scan, restored from a copy, or changed since`;
+    }
+  }
+  return undefined;
 }
 
 /** A header that does not decode is as foreign as any other bytes. */

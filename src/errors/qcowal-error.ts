@@ -18,6 +18,8 @@ export type ErrorCode =
   | "IMAGE_IN_USE"
   /** The image is fenced by a transaction that was interrupted; recovery has to finish it first. */
   | "NEEDS_RECOVERY"
+  /** A repair was asked for, but no interrupted operation holds the image. */
+  | "NOTHING_TO_REPAIR"
   /** Bytes under an intent are neither those before nor those after it: somebody wrote behind the fence. */
   | "FOREIGN_WRITE"
   | "SNAPSHOT_NOT_FOUND"
