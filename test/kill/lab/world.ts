@@ -5,10 +5,11 @@ import {
   currentActor,
   groupByImage,
   recoverPending,
+  repairByScan,
   runTransaction,
 } from "../../../src/engine/index.ts";
 import { openJournalOn } from "../../../journal/index.ts";
-import { QcowalError } from "../../../src/errors/index.ts";
+import { QcowalError, isQcowalError } from "../../../src/errors/index.ts";
 import { type HistoryEntry, timeline } from "../../../src/history/index.ts";
 import type { Operation } from "../../../src/plan/index.ts";
 import { MemoryDisk } from "../../support/memory-disk.ts";
@@ -47,13 +48,7 @@ async function live(
   let failure: unknown;
   const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
   const store = new MachineStore(machine, world.journal);
-  const environment: Environment = {
-    openDisk: async (path) => Promise.resolve(new MachineDisk(machine, fileAt(images, path))),
-    resolvePath: async (path) => Promise.resolve(fileAt(images, path).path),
-    fileId: async (path) => Promise.resolve({ device: 1, inode: [...images.keys()].indexOf(path) }),
-    now: () => NOW,
-    program: "test",
-  };
+  const environment = environmentOf(machine, images);
   try {
     const journal = await openJournalOn(store, { dir: "/memory/journal", create: true, now: () => NOW });
     if (journal !== undefined) await action({ journal, environment });
@@ -62,6 +57,16 @@ async function live(
     if (!machine.dead) failure = error;
   }
   return { machine, failure, world: { images, journal: store.stored } };
+}
+
+function environmentOf(machine: Machine, images: ReadonlyMap<string, MemoryDisk>): Environment {
+  return {
+    openDisk: async (path) => Promise.resolve(new MachineDisk(machine, fileAt(images, path))),
+    resolvePath: async (path) => Promise.resolve(fileAt(images, path).path),
+    fileId: async (path) => Promise.resolve({ device: 1, inode: [...images.keys()].indexOf(path) }),
+    now: () => NOW,
+    program: "test",
+  };
 }
 
 function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDisk {
@@ -99,6 +104,23 @@ export async function recoverWorld(world: World, stopAt?: number): Promise<Proce
     if (first !== undefined) throw first.error;
   });
   return succeeded(recovery);
+}
+
+/** Repairs every fenced image by a scan, in a process that has no journal. Those that are not fenced refuse and stay. */
+export async function repairWorld(world: World, stopAt?: number): Promise<Process> {
+  const machine = new Machine(stopAt);
+  const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
+  const environment = environmentOf(machine, images);
+  let failure: unknown;
+  for (const path of images.keys()) {
+    try {
+      await repairByScan(environment, path, { actor: currentActor("test", undefined) });
+    } catch (error) {
+      if (machine.dead) break;
+      if (!isQcowalError(error, "NOTHING_TO_REPAIR")) failure ??= error;
+    }
+  }
+  return succeeded({ machine, failure, world: { images, journal: new Map() } });
 }
 
 function succeeded(process: Process): Process {
