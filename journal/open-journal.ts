@@ -1,6 +1,7 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { QcowalError } from "../src/errors/index.ts";
+import { leaveBirthMark, readBirthMark } from "./birth-mark.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { openLevelStore } from "./level-store.ts";
@@ -41,13 +42,25 @@ export async function openJournal(path: string, options: OpenJournalOptions): Pr
   try {
     if (holder !== undefined) await leaveHint(dir, holder, now());
     const onClose = (): Promise<void> => (holder === undefined ? Promise.resolve() : removeHint(dir));
-    const journal = await openJournalOn(store, { dir, create, now, onClose });
-    if (journal === undefined) throw notFound(dir);
+    const born = await readBirthMark(dir);
+    const journal = await openJournalOn(store, { dir, create: create && born === undefined, now, onClose });
+    if (journal === undefined && born === undefined) throw notFound(dir);
+    if (journal === undefined || (born !== undefined && born !== journal.id)) throw emptied(dir, born);
+    // Where it cannot be left (no space, no permission), the journal is as good as before.
+    if (born === undefined) await leaveBirthMark(dir, journal.id).catch(() => undefined);
     return journal;
   } catch (error) {
     await store.close();
     throw error;
   }
+}
+
+function emptied(dir: string, id: string | undefined): QcowalError {
+  return new QcowalError(
+    "JOURNAL_DAMAGED",
+    `${dir}: the journal that was made here (${id}) has lost its records. Nothing was changed; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced and move this directory away.`,
+    { details: { journal: dir, id } },
+  );
 }
 
 function notFound(dir: string): QcowalError {

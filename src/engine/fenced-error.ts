@@ -44,11 +44,15 @@ const names = (begun: unknown, path: string): boolean =>
 /** Why the very journal that fenced the image cannot recover it. */
 async function whyUnknown(journal: Journal, path: string, transaction: number): Promise<string> {
   const at = journal.dir;
+  const pending = journal.pending().find((candidate) => candidate.transaction === transaction);
+  if (pending !== undefined && pending.state !== "begun" && !names(pending.begun, path)) {
+    const others = decodeBegun(pending.begun).images.map((image) => image.path);
+    return `The journal in ${at} has it pending for ${others.join(", ")}: this image is a copy, or lay elsewhere.`;
+  }
   try {
-    for await (const record of journal.records({ from: transaction, to: transaction })) {
-      const isPending = journal.pending().some((pending) => pending.transaction === transaction);
+    for await (const { kind, body } of journal.records({ from: transaction, to: transaction })) {
       // An older copy that was used again has given the number to another transaction.
-      if (record.kind !== "begun" || isPending || !names(record.body, path)) break;
+      if (kind !== "begun" || pending !== undefined || !names(body, path)) break;
       return `The journal in ${at} says that this transaction has ended: the image is a copy that was made before its end.`;
     }
   } catch (error) {
