@@ -12,7 +12,7 @@ export type ErrorCode =
   | "IMAGE_INVALID"
   /** The image uses a feature that snapshots cannot be combined with, or that this version does not know. */
   | "IMAGE_UNSUPPORTED"
-  /** The dirty or the corrupt bit is set: refcounts cannot be trusted until the image is repaired. */
+  /** The dirty or the corrupt bit is set, or a repair found what no interrupted operation leaves: the tables cannot be trusted. */
   | "IMAGE_DAMAGED"
   /** Another process holds the image. */
   | "IMAGE_IN_USE"

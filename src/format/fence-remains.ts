@@ -10,8 +10,9 @@ import { type Header, fenceMark } from "./header.ts";
 import { SECTOR_SIZE } from "./units.ts";
 
 const SPACE = 0x20;
-/** How the text of an owner ends, whole or as far as a sector boundary cuts it. */
+/** The last key of an owner, and others that tell its text from another. */
 const OWNER_END = '"transaction":';
+const OWNER_KEYS = ['{"journal":"', '"journalId":"', OWNER_END];
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
 
@@ -46,29 +47,35 @@ function explanationStart(header: Header, area: ExtensionArea, cluster: Uint8Arr
   return first?.offset ?? area.endOffset;
 }
 
-/** End of the text that begins at `start`, at most at `end`; `start` when there is none of ours. */
-function ownerTextEnd(cluster: Uint8Array, start: number, end: number): number {
+/** First byte from `start` on, at most `end`, that no text of ours contains. */
+function textEnd(cluster: Uint8Array, start: number, end: number): number {
   let at = start;
   while (at < end && (cluster[at] ?? 0) >= SPACE) at += 1;
-  // It goes on in the next sector.
-  if (at === end) return end;
-  const text = new TextDecoder().decode(cluster.subarray(start, at));
-  const last = /^(?<key>.*?)\d*\}$/s.exec(text)?.groups?.["key"];
-  return last !== undefined && (last.endsWith(OWNER_END) || OWNER_END.endsWith(last)) ? at : start;
+  return at;
 }
 
-/** End of what the owner's extension left when the sector with its head was lost. */
+/** How the text of an owner ends, as far back as a sector boundary leaves it. */
+function endsLikeOwner(text: string): boolean {
+  const key = /^(?<key>.*?)\d*\}$/s.exec(text)?.groups?.["key"];
+  return key !== undefined && (key.endsWith(OWNER_END) || OWNER_END.endsWith(key));
+}
+
+/**
+ * End of what the owner's extension left when the sector with its head was lost,
+ * `from` when nothing shows that it left anything. Sectors in the middle of a
+ * long path look like anybody's text: they are ours only where its end follows.
+ */
 function headlessOwnerEnd(cluster: Uint8Array, from: number, to: number): number {
-  let found = from;
+  let known = from;
   for (const [start, end] of sectors(from, to)) {
-    // A sector whose text begins later than it does is not a continuation.
+    // A sector that does not begin with text was lost, or is none of ours.
     if (start % SECTOR_SIZE !== 0 || cluster[start] === 0) continue;
-    const textEnd = ownerTextEnd(cluster, start, end);
-    if (textEnd === start) return found;
-    found = textEnd;
-    if (textEnd < end) return found;
+    const stop = textEnd(cluster, start, end);
+    const text = new TextDecoder().decode(cluster.subarray(start, stop));
+    if (stop < end) return endsLikeOwner(text) ? stop : known;
+    if (endsLikeOwner(text) || OWNER_KEYS.some((key) => text.includes(key))) known = stop;
   }
-  return found;
+  return known;
 }
 
 /** First byte behind the explanation that begins at `start`. */
