@@ -241,7 +241,7 @@ export class Journal implements AsyncDisposable {
 function damaged(dir: string, sequence: number, what: string): QcowalError {
   return new QcowalError(
     "JOURNAL_DAMAGED",
-    `${dir}: record ${sequence} ${what}. Nothing was changed and nothing is replayed from this journal; restore it from a backup, or repair the images by a scan.`,
+    `${dir}: record ${sequence} ${what}. Nothing was changed and nothing is replayed from this journal; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
     { details: { journal: dir, sequence } },
   );
 }

@@ -31,7 +31,7 @@ function storeError(dir: string, what: string, cause: unknown): QcowalError {
   if (levelCode(cause) === "LEVEL_CORRUPTION") {
     return new QcowalError(
       "JOURNAL_DAMAGED",
-      `${dir}: LevelDB reports damage: ${message}. Nothing was changed; restore the journal from a backup.`,
+      `${dir}: LevelDB reports damage: ${message}. Nothing was changed; restore the journal from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
       { cause },
     );
   }

@@ -1,12 +1,14 @@
 import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { QcowalError, withNothingChanged } from "../src/errors/index.ts";
+import { leaveBirthMark, readBirthMark } from "./birth-mark.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { openLevelStore } from "./level-store.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;
+const LEVEL_DIR = "leveldb";
 
 export interface OpenJournalOptions {
   /** False: JOURNAL_NOT_FOUND when there is none. */
@@ -34,8 +36,8 @@ export async function openJournal(path: string, options: OpenJournalOptions): Pr
 async function open(path: string, options: OpenJournalOptions): Promise<Journal> {
   const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
   const dir = await resolvedPath(path);
-  const levelDir = join(dir, "leveldb");
-  if (!create && !(await exists(join(levelDir, "CURRENT")))) throw notFound(dir);
+  const levelDir = join(dir, LEVEL_DIR);
+  if (!create && !(await journalExists(dir))) throw notFound(dir);
   const store = await openLevelStore(levelDir, waitMs);
   if (store === undefined) {
     const by = await describeHolder(dir, holder?.host);
@@ -48,13 +50,25 @@ async function open(path: string, options: OpenJournalOptions): Promise<Journal>
   try {
     if (holder !== undefined) await leaveHint(dir, holder, now());
     const onClose = (): Promise<void> => (holder === undefined ? Promise.resolve() : removeHint(dir));
-    const journal = await openJournalOn(store, { dir, create, now, onClose });
-    if (journal === undefined) throw notFound(dir);
+    const born = await readBirthMark(dir);
+    const journal = await openJournalOn(store, { dir, create: create && born === undefined, now, onClose });
+    if (journal === undefined && born === undefined) throw notFound(dir);
+    if (journal === undefined || (born !== undefined && born !== journal.id)) throw emptied(dir, born);
+    // Where it cannot be left (no space, no permission), the journal is as good as before.
+    if (born === undefined) await leaveBirthMark(dir, journal.id).catch(() => undefined);
     return journal;
   } catch (error) {
     await store.close();
     throw error;
   }
+}
+
+function emptied(dir: string, id: string | undefined): QcowalError {
+  return new QcowalError(
+    "JOURNAL_DAMAGED",
+    `${dir}: the journal that was made here (${id}) has lost its records. Nothing was changed; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced and move this directory away.`,
+    { details: { journal: dir, id } },
+  );
 }
 
 function notFound(dir: string): QcowalError {
@@ -67,8 +81,9 @@ function notFound(dir: string): QcowalError {
   );
 }
 
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
+/** Whether a directory holds a journal, readable or not. */
+export async function journalExists(dir: string): Promise<boolean> {
+  return access(join(dir, LEVEL_DIR, "CURRENT")).then(
     () => true,
     () => false,
   );

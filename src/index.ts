@@ -9,11 +9,12 @@ export type {
   ProgressEvent,
   RecoveredTransaction,
   RecoveryAction,
+  RepairReport,
   RunOptions,
   RunReport,
   Step,
 } from "./engine/index.ts";
-export type { HistoryEntry, HistoryImage, HistoryStatus } from "./history/index.ts";
+export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
 export type { Intent, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
@@ -21,15 +22,17 @@ export type {
   Operation,
   OperationOutcome,
   PlanSummary,
+  RepairSummary,
   RevertOperation,
 } from "./plan/index.ts";
-export { listSnapshots, openPool, planOperations } from "./pool/index.ts";
+export { listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
 export type {
   ListOptions,
   Pool,
   PoolOptions,
   RecoverOptions,
   RecoveryReport,
+  RepairOptions,
   SnapshotInfo,
   SnapshotOptions,
   SnapshotRef,

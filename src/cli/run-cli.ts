@@ -4,6 +4,7 @@ import { isQcowalError } from "../index.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
+import { addRepairCommand } from "./commands/repair.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
 import { addWriteCommands } from "./commands/write.ts";
 import { errorJson } from "./error-json.ts";
@@ -27,7 +28,8 @@ ${EXIT_CODES_HELP}
 
 Every change is written to a journal first (.qcowal beside the image, --journal
 or QCOWAL_JOURNAL). Whatever interrupts it, 'qcowal recover' finishes it or
-proves that it never began; until then every qemu refuses the image.
+proves that it never began; until then every qemu refuses the image. When the
+journal is lost, 'qcowal repair --without-journal' frees the image by a scan.
 
 Examples:
   $ qcowal create before-upgrade web.qcow2
@@ -39,6 +41,7 @@ Examples:
   addWriteCommands(command);
   addListCommand(command);
   addRecoverCommand(command);
+  addRepairCommand(command);
   addHistoryCommand(command);
   addSnapshotCommand(command);
   return command;

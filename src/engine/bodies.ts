@@ -11,7 +11,8 @@ import {
   decodeIntent,
   encodeIntent,
 } from "../intent/index.ts";
-import type { ImagePlan, Operation, OperationOutcome, PlanSummary } from "../plan/index.ts";
+import type { FenceOwner } from "../format/index.ts";
+import type { ImagePlan, Operation, OperationOutcome, PlanSummary, RepairSummary } from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
 import type { ImageIdentity } from "./identity.ts";
 
@@ -52,6 +53,19 @@ export interface EndBody {
   readonly why?: string;
   /** Why somebody recovered it, in their words. */
   readonly reason?: string;
+  /** How an image contradicted this end when it was recorded. */
+  readonly doubt?: string;
+}
+
+/** A note, outside any transaction: an image was repaired by a scan. */
+export interface RepairedBody {
+  readonly type: "repaired";
+  readonly image: ImageIdentity;
+  readonly actor: Actor;
+  readonly reason?: string;
+  /** Who had fenced it, where its header said so. */
+  readonly interrupted?: FenceOwner;
+  readonly summary: RepairSummary;
 }
 
 /** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */
@@ -130,6 +144,17 @@ export function decodeBegun(body: unknown): BegunBody {
     if (typeof asObject(image, "image")["path"] !== "string") throw damaged("an image has no path");
   }
   return begun as unknown as BegunBody;
+}
+
+/** Undefined for a note of another type. */
+export function decodeRepaired(body: unknown): RepairedBody | undefined {
+  if (typeof body !== "object" || body === null || !("type" in body) || body.type !== "repaired")
+    return undefined;
+  const note = body as Record<string, unknown>;
+  if (typeof asObject(note["image"], "image")["path"] !== "string") throw damaged("an image has no path");
+  asObject(note["actor"], "actor");
+  asObject(note["summary"], "summary");
+  return note as unknown as RepairedBody;
 }
 
 function asObject(value: unknown, what: string): Record<string, unknown> {

@@ -4,8 +4,10 @@ import { type ErrorCode, type ErrorDetails, QcowalError, isQcowalError, reasonOf
 import { SECTOR_SIZE } from "../format/index.ts";
 import { type ImageHead, readHead } from "../image/index.ts";
 import { type PhasePart, decodePart } from "./bodies.ts";
-import { type EngineContext, fencedError, ownerOf } from "./context.ts";
+import { type EngineContext, ownerOf } from "./context.ts";
+import { doubtOf } from "./doubt.ts";
 import { fenceState } from "./fence.ts";
+import { fencedError, repairCommand } from "./fenced-error.ts";
 import {
   type Finding,
   type InspectedImage,
@@ -23,6 +25,13 @@ export async function* partsFromJournal(
   for await (const body of journal.parts(transaction)) yield decodePart(body);
 }
 
+/** What recovery will do with one image. */
+export interface Judgement {
+  readonly action: RecoveryAction;
+  /** Set when the image contradicts the end that will be recorded. */
+  readonly doubt?: string;
+}
+
 /**
  * Looks an image of a pending transaction up in the recovery table.
  * @throws QcowalError for what must not be touched: FOREIGN_WRITE with the byte
@@ -33,7 +42,7 @@ export async function judge(
   pending: PendingTransaction,
   disk: Disk,
   index: number,
-): Promise<RecoveryAction> {
+): Promise<Judgement> {
   const head = await readHeadOf(context, pending, disk, index);
   const fence = fenceState(head, ownerOf(context.journal, pending.transaction));
   const committed = pending.state === "committed";
@@ -42,16 +51,20 @@ export async function judge(
       ? await inspectParts(disk, index, partsFromJournal(context, pending.transaction), committed)
       : { state: "before", finding: undefined };
   const action = recoveryAction(pending.state, fence, inspected.state);
-  if (action === "refuse") throw fencedError(disk.path, head);
+  if (action === "refuse") throw await fencedError(disk.path, head, context.journal);
   if (action === "stop") {
     throw inspected.finding === undefined
       ? stopped(context, pending, disk, "FOREIGN_WRITE", {
-          what: "the image is past the commit, but the journal has lost its record of it.",
-          next: "Look at the image with another copy of the journal, or repair it by a scan.",
+          what: "the image is past the decision, but the journal has lost its record of that.",
+          next: `Use a newer copy of the journal, or run: ${repairCommand(disk.path)}.`,
         })
       : contradiction(context, pending, disk, inspected.finding);
   }
-  return action;
+  const doubt =
+    fence === "absent"
+      ? await doubtOf(pending, disk, index, partsFromJournal(context, pending.transaction))
+      : undefined;
+  return { action, ...(doubt === undefined ? {} : { doubt }) };
 }
 
 function contradiction(
@@ -66,7 +79,7 @@ function contradiction(
     what: findingText(finding) + why,
     next:
       unreadable === undefined
-        ? "Put these bytes back as they were and run 'qcowal recover' again, or repair the image by a scan."
+        ? `Put these bytes back as they were and run 'qcowal recover' again, or run: ${repairCommand(disk.path)}.`
         : "Run 'qcowal recover' again when they can be read.",
     cause: unreadable,
     details: findingDetails(finding),
@@ -123,7 +136,7 @@ async function readHeadOf(
     }
     throw stopped(context, pending, disk, "FOREIGN_WRITE", {
       what: `${rangeText(range)} (the header) are not those of an image: ${reasonOf(cause)}`,
-      next: "Put the header back as it was and run 'qcowal recover' again, or repair the image by a scan.",
+      next: `Put the header back as it was and run 'qcowal recover' again, or run: ${repairCommand(disk.path)}.`,
       cause,
       details: range,
     });

@@ -5,10 +5,11 @@ import { readHead } from "../image/index.ts";
 import type { Actor } from "./actor.ts";
 import { applyParts, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PhasePart, decodeBegun, decodePrepared } from "./bodies.ts";
-import { type EngineContext, closeAll, fencedError, openAll } from "./context.ts";
+import { type EngineContext, closeAll, openAll } from "./context.ts";
 import { tidyFence, unfence } from "./fence.ts";
+import { fencedError } from "./fenced-error.ts";
 import { giveBack } from "./give-back.ts";
-import { judge, partsFromJournal } from "./judge.ts";
+import { type Judgement, judge, partsFromJournal } from "./judge.ts";
 import type { RecoveryAction } from "./recovery-table.ts";
 import type { RecoveredTransaction } from "./reports.ts";
 import { unfinished } from "./unfinished.ts";
@@ -88,12 +89,15 @@ export async function recoverPending(
   return { recovered, failed };
 }
 
-async function refuseFenced({ environment }: EngineContext, paths: readonly string[]): Promise<void> {
+async function refuseFenced(
+  { environment, journal }: EngineContext,
+  paths: readonly string[],
+): Promise<void> {
   for (const path of paths) {
     const disk = await environment.openDisk(path, "read");
     try {
       const head = await readHead(disk);
-      if (head.header.fenced) throw fencedError(path, head);
+      if (head.header.fenced) throw await fencedError(path, head, journal);
     } finally {
       await disk.close();
     }
@@ -104,7 +108,7 @@ async function refuseFenced({ environment }: EngineContext, paths: readonly stri
  * Where the images of a transaction are now: at their recorded path, or, when
  * nothing is there any more, at one of `paths` that is the same file.
  */
-async function locate(
+export async function locate(
   { environment }: EngineContext,
   begun: BegunBody,
   paths: readonly string[],
@@ -146,19 +150,26 @@ export async function recoverTransaction(
   const finished = pending.state === "committed";
   let imagesDone = false;
   try {
-    const actions = await withDisks(context, paths, by.dryRun === true ? "read" : "write", async (disks) => {
-      const judged: RecoveryAction[] = [];
-      for (const [index, disk] of disks.entries()) judged.push(await judge(context, pending, disk, index));
+    const mode = by.dryRun === true ? "read" : "write";
+    const { actions, doubts } = await withDisks(context, paths, mode, async (disks) => {
+      const judgements: Judgement[] = [];
+      for (const [index, disk] of disks.entries())
+        judgements.push(await judge(context, pending, disk, index));
+      const judged = {
+        actions: judgements.map(({ action }) => action),
+        doubts: judgements.flatMap(({ doubt }) => doubt ?? []),
+      };
       if (by.dryRun !== true) {
-        await carryOut(context, pending, disks, judged);
+        await carryOut(context, pending, disks, judged.actions);
         imagesDone = true;
-        await recordEnd(context, pending, finished, by);
+        await recordEnd(context, pending, finished, by, judged.doubts);
       }
       return judged;
     });
     return {
       transaction: pending.transaction,
       result: finished ? "finished" : "aborted",
+      ...(doubts.length === 0 ? {} : { doubt: doubts.join("; ") }),
       operations: begun.operations,
       images: paths.map((image, index) => ({ image, action: actions[index] ?? "nothing" })),
     };
@@ -194,8 +205,14 @@ async function recordEnd(
   { transaction }: PendingTransaction,
   finished: boolean,
   { actor, reason }: Recoverer,
+  doubts: readonly string[],
 ): Promise<void> {
-  const end: EndBody = { recovered: true, actor, ...(reason === undefined ? {} : { reason }) };
+  const end: EndBody = {
+    recovered: true,
+    actor,
+    ...(reason === undefined ? {} : { reason }),
+    ...(doubts.length === 0 ? {} : { doubt: doubts.join("; ") }),
+  };
   if (finished) await journal.settle(transaction, end);
   else await journal.abort(transaction, { ...end, why: "interrupted before it was decided" });
 }

@@ -34,7 +34,11 @@ export type RecoveryAction =
   | "give-back"
   /** Decided but not complete: apply every phase, unfence, settle. */
   | "replay"
-  /** Complete, unfencing comes last: settle and touch nothing, others may have written since. */
+  /**
+   * Complete, unfencing comes last: settle and touch nothing, others may have
+   * written since. Only a repair by a scan unfences what is not complete; what
+   * the header shows then goes on the record, and nothing is written either.
+   */
   | "settle"
   /** The fence belongs to a journal that is not this one: name it and leave the image alone. */
   | "refuse"

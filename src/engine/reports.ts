@@ -34,6 +34,8 @@ export interface RecoveredTransaction {
   readonly transaction: number;
   /** `finished`: every image is as after it. `aborted`: every image is as before it. */
   readonly result: "finished" | "aborted";
+  /** Set when an image that carries no fence any more contradicts that: it was repaired by a scan, restored, or changed since. */
+  readonly doubt?: string;
   readonly operations: readonly Operation[];
   readonly images: readonly { readonly image: string; readonly action: RecoveryAction }[];
 }

@@ -15,6 +15,7 @@
  * the old state plus leaks or the new state plus leaks, so that even with the
  * journal lost a scan can mend it.
  */
+import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { QcowalError, isQcowalError, reasonOf, withNothingChanged } from "../errors/index.ts";
 import { type Image, readImage } from "../image/index.ts";
@@ -22,8 +23,9 @@ import { type ImagePlan, type Operation, assertOperation, planImage } from "../p
 import { type Actor, currentActor } from "./actor.ts";
 import { applyParts, partsOf, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PreparedImage, encodeParts, encodePrepared } from "./bodies.ts";
-import { type EngineContext, closeAll, fencedError, openAll, ownerOf } from "./context.ts";
+import { type EngineContext, closeAll, openAll, ownerOf } from "./context.ts";
 import { fenceIntent, unfence } from "./fence.ts";
+import { fencedError } from "./fenced-error.ts";
 import { giveBack } from "./give-back.ts";
 import { identityOf } from "./identity.ts";
 import type { Environment, RunOptions } from "./options.ts";
@@ -68,12 +70,13 @@ async function planAll(
   groups: OperationsByImage,
   now: number,
   progress: Progress,
+  journal?: Journal,
 ): Promise<PlannedImage[]> {
   const planned: PlannedImage[] = [];
   const onTable = (): void => progress.checkpoint();
   for (const disk of disks) {
     const image = await readImage(disk);
-    if (image.header.fenced) throw fencedError(disk.path, image);
+    if (image.header.fenced) throw await fencedError(disk.path, image, journal);
     const plan = await planImage(image, groups.get(disk.path) ?? [], { now, onTable });
     planned.push({ disk, image, plan });
   }
@@ -160,7 +163,7 @@ async function begin(
   const { environment, journal } = context;
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, started, progress);
+    const planned = await planAll(disks, groups, started, progress, journal);
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),
       actor,

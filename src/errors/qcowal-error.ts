@@ -12,12 +12,14 @@ export type ErrorCode =
   | "IMAGE_INVALID"
   /** The image uses a feature that snapshots cannot be combined with, or that this version does not know. */
   | "IMAGE_UNSUPPORTED"
-  /** The dirty or the corrupt bit is set: refcounts cannot be trusted until the image is repaired. */
+  /** The dirty or the corrupt bit is set, or a repair found what no interrupted operation leaves: the tables cannot be trusted. */
   | "IMAGE_DAMAGED"
   /** Another process holds the image. */
   | "IMAGE_IN_USE"
   /** The image is fenced by a transaction that was interrupted; recovery has to finish it first. */
   | "NEEDS_RECOVERY"
+  /** A repair was asked for, but no interrupted operation holds the image. */
+  | "NOTHING_TO_REPAIR"
   /** Bytes under an intent are neither those before nor those after it: somebody wrote behind the fence. */
   | "FOREIGN_WRITE"
   | "SNAPSHOT_NOT_FOUND"

@@ -22,9 +22,10 @@ export const FENCE_TEXT = "qcowal: interrupted, run 'qcowal recover'";
 const FEATURE_TYPE_INCOMPATIBLE = 0;
 const FEATURE_NAME_BYTES = 46;
 /** A longer owner is left out: the fence must fit where the smallest header has room, and it is a hint only. */
-const MAX_OWNER_BYTES = 4096;
+export const MAX_OWNER_BYTES = 4096;
 
-function featureNameTable(): Uint8Array {
+/** The feature name table that holds nothing but the fence's bit. */
+export function featureNameTable(): Uint8Array {
   const entry = new Uint8Array(2 + FEATURE_NAME_BYTES);
   entry[0] = FEATURE_TYPE_INCOMPATIBLE;
   entry[1] = FENCE_BIT;

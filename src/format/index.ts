@@ -1,5 +1,7 @@
+export * from "./bitmap-directory.ts";
 export * from "./entries.ts";
 export * from "./extensions.ts";
+export * from "./fence-remains.ts";
 export * from "./fence.ts";
 export * from "./geometry.ts";
 export * from "./header.ts";

@@ -1,2 +1,2 @@
 export { timeline } from "./timeline.ts";
-export type { HistoryEntry, HistoryImage, HistoryStatus } from "./timeline.ts";
+export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./timeline.ts";

@@ -6,6 +6,7 @@ import {
   type PreparedImage,
   decodeBegun,
   decodePrepared,
+  decodeRepaired,
 } from "../engine/index.ts";
 import type { Operation, OperationOutcome } from "../plan/index.ts";
 
@@ -16,6 +17,10 @@ export type HistoryStatus =
   | "aborted"
   | "finished by recovery"
   | "aborted by recovery"
+  /** Ended by recovery, but an image contradicts that: `doubt` says how. */
+  | "unconfirmed"
+  /** Not a transaction: an image was repaired without its journal. */
+  | "repaired by a scan"
   /** Interrupted, recovery has not looked at it yet (or it is running now). */
   | "pending";
 
@@ -27,12 +32,14 @@ export interface HistoryImage {
   readonly bytesFreed: number;
 }
 
-/** One transaction in the record. Times are milliseconds since 1970. */
+/** One transaction in the record, or one repair by a scan. Times are milliseconds since 1970. */
 export interface HistoryEntry {
+  /** Number in the journal. */
   readonly transaction: number;
   readonly status: HistoryStatus;
   readonly began: number;
   readonly ended?: number;
+  /** Empty for a repair. */
   readonly operations: readonly Operation[];
   readonly images: readonly HistoryImage[];
   readonly actor: Actor;
@@ -43,6 +50,18 @@ export interface HistoryEntry {
   readonly recoveredBy?: Actor;
   /** Why they did, in their words. */
   readonly recoveryReason?: string;
+  /** What contradicts the recorded end. */
+  readonly doubt?: string;
+  /** What a repair by a scan found. */
+  readonly repair?: HistoryRepair;
+}
+
+export interface HistoryRepair {
+  /** The transaction that had fenced the image, and its journal, where the header said so. */
+  readonly interrupted?: { readonly journal: string; readonly transaction: number };
+  readonly clustersFreed: number;
+  readonly refcountsLowered: number;
+  readonly copiedFlagsChanged: number;
 }
 
 interface Draft {
@@ -59,8 +78,15 @@ interface Draft {
  */
 export async function timeline(journal: Journal, image?: string): Promise<HistoryEntry[]> {
   const drafts = new Map<number, Draft>();
-  for await (const record of journal.records()) fold(drafts, record);
-  return [...drafts.values()].map(entryOf).filter((entry) => image === undefined || touches(entry, image));
+  const repairs: HistoryEntry[] = [];
+  for await (const record of journal.records()) {
+    fold(drafts, record);
+    if (record.kind === "note") repairs.push(...repairOf(record));
+  }
+  const entries = [...[...drafts.values()].map(entryOf), ...repairs];
+  return entries
+    .toSorted((a, b) => a.transaction - b.transaction)
+    .filter((entry) => image === undefined || touches(entry, image));
 }
 
 const touches = (entry: HistoryEntry, image: string): boolean =>
@@ -88,6 +114,7 @@ function fold(drafts: Map<number, Draft>, record: JournalRecord): void {
 
 function statusOf(end: Draft["end"]): HistoryStatus {
   if (end === undefined) return "pending";
+  if (end.body.doubt !== undefined) return "unconfirmed";
   if (end.record.kind === "settled") return end.body.recovered ? "finished by recovery" : "done";
   return end.body.recovered ? "aborted by recovery" : "aborted";
 }
@@ -105,7 +132,42 @@ function entryOf({ record, begun, prepared, end }: Draft): HistoryEntry {
     ...(end?.body.why === undefined ? {} : { why: end.body.why }),
     ...(end?.body.recovered === true ? { recoveredBy: end.body.actor } : {}),
     ...(end?.body.reason === undefined ? {} : { recoveryReason: end.body.reason }),
+    ...(end?.body.doubt === undefined ? {} : { doubt: end.body.doubt }),
   };
+}
+
+function repairOf(record: JournalRecord): HistoryEntry[] {
+  const repaired = decodeRepaired(record.body);
+  if (repaired === undefined) return [];
+  const { image, actor, reason, interrupted, summary } = repaired;
+  const { clusterSize, clustersFreed, refcountsLowered, copiedFlagsChanged } = summary;
+  return [
+    {
+      transaction: record.sequence,
+      status: "repaired by a scan",
+      began: record.time,
+      operations: [],
+      images: [
+        {
+          image: image.path,
+          outcomes: [],
+          clustersAllocated: 0,
+          clustersFreed,
+          bytesFreed: clustersFreed * clusterSize,
+        },
+      ],
+      actor,
+      ...(reason === undefined ? {} : { reason }),
+      repair: {
+        ...(interrupted === undefined
+          ? {}
+          : { interrupted: { journal: interrupted.journal, transaction: interrupted.transaction } }),
+        clustersFreed,
+        refcountsLowered,
+        copiedFlagsChanged,
+      },
+    },
+  ];
 }
 
 function imageOf(image: string, prepared: PreparedImage | undefined): HistoryImage {

@@ -1,3 +1,4 @@
+export * from "./census.ts";
 export * from "./image.ts";
 export * from "./l1-table.ts";
 export * from "./read-table.ts";

@@ -10,6 +10,13 @@ export interface CopiedIntents {
   readonly set: CopiedIntent[];
 }
 
+/** Flags that change. */
+export function countFlags({ clear, set }: CopiedIntents): number {
+  let flags = 0;
+  for (const { runs } of [...clear, ...set]) for (const [, count] of runs) flags += count;
+  return flags;
+}
+
 /** The rule of the COPIED flag: set where, and only where, exactly one path leads to the cluster. */
 const isCopiedAfter = (changes: RefcountChanges, cluster: number): boolean => changes.after(cluster) === 1;
 

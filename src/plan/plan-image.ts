@@ -25,13 +25,22 @@ import {
   readRefcounts,
   readTables,
 } from "../image/index.ts";
-import { type DiscardIntent, type Intent, fill } from "../intent/index.ts";
-import { type CopiedIntents, copiedInL1, copiedInL2, copiedOfL1Entry, l1Bytes } from "./copied-intents.ts";
+import { type Intent, fill } from "../intent/index.ts";
+import {
+  type CopiedIntents,
+  copiedInL1,
+  copiedInL2,
+  copiedOfL1Entry,
+  countFlags,
+  l1Bytes,
+} from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
+import { discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
+import { inFileOrder } from "./in-file-order.ts";
 import type { Operation, OperationOutcome } from "./operation.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 import { refcountIntents } from "./refcount-intents.ts";
@@ -132,11 +141,8 @@ export async function planImage(
       clustersAllocated: space.allocated,
       clustersFreed: refcounts.freed.length,
       tablesCounted,
-      refcountsChanged: countChanges(changes),
-      copiedFlagsChanged: [...copied.clear, ...copied.set].reduce(
-        (sum, intent) => sum + intent.runs.reduce((entries, [, count]) => entries + count, 0),
-        0,
-      ),
+      refcountsChanged: changes.count(),
+      copiedFlagsChanged: countFlags(copied),
     },
   };
 }
@@ -333,47 +339,4 @@ function padded(clusterSize: number, bytes: Uint8Array): Uint8Array {
   const result = new Uint8Array(Math.ceil(bytes.length / clusterSize) * clusterSize);
   result.set(bytes);
   return result;
-}
-
-/** Runs of one intent: as many as still fit a journal record. */
-const MAX_DISCARD_RUNS = 16_384;
-
-function discardIntents(freed: readonly number[], clusterSize: number): DiscardIntent[] {
-  const runs: [number, number][] = [];
-  for (const cluster of freed) {
-    const last = runs.at(-1);
-    const offset = cluster * clusterSize;
-    if (last !== undefined && last[0] + last[1] === offset) last[1] += clusterSize;
-    else runs.push([offset, clusterSize]);
-  }
-  const intents: DiscardIntent[] = [];
-  for (let at = 0; at < runs.length; at += MAX_DISCARD_RUNS) {
-    intents.push({ kind: "discard", runs: runs.slice(at, at + MAX_DISCARD_RUNS) });
-  }
-  return intents;
-}
-
-function positionOf(intent: Intent): number {
-  switch (intent.kind) {
-    case "fill":
-      return intent.offset;
-    case "refcount":
-      return intent.block;
-    case "copied":
-      return intent.table;
-    case "pointer":
-      return intent.slot;
-    case "header":
-    case "discard":
-      return 0;
-  }
-}
-
-const inFileOrder = (intents: readonly Intent[]): Intent[] =>
-  intents.toSorted((a, b) => positionOf(a) - positionOf(b));
-
-function countChanges(changes: RefcountChanges): number {
-  let count = 0;
-  for (const index of changes.blockIndexes) for (const _ of changes.changesIn(index)) count += 1;
-  return count;
 }

@@ -82,6 +82,13 @@ export class RefcountChanges {
     this.addReferences(offset / geometry.clusterSize, weight);
   }
 
+  /** Entries that change. */
+  count(): number {
+    let count = 0;
+    for (const changes of this.#blocks.values()) for (const change of changes) if (change !== 0) count += 1;
+    return count;
+  }
+
   damaged(what: string): QcowalError {
     return new QcowalError(
       "IMAGE_INVALID",

@@ -33,7 +33,7 @@ export async function listSnapshots(path: string, options: ListOptions = {}): Pr
   const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
   try {
     const head = await readHead(disk);
-    if (head.header.fenced) throw fencedError(disk.path, head);
+    if (head.header.fenced) throw await fencedError(disk.path, head);
     const { snapshots } = await readSnapshotTable(disk, head.header);
     return snapshots.map(({ id, name, entry }) => ({
       id,

@@ -15,6 +15,7 @@ import {
 } from "../engine/index.ts";
 import { type HistoryEntry, timeline } from "../history/index.ts";
 import type { Operation } from "../plan/index.ts";
+import { defaultProgram } from "./default-program.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
@@ -63,10 +64,6 @@ export async function openPool(journalDir: string, options: PoolOptions = {}): P
     holder: { host, pid, program },
   });
   return new Pool(journal, environment);
-}
-
-function defaultProgram(): string {
-  return process.argv[1]?.split("/").at(-1) ?? "node";
 }
 
 /**

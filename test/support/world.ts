@@ -5,10 +5,11 @@ import {
   currentActor,
   groupByImage,
   recoverPending,
+  repairByScan,
   runTransaction,
 } from "../../src/engine/index.ts";
 import { openJournalOn } from "../../journal/index.ts";
-import { QcowalError } from "../../src/errors/index.ts";
+import { QcowalError, isQcowalError } from "../../src/errors/index.ts";
 import { type HistoryEntry, timeline } from "../../src/history/index.ts";
 import type { Operation } from "../../src/plan/index.ts";
 import { MemoryDisk } from "./memory-disk.ts";
@@ -69,13 +70,7 @@ async function live(
     journal: store.unsynced(),
   });
   machine.onEvent = (type) => observe(type, () => moment(type));
-  const environment: Environment = {
-    openDisk: async (path) => Promise.resolve(new MachineDisk(machine, fileAt(images, path))),
-    resolvePath: async (path) => Promise.resolve(fileAt(images, path).path),
-    fileId: async (path) => Promise.resolve({ device: 1, inode: [...images.keys()].indexOf(path) }),
-    now: () => NOW,
-    program: "test",
-  };
+  const environment = environmentOf(machine, images);
   try {
     const journal = await openJournalOn(store, { dir: "/memory/journal", create: true, now: () => NOW });
     if (journal !== undefined) await action({ journal, environment });
@@ -85,6 +80,16 @@ async function live(
   }
   if (!machine.dead) observe("end", () => moment("end"));
   return { machine, failure, world: { images, journal: store.log } };
+}
+
+function environmentOf(machine: Machine, images: ReadonlyMap<string, MemoryDisk>): Environment {
+  return {
+    openDisk: async (path) => Promise.resolve(new MachineDisk(machine, fileAt(images, path))),
+    resolvePath: async (path) => Promise.resolve(fileAt(images, path).path),
+    fileId: async (path) => Promise.resolve({ device: 1, inode: [...images.keys()].indexOf(path) }),
+    now: () => NOW,
+    program: "test",
+  };
 }
 
 function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDisk {
@@ -128,6 +133,23 @@ export function attemptRecovery(world: World, machine: Machine, observe?: Observ
 
 export async function recoverWorld(world: World, stopAt?: number, observe?: Observer): Promise<Process> {
   return succeeded(await attemptRecovery(world, new Machine(stopAt), observe));
+}
+
+/** Repairs every fenced image by a scan, in a process that has no journal. Those that are not fenced refuse and stay. */
+export async function repairWorld(world: World, stopAt?: number): Promise<Process> {
+  const machine = new Machine(stopAt);
+  const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
+  const environment = environmentOf(machine, images);
+  let failure: unknown;
+  for (const path of images.keys()) {
+    try {
+      await repairByScan(environment, path, { actor: currentActor("test", undefined) });
+    } catch (error) {
+      if (machine.dead) break;
+      if (!isQcowalError(error, "NOTHING_TO_REPAIR")) failure ??= error;
+    }
+  }
+  return succeeded({ machine, failure, world: { images, journal: [] } });
 }
 
 function succeeded(process: Process): Process {

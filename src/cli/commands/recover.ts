@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import {
   type Pool,
-  type QcowalError,
+  QcowalError,
   type RecoveryReport,
   isQcowalError,
   listSnapshots,
@@ -135,8 +135,32 @@ async function openExisting(
   try {
     return await openPool(journal, { ...poolOptionsOf(options), create: false });
   } catch (error) {
+    if (isQcowalError(error, "JOURNAL_DAMAGED")) throw (await fencedWithout(images, error)) ?? error;
     if (!isQcowalError(error, "JOURNAL_NOT_FOUND") || images.length === 0) throw error;
     for (const image of images) await listSnapshots(image);
     return undefined;
   }
+}
+
+/** What is to be done about the first image that is fenced, now that the journal cannot be read. */
+async function fencedWithout(
+  images: readonly string[],
+  damage: QcowalError,
+): Promise<QcowalError | undefined> {
+  for (const image of images) {
+    try {
+      await listSnapshots(image);
+    } catch (error) {
+      if (!isQcowalError(error, "NEEDS_RECOVERY")) throw error;
+      const owner = error.details["owner"] as { readonly transaction: number } | undefined;
+      const by =
+        owner === undefined ? "an interrupted operation" : `interrupted transaction ${owner.transaction}`;
+      return new QcowalError(
+        "NEEDS_RECOVERY",
+        `${image} is fenced by ${by}, and the journal cannot be used. ${damage.message}`,
+        { cause: damage, details: { ...error.details, journal: damage.details["journal"] } },
+      );
+    }
+  }
+  return undefined;
 }

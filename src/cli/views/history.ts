@@ -6,16 +6,26 @@ import { localTime, printable, quoted, shownPath, table } from "./text.ts";
 const who = ({ user, host, program, pid, name }: Actor): string =>
   printable(`${name === undefined ? "" : `${name}, `}${user}@${host} ${program}[${pid}]`);
 
+/** What was done to which image. A repair is no operation, but has its line too. */
+function linesOf({ operations, images, repair }: HistoryEntry): { what: string; image: string }[] {
+  if (repair === undefined) {
+    return operations.map((operation) => ({ what: askedFor(operation), image: operation.image }));
+  }
+  const { interrupted } = repair;
+  const what = interrupted === undefined ? "repair" : `repair after ${interrupted.transaction}`;
+  return images.map(({ image }) => ({ what, image }));
+}
+
 /** One line for each operation, oldest first. */
 export function historyTable(journal: string, entries: readonly HistoryEntry[]): string {
   const rows = entries.flatMap((entry) =>
-    entry.operations.map((operation, index) => [
+    linesOf(entry).map(({ what, image }, index) => [
       index === 0 ? String(entry.transaction) : "",
       index === 0 ? localTime(entry.began) : "",
       index === 0 ? entry.status : "",
-      askedFor(operation),
+      what,
       // A journal usually lies beside its images.
-      shownPath(operation.image, dirname(journal)),
+      shownPath(image, dirname(journal)),
       index === 0 ? who(entry.actor) : "",
       index === 0 && entry.reason !== undefined ? quoted(entry.reason) : "",
     ]),

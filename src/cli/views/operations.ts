@@ -75,11 +75,14 @@ export function planJson({ images, ...report }: DryRunReport): unknown {
 }
 
 export function recoveredLine(
-  { transaction, result, operations, images }: RecoveredTransaction,
+  { transaction, result, operations, images, doubt }: RecoveredTransaction,
   isDryRun = false,
 ): string {
   const what = operations.map(askedFor).join(", ");
   const where = images.map(({ image }) => shownPath(image)).join(", ");
+  if (doubt !== undefined) {
+    return `${where}: interrupted transaction ${transaction} (${what}) had ${result === "finished" ? "" : "not "}been decided, but ${printable(doubt)}. It is left as it is.`;
+  }
   const verdict =
     result === "finished"
       ? `had been decided, ${isDryRun ? "recovery would finish it" : "it is finished now"}`

@@ -1,0 +1,228 @@
+import type { Disk } from "../disk/index.ts";
+import {
+  AUTOCLEAR_BITMAPS,
+  type Geometry,
+  type L2Reference,
+  bitmapDirectory,
+  cryptoHeader,
+  decodeBitmapDirectory,
+  decodeL2Entry,
+  l1Target,
+} from "../format/index.ts";
+import type { Image } from "./image.ts";
+import { type L1Location, checkL1Location, readL1Table } from "./l1-table.ts";
+import { readTables } from "./read-table.ts";
+import type { Refcounts } from "./refcounts.ts";
+
+/** Who may share a cluster with whom: data with data, compressed streams with each other, all others with nobody. */
+const OWNERS = ["nothing", "metadata", "an L2 table", "data", "compressed data"] as const;
+const METADATA = 1;
+const L2_TABLE = 2;
+const DATA = 3;
+const COMPRESSED = 4;
+
+/** More findings say no more. */
+const MAX_FINDINGS = 10;
+const MAX_COUNT = 2 ** 32 - 1;
+const PIECE_BYTES = 1024 * 1024;
+const SECTOR = 512;
+
+interface Block {
+  readonly counts: Uint32Array;
+  readonly owners: Uint8Array;
+}
+
+/**
+ * References per host cluster, counted from the tables: as many as the refcount
+ * should say. Flat arrays by refcount block, in the units in which refcounts are
+ * stored, so that both can be compared side by side.
+ */
+export class Census {
+  readonly geometry: Geometry;
+  /** What contradicts the format, the first of it in words. */
+  readonly findings: string[] = [];
+  readonly #blocks = new Map<number, Block>();
+  /** Clusters that lie in the file, at least in part. */
+  readonly #fileClusters: number;
+  readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
+  #lastIndex = -1;
+  #lastBlock: Block = { counts: new Uint32Array(0), owners: new Uint8Array(0) };
+
+  constructor(geometry: Geometry, fileSize: number) {
+    this.geometry = geometry;
+    this.#fileClusters = Math.ceil((Math.ceil(fileSize / SECTOR) * SECTOR) / geometry.clusterSize);
+  }
+
+  /** Blocks in which something is counted, ascending. */
+  get blockIndexes(): readonly number[] {
+    return [...this.#blocks.keys()].toSorted((a, b) => a - b);
+  }
+
+  /** References of the clusters of one block, by entry; undefined without any. */
+  counts(index: number): Uint32Array | undefined {
+    return this.#blocks.get(index)?.counts;
+  }
+
+  find(what: string): void {
+    if (this.findings.length < MAX_FINDINGS) this.findings.push(what);
+  }
+
+  /** One reference to each cluster of a structure that has them for itself. */
+  claim(offset: number, length: number, what: string): void {
+    if (length === 0) return;
+    const { clusterSize } = this.geometry;
+    const first = Math.floor(offset / clusterSize);
+    const last = Math.floor((offset + length - 1) / clusterSize);
+    if (last >= this.#fileClusters) {
+      this.find(`${what} at ${hex(offset)} reaches behind the end of the file`);
+      return;
+    }
+    for (let cluster = first; cluster <= last; cluster += 1) this.#add(cluster, 1, METADATA);
+  }
+
+  /** `weight` paths lead to this L2 table, and so to every cluster below it. */
+  addL2Table(offset: number, words: Uint32Array, weight: number): void {
+    const reference = this.#reference;
+    const step = this.geometry.l2EntrySize / 4;
+    this.#add(offset / this.geometry.clusterSize, weight, L2_TABLE);
+    for (let at = 0; at < words.length; at += step) {
+      const high = words[at] ?? 0;
+      const low = words[at + 1] ?? 0;
+      if (high === 0 && low === 0) continue;
+      decodeL2Entry(this.geometry, high, low, reference);
+      if (reference.kind === "none") continue;
+      const isCompressed = reference.kind === "compressed";
+      // The last sector of a compressed stream may be cut off by the end of the file.
+      const limit = this.#fileClusters + (isCompressed ? 1 : 0);
+      if (reference.kind === "invalid") {
+        this.find(`entry ${at / step} of the L2 table at ${hex(offset)} is invalid`);
+      } else if (reference.last >= limit) {
+        this.find(`entry ${at / step} of the L2 table at ${hex(offset)} points behind the end of the file`);
+      } else {
+        for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
+          this.#add(cluster, weight, isCompressed ? COMPRESSED : DATA);
+        }
+      }
+    }
+  }
+
+  isInFile(offset: number): boolean {
+    return offset / this.geometry.clusterSize < this.#fileClusters;
+  }
+
+  #add(cluster: number, weight: number, owner: number): void {
+    const { refcountEntries } = this.geometry;
+    const index = Math.floor(cluster / refcountEntries);
+    if (index !== this.#lastIndex) {
+      this.#lastBlock = this.#blocks.get(index) ?? {
+        counts: new Uint32Array(refcountEntries),
+        owners: new Uint8Array(refcountEntries),
+      };
+      this.#blocks.set(index, this.#lastBlock);
+      this.#lastIndex = index;
+    }
+    const { counts, owners } = this.#lastBlock;
+    const entry = cluster % refcountEntries;
+    const other = owners[entry] ?? 0;
+    if (other === 0) owners[entry] = owner;
+    else if (other !== owner || owner === METADATA || owner === L2_TABLE) {
+      this.find(`cluster ${cluster} belongs to ${OWNERS[other]} and to ${OWNERS[owner]}`);
+    }
+    const count = (counts[entry] ?? 0) + weight;
+    if (count > MAX_COUNT) this.find(`cluster ${cluster} has more references than can be counted`);
+    counts[entry] = count;
+  }
+}
+
+/**
+ * Counts every reference in the image, in one pass over its tables in file
+ * order. What contradicts the format is a finding; the counts are then of no use.
+ * @throws QcowalError IMAGE_INVALID for a table that cannot be read at all
+ */
+export async function takeCensus(image: Image, refcounts: Refcounts): Promise<Census> {
+  const { disk, header, fileSize } = image;
+  const { geometry } = header;
+  const census = new Census(geometry, fileSize);
+  census.claim(0, geometry.clusterSize, "the header");
+  census.claim(
+    header.refcountTableOffset,
+    header.refcountTableClusters * geometry.clusterSize,
+    "the refcount table",
+  );
+  for (const offset of refcounts.table) {
+    if (offset !== 0) census.claim(offset, geometry.clusterSize, "a refcount block");
+  }
+  census.claim(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
+  const crypto = cryptoHeader(image.area);
+  if (crypto !== undefined) census.claim(crypto.offset, crypto.length, "the encryption header");
+  if (header.autoclearFeatures & AUTOCLEAR_BITMAPS) await countBitmaps(image, census);
+  const weights = await l2Weights(image, census);
+  const offsets = [...weights.keys()].toSorted((a, b) => a - b);
+  for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
+    census.addL2Table(offset, words, weights.get(offset) ?? 0);
+  }
+  return census;
+}
+
+function* roots({ disk, header, snapshotTable }: Image): Generator<readonly [L1Location, string]> {
+  yield [{ offset: header.l1TableOffset, entries: header.l1Size }, "the active L1 table"];
+  for (const { id, entry } of snapshotTable.snapshots) {
+    const owner = `${disk.path}: snapshot id ${id}`;
+    yield [
+      checkL1Location(header.geometry, entry.l1TableOffset, entry.l1Size, owner),
+      `the L1 table of snapshot id ${id}`,
+    ];
+  }
+}
+
+/** How many L1 entries of all roots point to each L2 table, by its host offset. */
+async function l2Weights(image: Image, census: Census): Promise<Map<number, number>> {
+  const weights = new Map<number, number>();
+  for (const [location, what] of roots(image)) {
+    census.claim(location.offset, location.entries * 8, what);
+    const { targets } = await readL1Table(image.disk, image.header.geometry, location);
+    for (const target of targets) {
+      if (target === 0) continue;
+      if (census.isInFile(target)) weights.set(target, (weights.get(target) ?? 0) + 1);
+      else census.find(`${what} points behind the end of the file (${hex(target)})`);
+    }
+  }
+  return weights;
+}
+
+async function countBitmaps({ disk, area, header }: Image, census: Census): Promise<void> {
+  const directory = bitmapDirectory(area);
+  if (directory === undefined) return;
+  census.claim(directory.offset, directory.length, "the bitmap directory");
+  const bytes = new Uint8Array(directory.length);
+  await disk.read(directory.offset, bytes);
+  for (const [index, table] of decodeBitmapDirectory(bytes, directory.count).entries()) {
+    census.claim(table.offset, table.length, `the table of bitmap ${index}`);
+    await countBitmapData(disk, header.geometry, table, index, census);
+  }
+}
+
+/** A table entry is a cluster's offset like that of an L1 table, or a flag in bit 0 and no cluster. */
+async function countBitmapData(
+  disk: Disk,
+  geometry: Geometry,
+  table: { readonly offset: number; readonly length: number },
+  index: number,
+  census: Census,
+): Promise<void> {
+  // A length from the file: what lies behind its end holds no entries.
+  const end = Math.min(table.offset + table.length, await disk.size());
+  for (let at = table.offset; at < end; at += PIECE_BYTES) {
+    const piece = new Uint8Array(Math.min(PIECE_BYTES, end - at));
+    await disk.read(at, piece);
+    const view = new DataView(piece.buffer);
+    for (let entry = 0; entry + 8 <= piece.length; entry += 8) {
+      const low = view.getUint32(entry + 4);
+      const offset = l1Target(geometry, view.getUint32(entry), (low & ~1) >>> 0);
+      if (offset < 0) census.find(`an entry of the table of bitmap ${index} is invalid`);
+      else if (offset !== 0) census.claim(offset, geometry.clusterSize, `data of bitmap ${index}`);
+    }
+  }
+}
+
+const hex = (offset: number): string => `0x${offset.toString(16)}`;
