@@ -1,6 +1,5 @@
-import { open } from "node:fs/promises";
-import { mkdir } from "node:fs/promises";
-import { dirname } from "node:path";
+import { access, mkdir, mkdtemp, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
@@ -39,18 +38,73 @@ function storeError(dir: string, what: string, cause: unknown): QcowalError {
   return new QcowalError("IO_FAILED", `${dir}: the journal cannot be used (${what}): ${message}.`, { cause });
 }
 
-/** Makes a directory and syncs its parents: the first synced record must not be lost together with its folder. */
+async function syncDirectory(dir: string): Promise<void> {
+  const handle = await open(dir, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Makes a directory and syncs all above it on this file system, whoever made
+ * them: a process that was killed between mkdir and sync leaves folders that
+ * look as if they had been there for ever, and with them the first synced
+ * record would be lost in a power cut.
+ */
 async function makeDurableDirectory(dir: string): Promise<void> {
-  const first = await mkdir(dir, { recursive: true });
-  if (first === undefined) return;
-  for (let at = dir; ; at = dirname(at)) {
-    const handle = await open(dirname(at), "r");
+  await mkdir(dir, { recursive: true });
+  const { dev } = await stat(dir);
+  for (let at = dirname(dir); (await stat(at)).dev === dev; at = dirname(at)) {
     try {
-      await handle.sync();
-    } finally {
-      await handle.close();
+      await syncDirectory(at);
+    } catch (error) {
+      // What we may not even list was not made for this journal.
+      if (!hasCode(error, "EACCES")) throw error;
     }
-    if (at === first) return;
+    if (at === dirname(at)) return;
+  }
+}
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && "code" in error && error.code === code;
+
+/** LevelDB's own sign that a directory holds a database. */
+export async function holdsDatabase(dir: string): Promise<boolean> {
+  return access(join(dir, "CURRENT")).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Makes an empty database beside its place and moves it there, so that there is
+ * one or none. LevelDB's own way is not safe: it writes a first MANIFEST that it
+ * never syncs, points CURRENT at it, and syncs the directory before it points
+ * CURRENT at the second one. A power cut within the first transaction could
+ * leave CURRENT with the first name and that file empty: a journal that no
+ * longer opens beside an image that is fenced.
+ */
+async function createDatabase(dir: string): Promise<void> {
+  const parent = dirname(dir);
+  await makeDurableDirectory(parent);
+  const prefix = `${basename(dir)}.new-`;
+  try {
+    const fresh = await mkdtemp(join(parent, prefix));
+    const database = new Level(fresh);
+    await database.open();
+    await database.close();
+    await syncDirectory(fresh);
+    await rename(fresh, dir);
+  } catch (error) {
+    // Somebody else was faster, and has perhaps tidied ours away.
+    if (!(await holdsDatabase(dir))) throw error;
+  }
+  await syncDirectory(parent);
+  // Ours that came too late, and those of processes that were killed.
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true, force: true });
   }
 }
 
@@ -61,9 +115,9 @@ async function makeDurableDirectory(dir: string): Promise<void> {
  */
 export async function openLevelStore(dir: string, waitMs: number): Promise<Store | undefined> {
   try {
-    await makeDurableDirectory(dir);
+    if (!(await holdsDatabase(dir))) await createDatabase(dir);
   } catch (cause) {
-    throw storeError(dir, "its directory cannot be made", cause);
+    throw storeError(dir, "it cannot be made", cause);
   }
   const deadline = performance.now() + waitMs;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
@@ -83,6 +137,8 @@ export async function openLevelStore(dir: string, waitMs: number): Promise<Store
 class LevelStore implements Store {
   readonly #dir: string;
   readonly #database: Level<string, Uint8Array>;
+  /** The files whose names are known to be durable. */
+  #durableNames: string | undefined;
 
   constructor(dir: string, database: Level<string, Uint8Array>) {
     this.#dir = dir;
@@ -116,6 +172,19 @@ class LevelStore implements Store {
         { sync },
       ),
     );
+    if (sync) await this.#translated("sync", () => this.#syncNames());
+  }
+
+  /**
+   * LevelDB syncs its log but not the directory, when it begins another log in
+   * the middle of things: on a file system that takes POSIX at its word a power
+   * cut would lose that file with all the synced records in it.
+   */
+  async #syncNames(): Promise<void> {
+    const names = (await readdir(this.#dir)).toSorted().join("/");
+    if (names === this.#durableNames) return;
+    await syncDirectory(this.#dir);
+    this.#durableNames = names;
   }
 
   async close(): Promise<void> {

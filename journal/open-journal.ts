@@ -1,9 +1,8 @@
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { QcowalError } from "../src/errors/index.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
-import { openLevelStore } from "./level-store.ts";
+import { holdsDatabase, openLevelStore } from "./level-store.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;
@@ -27,7 +26,7 @@ export async function openJournal(path: string, options: OpenJournalOptions): Pr
   const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
   const dir = await resolvedPath(path);
   const levelDir = join(dir, "leveldb");
-  if (!create && !(await exists(join(levelDir, "CURRENT")))) throw notFound(dir);
+  if (!create && !(await holdsDatabase(levelDir))) throw notFound(dir);
   const store = await openLevelStore(levelDir, waitMs);
   if (store === undefined) {
     const by = await describeHolder(dir, holder?.host);
@@ -56,12 +55,5 @@ function notFound(dir: string): QcowalError {
     {
       details: { journal: dir },
     },
-  );
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
   );
 }
