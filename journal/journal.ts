@@ -3,9 +3,10 @@
  *
  * - Each record carries its sequence number and the digest of the record before
  *   it. What is missing, torn, edited, swapped or inserted breaks the chain.
- * - A power cut loses a suffix of what was not synced, never a hole in the
- *   middle. `prepare` and `commit` are synced; what a lost suffix may contain
- *   besides them (parts, settle, abort) is done again by recovery.
+ * - A power cut loses any of what was not synced, also from the middle. What is
+ *   behind the first gap is set aside: nobody has acted on it. `prepare` and
+ *   `commit` are synced; what else may be lost (parts, settle, abort) is done
+ *   again by recovery.
  * - Each record carries a low-water mark: where the records start that unsettled
  *   transactions still need. Opening reads the last record and goes on from
  *   there, so it costs what is pending and not what ever happened.
@@ -29,8 +30,10 @@ import { type PendingTransaction, Transactions } from "./transactions.ts";
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
 const GENESIS = 1;
 
+/** The end of a log that a power cut tore: from `sequence` to the last record that is there. */
 export interface TornTail {
   readonly sequence: number;
+  readonly last: number;
   readonly reason: string;
 }
 
@@ -58,12 +61,14 @@ export class Journal implements AsyncDisposable {
   readonly dir: string;
   /** Born with the genesis record: a copy of the directory has the same, another journal has not. */
   readonly id: string;
-  /** A last record that did not verify and was set aside: it was never acknowledged. */
+  /** Records that were set aside when it was opened: they were never acknowledged. */
   readonly tornTail: TornTail | undefined;
   readonly #store: Store;
   readonly #now: () => number;
   readonly #onClose: () => Promise<void>;
   readonly #transactions: Transactions;
+  /** Keys of what was set aside; the next append takes their place. */
+  #stale: readonly string[];
   #tail: { readonly sequence: number; readonly digest: Uint8Array };
   /** Appends go one after the other, whoever calls: each needs the digest of the one before. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -79,6 +84,7 @@ export class Journal implements AsyncDisposable {
     this.#now = state.now;
     this.#onClose = state.onClose;
     this.#tail = state.tail;
+    this.#stale = staleKeys(state.tornTail);
     this.#transactions = state.transactions;
   }
 
@@ -218,7 +224,9 @@ export class Journal implements AsyncDisposable {
       throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
     }
     try {
-      await this.#store.put([[keyOf(sequence), value]], sync);
+      // Synced with the removal: were only that lost, the chain would end in records of two lives.
+      const stale = this.#stale.filter((key) => key !== keyOf(sequence));
+      await this.#store.put([[keyOf(sequence), value]], sync || stale.length > 0, stale);
     } catch (error) {
       // Nobody knows whether it is on disk: only reading the journal again can tell.
       this.#failed = error;
@@ -226,6 +234,7 @@ export class Journal implements AsyncDisposable {
     }
     this.#transactions.apply({ ...record, digest });
     this.#tail = { sequence, digest };
+    this.#stale = [];
     return sequence;
   }
 
@@ -310,7 +319,8 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
     await writeGenesis(store, now());
     return openJournalOn(store, options);
   }
-  const { tail, tornTail } = await findTail(dir, store, last);
+  const end = await findTail(dir, store, last);
+  const { tail, tornTail } = end;
   const genesis = await read(dir, store, GENESIS);
   const id = (genesis.body as { readonly id?: unknown } | null)?.id;
   if (genesis.kind !== "genesis" || typeof id !== "string")
@@ -320,6 +330,7 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
   for await (const record of walk(dir, store, tail.low, tail.sequence, before?.digest ?? NO_DIGEST)) {
     transactions.apply(record);
   }
+  assertTorn(dir, end, transactions);
   return new Journal({ dir, store, now, onClose, id, tail, transactions, tornTail });
 }
 
@@ -337,23 +348,68 @@ async function writeGenesis(store: Store, time: number): Promise<void> {
   await store.put([[keyOf(GENESIS), value]], true);
 }
 
+/** Whoever appended these waited for the disk, and for all that had been appended before. */
+const SYNCED: ReadonlySet<RecordKind> = new Set<RecordKind>(["genesis", "prepared", "committed"]);
+
 /**
- * The last record. One that does not verify is taken for the torn end of a power
- * cut: a record is acknowledged only once it is durable, so nobody has acted on
- * it, and the next append takes its place. Recovery looks at the images before
- * it believes that.
+ * The last record of the unbroken chain. What the disk has lost or torn behind
+ * the last synced record was never acknowledged, so nobody has acted on it, and
+ * the next append takes its place. There may be a gap: where a power cut tore a
+ * block of LevelDB's log, LevelDB drops the rest of it without a word and reads
+ * on in the next block. Recovery looks at the images before it believes that.
+ *
+ * A gap before a synced record that is followed by others is none of these: that
+ * is damage, and whoever reads there says so.
  */
 async function findTail(
   dir: string,
   store: Store,
   [key, value]: readonly [string, Uint8Array],
-): Promise<{ tail: StoredRecord; tornTail: TornTail | undefined }> {
+): Promise<End> {
   const sequence = Number.parseInt(key, 16);
   invariant(keyOf(sequence) === key, `the journal's store holds a foreign key ${JSON.stringify(key)}`);
+  let last: StoredRecord;
   try {
-    return { tail: verified(dir, sequence, value), tornTail: undefined };
+    last = verified(dir, sequence, value);
   } catch (error) {
     if (!(error instanceof QcowalError) || sequence === GENESIS) throw error;
-    return { tail: await read(dir, store, sequence - 1), tornTail: { sequence, reason: error.message } };
+    const tornTail = { sequence, last: sequence, reason: error.message };
+    return { tail: await read(dir, store, sequence - 1), tornTail, behindGap: undefined };
   }
+  let tail: StoredRecord | undefined = last;
+  let gap: number | undefined;
+  for (let at = sequence - 1; at >= GENESIS; at--) {
+    const before = await store.get(keyOf(at));
+    if (before === undefined) {
+      tail = undefined;
+      gap = at;
+      continue;
+    }
+    const record = verified(dir, at, before);
+    tail ??= record;
+    if (SYNCED.has(record.kind)) break;
+  }
+  if (tail === undefined) throw damaged(dir, GENESIS, "is missing");
+  if (gap === undefined) return { tail, tornTail: undefined, behindGap: undefined };
+  const { message } = damaged(dir, gap, "is missing");
+  return { tail, tornTail: { sequence: gap, last: sequence, reason: message }, behindGap: last };
+}
+
+interface End {
+  readonly tail: StoredRecord;
+  readonly tornTail: TornTail | undefined;
+  /** The last record of all, if there is a gap before it. */
+  readonly behindGap: StoredRecord | undefined;
+}
+
+/** A commit is only written once its prepare is durable: without that, a gap before it is damage. */
+function assertTorn(dir: string, { behindGap, tornTail }: End, { pending }: Transactions): void {
+  if (tornTail === undefined || behindGap?.kind !== "committed") return;
+  const state = pending.find(({ transaction }) => transaction === behindGap.transaction)?.state;
+  if (state !== "prepared") throw damaged(dir, tornTail.sequence, "is missing");
+}
+
+function staleKeys(torn: TornTail | undefined): string[] {
+  if (torn === undefined) return [];
+  return Array.from({ length: torn.last - torn.sequence + 1 }, (_, index) => keyOf(torn.sequence + index));
 }

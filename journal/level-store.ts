@@ -164,11 +164,18 @@ class LevelStore implements Store {
     return entry;
   }
 
-  async put(entries: readonly (readonly [string, Uint8Array])[], sync: boolean): Promise<void> {
+  async put(
+    entries: readonly (readonly [string, Uint8Array])[],
+    sync: boolean,
+    stale: readonly string[] = [],
+  ): Promise<void> {
     // LevelDB's default is sync: false.
     await this.#translated("write", () =>
       this.#database.batch(
-        entries.map(([key, value]) => ({ type: "put", key, value })),
+        [
+          ...entries.map(([key, value]) => ({ type: "put" as const, key, value })),
+          ...stale.map((key) => ({ type: "del" as const, key })),
+        ],
         { sync },
       ),
     );

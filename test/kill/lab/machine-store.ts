@@ -32,8 +32,13 @@ export class MachineStore implements Store {
     return Promise.resolve(this.#sorted().at(-1));
   }
 
-  async put(entries: readonly (readonly [string, Uint8Array])[]): Promise<void> {
+  async put(
+    entries: readonly (readonly [string, Uint8Array])[],
+    _sync: boolean,
+    stale: readonly string[] = [],
+  ): Promise<void> {
     this.#machine.event();
+    for (const key of stale) this.#entries.delete(key);
     for (const [key, value] of entries) this.#entries.set(key, value.slice());
     return Promise.resolve();
   }
