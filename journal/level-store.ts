@@ -38,8 +38,9 @@ function storeError(dir: string, what: string, cause: unknown): QcowalError {
   return new QcowalError("IO_FAILED", `${dir}: the journal cannot be used (${what}): ${message}.`, { cause });
 }
 
-async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, "r");
+/** Of a file or a directory. */
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
   try {
     await handle.sync();
   } finally {
@@ -58,7 +59,7 @@ async function makeDurableDirectory(dir: string): Promise<void> {
   const { dev } = await stat(dir);
   for (let at = dirname(dir); (await stat(at)).dev === dev; at = dirname(at)) {
     try {
-      await syncDirectory(at);
+      await syncPath(at);
     } catch (error) {
       // What we may not even list was not made for this journal.
       if (!hasCode(error, "EACCES")) throw error;
@@ -95,13 +96,13 @@ async function createDatabase(dir: string): Promise<void> {
     const database = new Level(fresh);
     await database.open();
     await database.close();
-    await syncDirectory(fresh);
+    await syncPath(fresh);
     await rename(fresh, dir);
   } catch (error) {
     // Somebody else was faster, and has perhaps tidied ours away.
     if (!(await holdsDatabase(dir))) throw error;
   }
-  await syncDirectory(parent);
+  await syncPath(parent);
   // Ours that came too late, and those of processes that were killed.
   for (const name of await readdir(parent)) {
     if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true, force: true });
@@ -137,7 +138,7 @@ export async function openLevelStore(dir: string, waitMs: number): Promise<Store
 class LevelStore implements Store {
   readonly #dir: string;
   readonly #database: Level<string, Uint8Array>;
-  /** The files whose names are known to be durable. */
+  /** The files that were there when all were synced. */
   #durableNames: string | undefined;
 
   constructor(dir: string, database: Level<string, Uint8Array>) {
@@ -179,19 +180,31 @@ class LevelStore implements Store {
         { sync },
       ),
     );
-    if (sync) await this.#translated("sync", () => this.#syncNames());
+    if (sync) await this.#translated("sync", () => this.#syncLogs());
   }
 
   /**
-   * LevelDB syncs its log but not the directory, when it begins another log in
-   * the middle of things: on a file system that takes POSIX at its word a power
-   * cut would lose that file with all the synced records in it.
+   * LevelDB's sync covers the log it writes to now, no other. When it begins
+   * another in the middle of a long plan, the old one was never synced, and the
+   * name of the new one neither: a power cut could keep a prepare whose parts
+   * are lost, or lose it with its file, when the image is fenced already. So
+   * after each change of files all logs and the directory are synced too. A log
+   * that is gone is in a table, which LevelDB does sync.
    */
-  async #syncNames(): Promise<void> {
-    const names = (await readdir(this.#dir)).toSorted().join("/");
-    if (names === this.#durableNames) return;
-    await syncDirectory(this.#dir);
-    this.#durableNames = names;
+  async #syncLogs(): Promise<void> {
+    const names = (await readdir(this.#dir)).toSorted();
+    const known = names.join("/");
+    if (known === this.#durableNames) return;
+    for (const name of names) {
+      if (!name.endsWith(".log")) continue;
+      try {
+        await syncPath(join(this.#dir, name));
+      } catch (error) {
+        if (!hasCode(error, "ENOENT")) throw error;
+      }
+    }
+    await syncPath(this.#dir);
+    this.#durableNames = known;
   }
 
   async close(): Promise<void> {

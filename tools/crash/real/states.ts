@@ -60,6 +60,12 @@ export function finalTree(root: string, start: Tree, events: readonly Event[]): 
   return last?.cut(last.pending.map(() => true)) ?? start;
 }
 
+/** What is left when everything is lost that the run had not made durable. */
+export function cutEverythingPending(root: string, start: Tree, events: readonly Event[]): Tree {
+  const last = moments(root, start, events).at(-1);
+  return last?.cut(last.pending.map(() => false)) ?? start;
+}
+
 function* fatesOf({ pending }: Moment, random: Random, limits: StateLimits): Generator<readonly Fate[]> {
   const pieces = pending.map(piecesOf);
   const total = pieces.reduce((sum, count) => sum + count, 0);
