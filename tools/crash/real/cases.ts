@@ -7,6 +7,8 @@ export interface CrashCase {
   readonly images: readonly ImageSpec[];
   /** Transactions on record before it: without any, the run also makes the journal. */
   readonly history: number;
+  /** A process was killed before this one, when it had made the journal's folder and not synced it. */
+  readonly halfMade: boolean;
   /** Its records reach over several blocks of LevelDB's log, which reads on behind a torn one. */
   readonly longRecords: boolean;
   /** Recoveries of it that are recorded and cut in turn. */
@@ -38,6 +40,7 @@ export const VERBS = ["create", "revert", "delete"] as const;
 
 interface Extras {
   readonly history?: number;
+  readonly halfMade?: boolean;
   readonly longRecords?: boolean;
   readonly recoveries?: number;
 }
@@ -45,13 +48,19 @@ interface Extras {
 export function crashCase(
   verb: CrashCase["verb"],
   shapes: readonly ShapeName[],
-  { history = 0, longRecords = false, recoveries = 0 }: Extras = {},
+  { history = 0, halfMade = false, longRecords = false, recoveries = 0 }: Extras = {},
 ): CrashCase {
   return {
-    name: `${verb} on ${shapes.join(" and ")}${history === 0 ? "" : `, ${history} on record`}${longRecords ? ", long records" : ""}`,
+    name: [
+      `${verb} on ${shapes.join(" and ")}`,
+      ...(history === 0 ? [] : [`${history} on record`]),
+      ...(halfMade ? ["journal half made"] : []),
+      ...(longRecords ? ["long records"] : []),
+    ].join(", "),
     verb,
     images: shapes.map((shape) => SHAPES[shape]),
     history,
+    halfMade,
     longRecords,
     recoveries,
   };
@@ -70,7 +79,7 @@ export const CRASH_CASES: readonly CrashCase[] = [
   crashCase("delete", ["v3 512"], { history: 1 }),
   crashCase("create", ["v2 4K"], { history: 1 }),
   crashCase("revert", ["v2 64K"], { recoveries: 1 }),
-  crashCase("delete", ["v2 4K"]),
+  crashCase("delete", ["v2 4K"], { halfMade: true }),
   crashCase("create", ["v3 4K", "v2 4K"], { recoveries: 2 }),
   crashCase("revert", ["v3 64K", "v3 512"], { history: 1, recoveries: 1 }),
   crashCase("create", ["v3 4K"], { longRecords: true, recoveries: 1 }),

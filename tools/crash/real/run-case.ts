@@ -83,10 +83,13 @@ class Stage {
     const paths = await this.#build();
     const start = await readTree(this.#home);
     const before = await Promise.all(paths.map(readState));
-    const { verb } = this.#case;
+    const { verb, halfMade } = this.#case;
+    const journal = join(this.#home, ".qcowal");
+    const earlier: readonly Event[] = halfMade ? [{ kind: "mkdir", path: journal }] : [];
+    if (halfMade) await mkdir(journal);
     const reason = CUT.padEnd(this.#case.longRecords ? LONG_REASON : 0, ".");
     const words = [verb, "--reason", reason, SNAPSHOT_NAME[verb], ...paths];
-    const events = await this.#record(words, start);
+    const events = await this.#record(words, start, earlier);
     const after = await Promise.all(paths.map(readState));
     const subjects = paths.map((path, index): Subject => {
       const [then, now] = [before[index], after[index]];
@@ -99,7 +102,7 @@ class Stage {
         headerAfter: now.firstCluster,
       };
     });
-    const scene = { journal: join(this.#home, ".qcowal"), subjects, words };
+    const scene = { journal, subjects, words };
     const states = this.#states(start, events);
     for (const state of states) await this.#judge(scene, events, state);
     this.#counts.states = states.length;
@@ -123,8 +126,12 @@ class Stage {
   }
 
   /** Records the command, and that the recording is complete: it makes what the command made. */
-  async #record(words: readonly string[], start: Tree): Promise<Event[]> {
-    const events = await record(cli(...words), this.#home, join(this.#dir, "trace"));
+  async #record(words: readonly string[], start: Tree, earlier: readonly Event[] = []): Promise<Event[]> {
+    const own = await record(cli(...words), this.#home, join(this.#dir, "trace"));
+    const shifted = own.map((event) =>
+      event.kind === "sync" ? { ...event, covers: event.covers + earlier.length } : event,
+    );
+    const events = [...earlier, ...shifted];
     const differs = difference(finalTree(this.#home, start, events), await readTree(this.#home));
     assert.equal(differs, undefined, "what was recorded is not what was done");
     return events;
