@@ -12,38 +12,27 @@
  *   there, so it costs what is pending and not what ever happened.
  */
 import { randomUUID } from "node:crypto";
-import { QcowalError, invariant } from "../src/errors/index.ts";
+import { QcowalError } from "../src/errors/index.ts";
+import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
 import {
   type JournalRecord,
   NO_DIGEST,
-  RecordError,
   type RecordKind,
   type StoredRecord,
-  decodeRecord,
   encodeRecord,
   hex,
 } from "./record.ts";
 import type { Store } from "./store.ts";
+import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
 import { type PendingTransaction, Transactions } from "./transactions.ts";
 
 /** Largest encoded record; longer contents are split by the caller. */
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
-const GENESIS = 1;
-
-/** The end of a log that a power cut tore: from `sequence` to the last record that is there. */
-export interface TornTail {
-  readonly sequence: number;
-  readonly last: number;
-  readonly reason: string;
-}
 
 export interface RecordRange {
   readonly from?: number;
   readonly to?: number;
 }
-
-/** Fixed width, so that the order of keys is the order of the log. */
-const keyOf = (sequence: number): string => sequence.toString(16).padStart(16, "0");
 
 interface JournalState {
   readonly dir: string;
@@ -247,58 +236,6 @@ export class Journal implements AsyncDisposable {
   }
 }
 
-function damaged(dir: string, sequence: number, what: string): QcowalError {
-  return new QcowalError(
-    "JOURNAL_DAMAGED",
-    `${dir}: record ${sequence} ${what}. Nothing was changed and nothing is replayed from this journal; restore it from a backup, or repair the images by a scan.`,
-    { details: { journal: dir, sequence } },
-  );
-}
-
-async function read(dir: string, store: Store, sequence: number): Promise<StoredRecord> {
-  const value = await store.get(keyOf(sequence));
-  if (value === undefined) throw damaged(dir, sequence, "is missing");
-  return verified(dir, sequence, value);
-}
-
-function verified(dir: string, sequence: number, value: Uint8Array): StoredRecord {
-  try {
-    const record = decodeRecord(value);
-    if (record.sequence !== sequence) throw new RecordError(`it is record ${record.sequence}, moved here`);
-    return record;
-  } catch (error) {
-    if (!(error instanceof RecordError)) throw error;
-    throw damaged(dir, sequence, `does not verify: ${error.message}`);
-  }
-}
-
-/** Records `from` to `to`, each verified; `previous` is the digest before the first. */
-async function* walk(
-  dir: string,
-  store: Store,
-  from: number,
-  to: number,
-  previous: Uint8Array,
-): AsyncGenerator<StoredRecord> {
-  let expected = from;
-  let digest = previous;
-  for await (const [key, value] of store.entries(keyOf(from), keyOf(to))) {
-    if (key !== keyOf(expected)) throw damaged(dir, expected, "is missing");
-    const record = verified(dir, expected, value);
-    if (Buffer.compare(record.previous, digest) !== 0) {
-      throw damaged(
-        dir,
-        expected,
-        `follows ${hex(record.previous)}, expected ${hex(digest)}: the chain is broken`,
-      );
-    }
-    yield record;
-    digest = record.digest;
-    expected += 1;
-  }
-  if (expected <= to) throw damaged(dir, expected, "is missing");
-}
-
 export interface OpenOnOptions {
   readonly dir: string;
   /** False: undefined is returned for an empty store instead of a new journal. */
@@ -346,70 +283,4 @@ async function writeGenesis(store: Store, time: number): Promise<void> {
     previous: NO_DIGEST,
   });
   await store.put([[keyOf(GENESIS), value]], true);
-}
-
-/** Whoever appended these waited for the disk, and for all that had been appended before. */
-const SYNCED: ReadonlySet<RecordKind> = new Set<RecordKind>(["genesis", "prepared", "committed"]);
-
-/**
- * The last record of the unbroken chain. What the disk has lost or torn behind
- * the last synced record was never acknowledged, so nobody has acted on it, and
- * the next append takes its place. There may be a gap: where a power cut tore a
- * block of LevelDB's log, LevelDB drops the rest of it without a word and reads
- * on in the next block. Recovery looks at the images before it believes that.
- *
- * A gap before a synced record that is followed by others is none of these: that
- * is damage, and whoever reads there says so.
- */
-async function findTail(
-  dir: string,
-  store: Store,
-  [key, value]: readonly [string, Uint8Array],
-): Promise<End> {
-  const sequence = Number.parseInt(key, 16);
-  invariant(keyOf(sequence) === key, `the journal's store holds a foreign key ${JSON.stringify(key)}`);
-  let last: StoredRecord;
-  try {
-    last = verified(dir, sequence, value);
-  } catch (error) {
-    if (!(error instanceof QcowalError) || sequence === GENESIS) throw error;
-    const tornTail = { sequence, last: sequence, reason: error.message };
-    return { tail: await read(dir, store, sequence - 1), tornTail, behindGap: undefined };
-  }
-  let tail: StoredRecord | undefined = last;
-  let gap: number | undefined;
-  for (let at = sequence - 1; at >= GENESIS; at--) {
-    const before = await store.get(keyOf(at));
-    if (before === undefined) {
-      tail = undefined;
-      gap = at;
-      continue;
-    }
-    const record = verified(dir, at, before);
-    tail ??= record;
-    if (SYNCED.has(record.kind)) break;
-  }
-  if (tail === undefined) throw damaged(dir, GENESIS, "is missing");
-  if (gap === undefined) return { tail, tornTail: undefined, behindGap: undefined };
-  const { message } = damaged(dir, gap, "is missing");
-  return { tail, tornTail: { sequence: gap, last: sequence, reason: message }, behindGap: last };
-}
-
-interface End {
-  readonly tail: StoredRecord;
-  readonly tornTail: TornTail | undefined;
-  /** The last record of all, if there is a gap before it. */
-  readonly behindGap: StoredRecord | undefined;
-}
-
-/** A commit is only written once its prepare is durable: without that, a gap before it is damage. */
-function assertTorn(dir: string, { behindGap, tornTail }: End, { pending }: Transactions): void {
-  if (tornTail === undefined || behindGap?.kind !== "committed") return;
-  const state = pending.find(({ transaction }) => transaction === behindGap.transaction)?.state;
-  if (state !== "prepared") throw damaged(dir, tornTail.sequence, "is missing");
-}
-
-function staleKeys(torn: TornTail | undefined): string[] {
-  if (torn === undefined) return [];
-  return Array.from({ length: torn.last - torn.sequence + 1 }, (_, index) => keyOf(torn.sequence + index));
 }
