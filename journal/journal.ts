@@ -3,44 +3,36 @@
  *
  * - Each record carries its sequence number and the digest of the record before
  *   it. What is missing, torn, edited, swapped or inserted breaks the chain.
- * - A power cut loses a suffix of what was not synced, never a hole in the
- *   middle. `prepare` and `commit` are synced; what a lost suffix may contain
- *   besides them (parts, settle, abort) is done again by recovery.
+ * - A power cut loses any of what was not synced, also from the middle. What is
+ *   behind the first gap is set aside: nobody has acted on it. `prepare` and
+ *   `commit` are synced; what else may be lost (parts, settle, abort) is done
+ *   again by recovery.
  * - Each record carries a low-water mark: where the records start that unsettled
  *   transactions still need. Opening reads the last record and goes on from
  *   there, so it costs what is pending and not what ever happened.
  */
 import { randomUUID } from "node:crypto";
-import { QcowalError, invariant } from "../src/errors/index.ts";
+import { QcowalError } from "../src/errors/index.ts";
+import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
 import {
   type JournalRecord,
   NO_DIGEST,
-  RecordError,
   type RecordKind,
   type StoredRecord,
-  decodeRecord,
   encodeRecord,
   hex,
 } from "./record.ts";
 import type { Store } from "./store.ts";
+import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
 import { type PendingTransaction, Transactions } from "./transactions.ts";
 
 /** Largest encoded record; longer contents are split by the caller. */
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
-const GENESIS = 1;
-
-export interface TornTail {
-  readonly sequence: number;
-  readonly reason: string;
-}
 
 export interface RecordRange {
   readonly from?: number;
   readonly to?: number;
 }
-
-/** Fixed width, so that the order of keys is the order of the log. */
-const keyOf = (sequence: number): string => sequence.toString(16).padStart(16, "0");
 
 interface JournalState {
   readonly dir: string;
@@ -58,12 +50,14 @@ export class Journal implements AsyncDisposable {
   readonly dir: string;
   /** Born with the genesis record: a copy of the directory has the same, another journal has not. */
   readonly id: string;
-  /** A last record that did not verify and was set aside: it was never acknowledged. */
+  /** Records that were set aside when it was opened: they were never acknowledged. */
   readonly tornTail: TornTail | undefined;
   readonly #store: Store;
   readonly #now: () => number;
   readonly #onClose: () => Promise<void>;
   readonly #transactions: Transactions;
+  /** Keys of what was set aside; the next append takes their place. */
+  #stale: readonly string[];
   #tail: { readonly sequence: number; readonly digest: Uint8Array };
   /** Appends go one after the other, whoever calls: each needs the digest of the one before. */
   #queue: Promise<unknown> = Promise.resolve();
@@ -79,6 +73,7 @@ export class Journal implements AsyncDisposable {
     this.#now = state.now;
     this.#onClose = state.onClose;
     this.#tail = state.tail;
+    this.#stale = staleKeys(state.tornTail);
     this.#transactions = state.transactions;
   }
 
@@ -218,7 +213,9 @@ export class Journal implements AsyncDisposable {
       throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
     }
     try {
-      await this.#store.put([[keyOf(sequence), value]], sync);
+      // Synced with the removal: were only that lost, the chain would end in records of two lives.
+      const stale = this.#stale.filter((key) => key !== keyOf(sequence));
+      await this.#store.put([[keyOf(sequence), value]], sync || stale.length > 0, stale);
     } catch (error) {
       // Nobody knows whether it is on disk: only reading the journal again can tell.
       this.#failed = error;
@@ -226,6 +223,7 @@ export class Journal implements AsyncDisposable {
     }
     this.#transactions.apply({ ...record, digest });
     this.#tail = { sequence, digest };
+    this.#stale = [];
     return sequence;
   }
 
@@ -236,58 +234,6 @@ export class Journal implements AsyncDisposable {
     );
     return others[0]?.transaction ?? (kind === "begun" ? sequence : sequence + 1);
   }
-}
-
-function damaged(dir: string, sequence: number, what: string): QcowalError {
-  return new QcowalError(
-    "JOURNAL_DAMAGED",
-    `${dir}: record ${sequence} ${what}. Nothing was changed and nothing is replayed from this journal; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
-    { details: { journal: dir, sequence } },
-  );
-}
-
-async function read(dir: string, store: Store, sequence: number): Promise<StoredRecord> {
-  const value = await store.get(keyOf(sequence));
-  if (value === undefined) throw damaged(dir, sequence, "is missing");
-  return verified(dir, sequence, value);
-}
-
-function verified(dir: string, sequence: number, value: Uint8Array): StoredRecord {
-  try {
-    const record = decodeRecord(value);
-    if (record.sequence !== sequence) throw new RecordError(`it is record ${record.sequence}, moved here`);
-    return record;
-  } catch (error) {
-    if (!(error instanceof RecordError)) throw error;
-    throw damaged(dir, sequence, `does not verify: ${error.message}`);
-  }
-}
-
-/** Records `from` to `to`, each verified; `previous` is the digest before the first. */
-async function* walk(
-  dir: string,
-  store: Store,
-  from: number,
-  to: number,
-  previous: Uint8Array,
-): AsyncGenerator<StoredRecord> {
-  let expected = from;
-  let digest = previous;
-  for await (const [key, value] of store.entries(keyOf(from), keyOf(to))) {
-    if (key !== keyOf(expected)) throw damaged(dir, expected, "is missing");
-    const record = verified(dir, expected, value);
-    if (Buffer.compare(record.previous, digest) !== 0) {
-      throw damaged(
-        dir,
-        expected,
-        `follows ${hex(record.previous)}, expected ${hex(digest)}: the chain is broken`,
-      );
-    }
-    yield record;
-    digest = record.digest;
-    expected += 1;
-  }
-  if (expected <= to) throw damaged(dir, expected, "is missing");
 }
 
 export interface OpenOnOptions {
@@ -310,7 +256,8 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
     await writeGenesis(store, now());
     return openJournalOn(store, options);
   }
-  const { tail, tornTail } = await findTail(dir, store, last);
+  const end = await findTail(dir, store, last);
+  const { tail, tornTail } = end;
   const genesis = await read(dir, store, GENESIS);
   const id = (genesis.body as { readonly id?: unknown } | null)?.id;
   if (genesis.kind !== "genesis" || typeof id !== "string")
@@ -320,6 +267,7 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
   for await (const record of walk(dir, store, tail.low, tail.sequence, before?.digest ?? NO_DIGEST)) {
     transactions.apply(record);
   }
+  assertTorn(dir, end, transactions);
   return new Journal({ dir, store, now, onClose, id, tail, transactions, tornTail });
 }
 
@@ -335,25 +283,4 @@ async function writeGenesis(store: Store, time: number): Promise<void> {
     previous: NO_DIGEST,
   });
   await store.put([[keyOf(GENESIS), value]], true);
-}
-
-/**
- * The last record. One that does not verify is taken for the torn end of a power
- * cut: a record is acknowledged only once it is durable, so nobody has acted on
- * it, and the next append takes its place. Recovery looks at the images before
- * it believes that.
- */
-async function findTail(
-  dir: string,
-  store: Store,
-  [key, value]: readonly [string, Uint8Array],
-): Promise<{ tail: StoredRecord; tornTail: TornTail | undefined }> {
-  const sequence = Number.parseInt(key, 16);
-  invariant(keyOf(sequence) === key, `the journal's store holds a foreign key ${JSON.stringify(key)}`);
-  try {
-    return { tail: verified(dir, sequence, value), tornTail: undefined };
-  } catch (error) {
-    if (!(error instanceof QcowalError) || sequence === GENESIS) throw error;
-    return { tail: await read(dir, store, sequence - 1), tornTail: { sequence, reason: error.message } };
-  }
 }

@@ -1,5 +1,5 @@
-import { mkdir, open, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { access, mkdir, mkdtemp, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
@@ -38,18 +38,74 @@ function storeError(dir: string, what: string, cause: unknown): QcowalError {
   return new QcowalError("IO_FAILED", `${dir}: the journal cannot be used (${what}): ${message}.`, { cause });
 }
 
-/** Makes a directory and syncs its parents: the first synced record must not be lost together with its folder. */
+/** Of a file or a directory. */
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Makes a directory and syncs all above it on this file system, whoever made
+ * them: a process that was killed between mkdir and sync leaves folders that
+ * look as if they had been there for ever, and with them the first synced
+ * record would be lost in a power cut.
+ */
 async function makeDurableDirectory(dir: string): Promise<void> {
-  const first = await mkdir(dir, { recursive: true });
-  if (first === undefined) return;
-  for (let at = dir; ; at = dirname(at)) {
-    const handle = await open(dirname(at), "r");
+  await mkdir(dir, { recursive: true });
+  const { dev } = await stat(dir);
+  for (let at = dirname(dir); (await stat(at)).dev === dev; at = dirname(at)) {
     try {
-      await handle.sync();
-    } finally {
-      await handle.close();
+      await syncPath(at);
+    } catch (error) {
+      // What we may not even list was not made for this journal.
+      if (!hasCode(error, "EACCES")) throw error;
     }
-    if (at === first) return;
+    if (at === dirname(at)) return;
+  }
+}
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && "code" in error && error.code === code;
+
+/** LevelDB's own sign that a directory holds a database. */
+export async function holdsDatabase(dir: string): Promise<boolean> {
+  return access(join(dir, "CURRENT")).then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
+ * Makes an empty database beside its place and moves it there, so that there is
+ * one or none. LevelDB's own way is not safe: it writes a first MANIFEST that it
+ * never syncs, points CURRENT at it, and syncs the directory before it points
+ * CURRENT at the second one. A power cut within the first transaction could
+ * leave CURRENT with the first name and that file empty: a journal that no
+ * longer opens beside an image that is fenced.
+ */
+async function createDatabase(dir: string): Promise<void> {
+  const parent = dirname(dir);
+  await makeDurableDirectory(parent);
+  const prefix = `${basename(dir)}.new-`;
+  try {
+    const fresh = await mkdtemp(join(parent, prefix));
+    const database = new Level(fresh);
+    await database.open();
+    await database.close();
+    await syncPath(fresh);
+    await rename(fresh, dir);
+  } catch (error) {
+    // Somebody else was faster, and has perhaps tidied ours away.
+    if (!(await holdsDatabase(dir))) throw error;
+  }
+  await syncPath(parent);
+  // Ours that came too late, and those of processes that were killed.
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true, force: true });
   }
 }
 
@@ -60,9 +116,9 @@ async function makeDurableDirectory(dir: string): Promise<void> {
  */
 export async function openLevelStore(dir: string, waitMs: number): Promise<Store | undefined> {
   try {
-    await makeDurableDirectory(dir);
+    if (!(await holdsDatabase(dir))) await createDatabase(dir);
   } catch (cause) {
-    throw storeError(dir, "its directory cannot be made", cause);
+    throw storeError(dir, "it cannot be made", cause);
   }
   const deadline = performance.now() + waitMs;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
@@ -91,6 +147,8 @@ class LevelStore implements Store {
   readonly #dir: string;
   readonly #database: Level<string, Uint8Array>;
   readonly #lockFile: string | undefined;
+  /** The files that were there when all were synced. */
+  #durableNames: string | undefined;
 
   constructor(dir: string, database: Level<string, Uint8Array>, lockFile: string | undefined) {
     this.#dir = dir;
@@ -117,15 +175,47 @@ class LevelStore implements Store {
     return entry;
   }
 
-  async put(entries: readonly (readonly [string, Uint8Array])[], sync: boolean): Promise<void> {
+  async put(
+    entries: readonly (readonly [string, Uint8Array])[],
+    sync: boolean,
+    stale: readonly string[] = [],
+  ): Promise<void> {
     if (sync) await this.#assertThere();
     // LevelDB's default is sync: false.
     await this.#translated("write", () =>
       this.#database.batch(
-        entries.map(([key, value]) => ({ type: "put", key, value })),
+        [
+          ...entries.map(([key, value]) => ({ type: "put" as const, key, value })),
+          ...stale.map((key) => ({ type: "del" as const, key })),
+        ],
         { sync },
       ),
     );
+    if (sync) await this.#translated("sync", () => this.#syncLogs());
+  }
+
+  /**
+   * LevelDB's sync covers the log it writes to now, no other. When it begins
+   * another in the middle of a long plan, the old one was never synced, and the
+   * name of the new one neither: a power cut could keep a prepare whose parts
+   * are lost, or lose it with its file, when the image is fenced already. So
+   * after each change of files all logs and the directory are synced too. A log
+   * that is gone is in a table, which LevelDB does sync.
+   */
+  async #syncLogs(): Promise<void> {
+    const names = (await readdir(this.#dir)).toSorted();
+    const known = names.join("/");
+    if (known === this.#durableNames) return;
+    for (const name of names) {
+      if (!name.endsWith(".log")) continue;
+      try {
+        await syncPath(join(this.#dir, name));
+      } catch (error) {
+        if (!hasCode(error, "ENOENT")) throw error;
+      }
+    }
+    await syncPath(this.#dir);
+    this.#durableNames = known;
   }
 
   async close(): Promise<void> {

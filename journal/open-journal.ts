@@ -1,10 +1,9 @@
-import { access } from "node:fs/promises";
 import { join } from "node:path";
 import { QcowalError, withNothingChanged } from "../src/errors/index.ts";
 import { leaveBirthMark, readBirthMark } from "./birth-mark.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
-import { openLevelStore } from "./level-store.ts";
+import { holdsDatabase, openLevelStore } from "./level-store.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;
@@ -83,8 +82,5 @@ function notFound(dir: string): QcowalError {
 
 /** Whether a directory holds a journal, readable or not. */
 export async function journalExists(dir: string): Promise<boolean> {
-  return access(join(dir, LEVEL_DIR, "CURRENT")).then(
-    () => true,
-    () => false,
-  );
+  return holdsDatabase(join(dir, LEVEL_DIR));
 }

@@ -10,12 +10,16 @@ export interface Store {
   /** The entry with the largest key, or undefined in an empty store. */
   last(): Promise<readonly [key: string, value: Uint8Array] | undefined>;
   /**
-   * Puts all entries or none. With `sync` it resolves when they, and everything
-   * put before, survive a power cut; without, a power cut may lose it together
-   * with everything put after it, never something in the middle.
+   * Puts all entries and removes the keys of `stale`, or nothing of it. With
+   * `sync` it resolves when this, and everything before, survives a power cut;
+   * without, a power cut may lose it, whatever becomes of what is put after it.
    * @throws QcowalError JOURNAL_NOT_FOUND when the store is gone and nothing was
    * put; after any other failure nobody knows
    */
-  put(entries: readonly (readonly [key: string, value: Uint8Array])[], sync: boolean): Promise<void>;
+  put(
+    entries: readonly (readonly [key: string, value: Uint8Array])[],
+    sync: boolean,
+    stale?: readonly string[],
+  ): Promise<void>;
   close(): Promise<void>;
 }

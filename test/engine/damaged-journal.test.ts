@@ -256,8 +256,9 @@ describe.each(STEPS)("the journal of an image that was killed at %s:", (step) =>
       writeFileSync(file, changed);
     });
     console.log(step, "changed:", JSON.stringify(totals));
-    // A hole in the plan of the transaction itself.
-    expect(totals["JOURNAL_DAMAGED"]).toBeGreaterThan(0);
+    // A hole in the plan of the transaction itself: before the commit it could be the end that a power cut tore.
+    const isDecided = STEPS.indexOf(step) > STEPS.indexOf("commit");
+    expect(totals[isDecided ? "JOURNAL_DAMAGED" : "NEEDS_RECOVERY"]).toBeGreaterThan(0);
   });
 });
 

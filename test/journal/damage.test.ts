@@ -132,6 +132,60 @@ test("a last record that is torn was never acknowledged: it is set aside and wri
   await expect(again.verify()).resolves.toMatchObject({ records: keys.length });
 });
 
+describe("a gap that a power cut tore behind the last synced record", () => {
+  /** Two transactions; the second was on its way to be prepared. */
+  async function torn(
+    gaps: readonly number[],
+  ): Promise<{ store: SimulatedStore; first: number; next: number }> {
+    const store = new SimulatedStore();
+    const journal = await open(store);
+    const first = await journal.begin("first");
+    await journal.prepare(first, "plan");
+    await journal.commit(first);
+    await journal.settle(first);
+    const next = await journal.begin("second");
+    await journal.part(next, "part");
+    await journal.prepare(next, "plan");
+    const { content } = store;
+    for (const gap of gaps) content.delete(keyOf(gap));
+    return { store: SimulatedStore.of(content), first, next };
+  }
+
+  test("is no damage, whatever of it is lost: what was acknowledged is there", async () => {
+    for (const gaps of [[5], [6], [7], [5, 6], [5, 7], [6, 7], [5, 6, 7]]) {
+      const { store, first } = await torn(gaps);
+      const journal = await open(store);
+      expect(journal.tornTail).toMatchObject({ sequence: gaps[0], last: 8 });
+      expect(states(journal)).toEqual(
+        gaps[0] === 5 ? { [first]: "committed" } : gaps[0] === 6 ? {} : { 6: "begun" },
+      );
+      await journal.verify();
+    }
+  });
+
+  test("is filled by the next append, which takes away for good what was behind it", async () => {
+    const { store } = await torn([6]);
+    const journal = await open(store);
+    await journal.begin("third");
+    expect(store.synced).toBe(store.puts);
+    const again = await open(store);
+    expect(again.tornTail).toBeUndefined();
+    await expect(again.verify()).resolves.toMatchObject({ records: 6 });
+    expect([...store.content.keys()]).not.toContain(keyOf(8));
+  });
+
+  test("is damage when it swallowed a prepare that was acknowledged, as the commit behind it shows", async () => {
+    const store = new SimulatedStore();
+    const journal = await open(store);
+    const transaction = await journal.begin("first");
+    await journal.prepare(transaction, "plan");
+    await journal.commit(transaction);
+    const { content } = store;
+    content.delete(keyOf(3));
+    expect(await verdictOf(content)).toBe("JOURNAL_DAMAGED 3");
+  });
+});
+
 describe("on LevelDB", () => {
   async function damagedLevel(edit: (content: Content) => void): Promise<string> {
     const dir = await scratch();

@@ -4,21 +4,20 @@ import type { Machine } from "./machine.ts";
 export type StoredEntry = readonly [key: string, value: Uint8Array];
 export type StoredEntries = ReadonlyMap<string, Uint8Array>;
 
-/** The entries of one put, there entirely or not at all. */
-export type Batch = readonly StoredEntry[];
+/** What one put does, there entirely or not at all. An entry without a value removes the key. */
+export type Batch = readonly (readonly [key: string, value: Uint8Array | undefined])[];
 
-/** A store between two syncs: what is certain, and the puts that a power cut may take, the last ones first. */
+/** A store between two syncs: what is certain, and the puts that a power cut may take. */
 export interface UnsyncedStore {
   readonly durable: readonly Batch[];
   readonly pending: readonly Batch[];
 }
 
-export const entriesOf = (batches: readonly Batch[]): StoredEntries => new Map(batches.flat());
-
 /**
- * An ordered store in memory that knows what a power cut may take: as LevelDB,
- * a suffix of what was put since the last synced put, never that one and never
- * something in the middle. What a process finds on opening is durable, because
+ * An ordered store in memory that knows what a power cut may take: as with
+ * LevelDB, anything that was put since the last synced put, most often its end
+ * (a torn block of the log can take something in the middle), and never that put
+ * or what came before it. What a process finds on opening is durable, because
  * LevelDB writes a log that it replays into a synced table.
  */
 export class SimulatedStore implements Store {
@@ -36,7 +35,7 @@ export class SimulatedStore implements Store {
 
   constructor(log: readonly Batch[] = [], machine?: Machine) {
     this.#log = [...log];
-    for (const [key, value] of log.flat()) this.#entries.set(key, value);
+    for (const batch of log) this.#apply(batch);
     this.#synced = log.length;
     this.#machine = machine;
   }
@@ -63,9 +62,9 @@ export class SimulatedStore implements Store {
     return { durable: this.#log.slice(0, this.#synced), pending: this.#log.slice(this.#synced) };
   }
 
-  /** What is there after a power cut that kept the first `puts`. */
-  afterPowerCut(puts: number): SimulatedStore {
-    return new SimulatedStore(this.#log.slice(0, Math.max(this.#synced, puts)));
+  /** What is there after a power cut that kept these of the puts it could take. */
+  afterPowerCut(isKept: (put: number) => boolean): SimulatedStore {
+    return new SimulatedStore(this.#log.filter((_, put) => put < this.#synced || isKept(put)));
   }
 
   /** A copy of everything that is stored, for a test to edit. */
@@ -94,13 +93,15 @@ export class SimulatedStore implements Store {
     return Promise.resolve(key === undefined || value === undefined ? undefined : [key, value]);
   }
 
-  async put(entries: Batch, sync: boolean): Promise<void> {
+  async put(entries: readonly StoredEntry[], sync: boolean, stale: readonly string[] = []): Promise<void> {
     this.#machine?.event(sync ? "synced put" : "put");
     if (this.fault === undefined || this.fault.written) {
-      const batch = entries.map(([key, value]) => [key, Uint8Array.from(value)] as const);
+      const batch: Batch = [
+        ...entries.map(([key, value]) => [key, Uint8Array.from(value)] as const),
+        ...stale.map((key) => [key, undefined] as const),
+      ];
       this.#log.push(batch);
-      for (const [key, value] of batch) this.#entries.set(key, value);
-      this.#sortedKeys = undefined;
+      this.#apply(batch);
       if (sync) this.#synced = this.#log.length;
     }
     return this.fault === undefined ? Promise.resolve() : Promise.reject(this.fault.error);
@@ -109,6 +110,14 @@ export class SimulatedStore implements Store {
   async close(): Promise<void> {
     this.closed = true;
     return Promise.resolve();
+  }
+
+  #apply(batch: Batch): void {
+    for (const [key, value] of batch) {
+      if (value === undefined) this.#entries.delete(key);
+      else this.#entries.set(key, value);
+    }
+    this.#sortedKeys = undefined;
   }
 
   #read(): void {

@@ -82,8 +82,9 @@ export class Judge {
   /** A digest of everything that the next process finds. */
   digest({ images, journal }: World): string {
     const parts = [...images.values()].map((file) => this.#digestOf(file, () => file.bytes()));
-    for (const batch of journal)
-      for (const [, value] of batch) parts.push(this.#digestOf(value, () => value));
+    for (const [key, value] of journal.flat()) {
+      parts.push(value === undefined ? `no ${key}` : this.#digestOf(value, () => value));
+    }
     return sha(Buffer.from(parts.join()));
   }
 

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { parseStraceLog } from "../../../tools/crash/real/strace-log.ts";
 import { type Ended, must, run } from "../../support/programs.ts";
 
 /** Calls that change a file or make it durable, as the image and LevelDB's files see them. */
@@ -87,39 +88,27 @@ export async function runTraced(
   return { ...ended, ...parseTrace(await readFile(log, "utf8"), watched) };
 }
 
-/** `12 pwrite64(18</d/image>, ""..., 512, 0) = 512`; of a call that a kill stopped the result is `?` or missing. */
-const CALL = /^(\d+) +(\w+)\((.*)$/;
-/** `12 <... pwrite64 resumed>) = 512`, after another thread's line came in between. */
-const RESUMED = /^(\d+) +<\.\.\. \w+ resumed>(.*)$/;
-const RETURNED = /= -?\d/;
-
 function parseTrace(text: string, watched: readonly string[]): Pick<TracedRun, "calls" | "completed"> {
   const counts = new Map<string, number>();
-  const unfinished = new Set<string>();
   const calls: TracedCall[] = [];
   let completed = 0;
-  for (const line of text.split("\n")) {
-    const [, resumed, end] = RESUMED.exec(line) ?? [];
-    if (resumed !== undefined && unfinished.delete(resumed) && RETURNED.test(end ?? "")) completed++;
-    const [, thread, name, rest] = CALL.exec(line) ?? [];
-    if (thread === undefined || name === undefined || rest === undefined) continue;
-    const path = pathOf(rest, watched);
+  for (const { thread, name, args, result } of parseStraceLog(text)) {
+    const path = pathOf(args, watched);
     if (path === undefined) continue;
     const key = `${thread} ${name}`;
     const nth = (counts.get(key) ?? 0) + 1;
     counts.set(key, nth);
-    calls.push({ thread: Number(thread), name, nth, path });
-    if (rest.includes("<unfinished ...>")) unfinished.add(thread);
-    else if (RETURNED.test(rest)) completed++;
+    calls.push({ thread, name, nth, path });
+    if (result !== undefined) completed++;
   }
   return { calls, completed };
 }
 
-function pathOf(rest: string, watched: readonly string[]): string | undefined {
+function pathOf(args: string, watched: readonly string[]): string | undefined {
   for (const path of watched) {
-    const at = rest.indexOf(path);
+    const at = args.indexOf(path);
     if (at < 0) continue;
-    const end = rest.slice(at + path.length).match(/^[\w./-]*/)?.[0] ?? "";
+    const end = args.slice(at + path.length).match(/^[\w./-]*/)?.[0] ?? "";
     // "/d/image" must not stand for "/d/image2".
     if (end === "" || end.startsWith("/")) return path + end;
   }

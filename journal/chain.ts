@@ -1,0 +1,61 @@
+import { QcowalError } from "../src/errors/index.ts";
+import { RecordError, type StoredRecord, decodeRecord, hex } from "./record.ts";
+import type { Store } from "./store.ts";
+
+/** Sequence of the first record. */
+export const GENESIS = 1;
+
+/** Fixed width, so that the order of keys is the order of the log. */
+export const keyOf = (sequence: number): string => sequence.toString(16).padStart(16, "0");
+
+export function damaged(dir: string, sequence: number, what: string): QcowalError {
+  return new QcowalError(
+    "JOURNAL_DAMAGED",
+    `${dir}: record ${sequence} ${what}. Nothing was changed and nothing is replayed from this journal; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
+    { details: { journal: dir, sequence } },
+  );
+}
+
+export async function read(dir: string, store: Store, sequence: number): Promise<StoredRecord> {
+  const value = await store.get(keyOf(sequence));
+  if (value === undefined) throw damaged(dir, sequence, "is missing");
+  return verified(dir, sequence, value);
+}
+
+export function verified(dir: string, sequence: number, value: Uint8Array): StoredRecord {
+  try {
+    const record = decodeRecord(value);
+    if (record.sequence !== sequence) throw new RecordError(`it is record ${record.sequence}, moved here`);
+    return record;
+  } catch (error) {
+    if (!(error instanceof RecordError)) throw error;
+    throw damaged(dir, sequence, `does not verify: ${error.message}`);
+  }
+}
+
+/** Records `from` to `to`, each verified; `previous` is the digest before the first. */
+export async function* walk(
+  dir: string,
+  store: Store,
+  from: number,
+  to: number,
+  previous: Uint8Array,
+): AsyncGenerator<StoredRecord> {
+  let expected = from;
+  let digest = previous;
+  for await (const [key, value] of store.entries(keyOf(from), keyOf(to))) {
+    if (key !== keyOf(expected)) throw damaged(dir, expected, "is missing");
+    const record = verified(dir, expected, value);
+    if (Buffer.compare(record.previous, digest) !== 0) {
+      throw damaged(
+        dir,
+        expected,
+        `follows ${hex(record.previous)}, expected ${hex(digest)}: the chain is broken`,
+      );
+    }
+    yield record;
+    digest = record.digest;
+    expected += 1;
+  }
+  if (expected <= to) throw damaged(dir, expected, "is missing");
+}

@@ -1,0 +1,93 @@
+import type { ImageSpec } from "../../image-maker/index.ts";
+
+/** The command whose run is cut. */
+export interface CrashCase {
+  readonly name: string;
+  readonly verb: "create" | "revert" | "delete";
+  readonly images: readonly ImageSpec[];
+  /** Transactions on record before it: without any, the run also makes the journal. */
+  readonly history: number;
+  /** A process was killed before this one, when it had made the journal's folder and not synced it. */
+  readonly halfMade: boolean;
+  /** Its records reach over several blocks of LevelDB's log, which reads on behind a torn one. */
+  readonly longRecords: boolean;
+  /** Recoveries of it that are recorded and cut in turn. */
+  readonly recoveries: number;
+}
+
+const small = (version: 2 | 3, clusterBits: number, clusters: number): ImageSpec => ({
+  version,
+  clusterBits,
+  virtualSize: clusters << clusterBits,
+  snapshots: [
+    { name: "monday", changes: [{ at: 0, count: Math.min(4, clusters), kind: "data", seed: 3 }] },
+    { name: "tuesday", changes: [{ at: 1, count: 2, kind: "data", seed: 17 }] },
+  ],
+  active: { changes: [{ at: 2, count: 3, kind: "data", seed: 29 }] },
+});
+
+/** By the names that a report shows. */
+export const SHAPES = {
+  "v3 64K": small(3, 16, 8),
+  "v3 4K": small(3, 12, 64),
+  "v3 512": small(3, 9, 400),
+  "v2 64K": small(2, 16, 8),
+  "v2 4K": small(2, 12, 64),
+} satisfies Readonly<Record<string, ImageSpec>>;
+export type ShapeName = keyof typeof SHAPES;
+
+export const VERBS = ["create", "revert", "delete"] as const;
+
+interface Extras {
+  readonly history?: number;
+  readonly halfMade?: boolean;
+  readonly longRecords?: boolean;
+  readonly recoveries?: number;
+}
+
+export function crashCase(
+  verb: CrashCase["verb"],
+  shapes: readonly ShapeName[],
+  { history = 0, halfMade = false, longRecords = false, recoveries = 0 }: Extras = {},
+): CrashCase {
+  return {
+    name: [
+      `${verb} on ${shapes.join(" and ")}`,
+      ...(history === 0 ? [] : [`${history} on record`]),
+      ...(halfMade ? ["journal half made"] : []),
+      ...(longRecords ? ["long records"] : []),
+    ].join(", "),
+    verb,
+    images: shapes.map((shape) => SHAPES[shape]),
+    history,
+    halfMade,
+    longRecords,
+    recoveries,
+  };
+}
+
+/** Different places in the life of a journal, and every shape with every verb somewhere. */
+export const CRASH_CASES: readonly CrashCase[] = [
+  crashCase("create", ["v3 64K"]),
+  crashCase("revert", ["v3 64K"], { history: 1, recoveries: 1 }),
+  crashCase("delete", ["v3 64K"], { history: 2 }),
+  crashCase("create", ["v3 4K"], { history: 1, recoveries: 1 }),
+  crashCase("revert", ["v3 4K"]),
+  crashCase("delete", ["v3 4K"], { history: 8 }),
+  crashCase("create", ["v3 512"], { recoveries: 1 }),
+  crashCase("revert", ["v3 512"], { history: 3 }),
+  crashCase("delete", ["v3 512"], { history: 1 }),
+  crashCase("create", ["v2 4K"], { history: 1 }),
+  crashCase("revert", ["v2 64K"], { recoveries: 1 }),
+  crashCase("delete", ["v2 4K"], { halfMade: true }),
+  crashCase("create", ["v3 4K", "v2 4K"], { recoveries: 2 }),
+  crashCase("revert", ["v3 64K", "v3 512"], { history: 1, recoveries: 1 }),
+  crashCase("create", ["v3 4K"], { longRecords: true, recoveries: 1 }),
+  crashCase("delete", ["v3 512"], { history: 1, longRecords: true }),
+];
+
+export const SNAPSHOT_NAME: Readonly<Record<CrashCase["verb"], string>> = {
+  create: "new",
+  revert: "monday",
+  delete: "tuesday",
+};
