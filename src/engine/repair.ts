@@ -146,6 +146,9 @@ async function scan(disk: Disk): Promise<{ image: Image; plan: RepairPlan }> {
 }
 
 async function carryOut(disk: Disk, image: ImageHead, plan: RepairPlan): Promise<void> {
+  // What the scan saw may not be on disk yet: a killed process leaves its last writes to the page cache. If power
+  // failed then, a header from before the switch could come back over refcounts that were lowered for the one behind it.
+  await disk.sync();
   await applyParts([disk], partsOf([plan]), () => undefined);
   const { explanation, mark } = unfencePatches(image.header, image.area, image.cluster);
   // The explanation first, and synced: were the mark to go alone, nobody could find the rest any more.

@@ -19,7 +19,16 @@ export function describeShare(share: number): void {
         await requireQemu();
         console.log(`seed ${SEED} (QCOWAL_SEED), share ${share} of ${SHARES}`);
         const qemu = await QemuSample.open();
-        const totals = { cases: 0, refused: 0, states: 0, ofRecoveries: 0, before: 0, after: 0, fenced: 0 };
+        const totals = {
+          cases: 0,
+          refused: 0,
+          states: 0,
+          ofRecoveries: 0,
+          before: 0,
+          after: 0,
+          fenced: 0,
+          repairs: 0,
+        };
         const shapes = new Set<string>();
         try {
           for (let index = share - 1; totals.states < STATES; index += SHARES) {
@@ -30,6 +39,7 @@ export function describeShare(share: number): void {
             totals.before += result.before;
             totals.after += result.after;
             totals.fenced += result.fenced;
+            totals.repairs += result.repairs;
             if (result.refused === undefined) shapes.add(result.shape);
             else totals.refused += 1;
           }
@@ -38,7 +48,13 @@ export function describeShare(share: number): void {
         }
         console.log(JSON.stringify({ ...totals, shapes: shapes.size, qemu: qemu.counts }));
         // A search that sees one kind of state only would prove little.
-        for (const count of [totals.before, totals.after, totals.fenced, totals.ofRecoveries]) {
+        for (const count of [
+          totals.before,
+          totals.after,
+          totals.fenced,
+          totals.repairs,
+          totals.ofRecoveries,
+        ]) {
           expect(count).toBeGreaterThan(totals.states / 50);
         }
         expect(shapes.size).toBeGreaterThan(STATES / 400);

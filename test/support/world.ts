@@ -63,12 +63,7 @@ async function live(
   let failure: unknown;
   const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
   const store = new SimulatedStore(world.journal, machine);
-  const moment = (next: EventType | "end"): Moment => ({
-    event: machine.events,
-    next,
-    files: new Map([...images].map(([path, file]) => [path, file.unsynced()])),
-    journal: store.unsynced(),
-  });
+  const moment = (next: EventType | "end"): Moment => momentOf(machine, images, store.unsynced(), next);
   machine.onEvent = (type) => observe(type, () => moment(type));
   const environment = environmentOf(machine, images);
   try {
@@ -80,6 +75,16 @@ async function live(
   }
   if (!machine.dead) observe("end", () => moment("end"));
   return { machine, failure, world: { images, journal: store.log } };
+}
+
+function momentOf(
+  machine: Machine,
+  images: ReadonlyMap<string, MemoryDisk>,
+  journal: UnsyncedStore,
+  next: EventType | "end",
+): Moment {
+  const files = new Map([...images].map(([path, file]) => [path, file.unsynced()]));
+  return { event: machine.events, next, files, journal };
 }
 
 function environmentOf(machine: Machine, images: ReadonlyMap<string, MemoryDisk>): Environment {
@@ -136,9 +141,12 @@ export async function recoverWorld(world: World, stopAt?: number, observe?: Obse
 }
 
 /** Repairs every fenced image by a scan, in a process that has no journal. Those that are not fenced refuse and stay. */
-export async function repairWorld(world: World, stopAt?: number): Promise<Process> {
+export async function repairWorld(world: World, stopAt?: number, observe?: Observer): Promise<Process> {
   const machine = new Machine(stopAt);
   const images = new Map([...world.images].map(([path, file]) => [path, file.reopen()]));
+  const moment = (next: EventType | "end"): Moment =>
+    momentOf(machine, images, { durable: [], pending: [] }, next);
+  if (observe !== undefined) machine.onEvent = (type) => observe(type, () => moment(type));
   const environment = environmentOf(machine, images);
   let failure: unknown;
   for (const path of images.keys()) {

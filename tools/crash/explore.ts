@@ -1,7 +1,7 @@
 import type { Operation } from "../../src/plan/index.ts";
 import { Machine } from "../../test/support/machine.ts";
 import type { Random } from "../../test/support/random.ts";
-import { type Moment, type Observer, type World, attempt, recoverWorld } from "../../test/support/world.ts";
+import { type Moment, type Observer, type World, attempt, recoverWorld, repairWorld } from "../../test/support/world.ts";
 import type { StateLimits } from "./file-states.ts";
 import { Judge, type Outcome } from "./judge.ts";
 import { type CrashState, killed, powerCuts } from "./moment-states.ts";
@@ -11,6 +11,8 @@ export interface ExploreOptions {
   readonly limits: StateLimits;
   /** Of so many crashes, chosen at random, the recovery is cut at each of its points too. */
   readonly cutRecoveries: number;
+  /** Chance that a fenced state is repaired by a scan as well, with its journal thrown away. */
+  readonly repair: number;
   /**
    * Hears of every distinct state before and after its recovery, for judges that
    * cost more. `references` are the start and what an undisturbed run left.
@@ -26,6 +28,8 @@ export interface Exploration {
   readonly before: number;
   readonly after: number;
   readonly fenced: number;
+  /** How many were repaired by a scan too, without the journal. */
+  readonly repairs: number;
 }
 
 /**
@@ -69,7 +73,7 @@ class Explorer {
   readonly #seen = new Set<string>();
   /** Crashes of the operation, whose recovery may be cut. */
   readonly #toCut: CrashState[] = [];
-  readonly #totals = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0 };
+  readonly #totals = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0, repairs: 0 };
 
   constructor(judge: Judge, references: readonly World[], options: ExploreOptions) {
     this.#judge = judge;
@@ -113,6 +117,9 @@ class Explorer {
       this.#judge.crashed(world);
       const recovery = await recoverWorld(world);
       const outcome = await this.#judge.recovered(world, recovery.world, secondRecovery);
+      if (isNew && this.#judge.isFenced(world) && this.#options.random.chance(this.#options.repair)) {
+        await this.#repair(world);
+      }
       if (isNew) {
         this.#count(world, outcome, within !== undefined);
         await this.#options.sample?.(world, recovery.world, this.#references);
@@ -122,6 +129,20 @@ class Explorer {
       if (error instanceof CrashError) throw error;
       throw new CrashError(where, error);
     }
+  }
+
+  /** Repairs by a scan, undisturbed and again after a power cut in the middle of it. */
+  async #repair(world: World): Promise<void> {
+    const { random, limits } = this.#options;
+    const lost: World = { images: world.images, journal: [] };
+    const { moments, world: repaired } = await momentsOf((observe) => repairWorld(lost, undefined, observe));
+    this.#judge.repaired(repaired);
+    const moment = random.pick(moments.filter(isBarrier));
+    const [cut] = random.shuffle([...powerCuts(moment, random, limits)]);
+    const again = cut === undefined ? killed(moment) : cut;
+    this.#judge.crashed(again.world);
+    this.#judge.repaired((await repairWorld(again.world)).world);
+    this.#totals.repairs += 1;
   }
 
   #count(world: World, outcome: Outcome, isOfRecovery: boolean): void {

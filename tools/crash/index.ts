@@ -76,6 +76,7 @@ function summary(done: Search): string {
     `${number(statesOf(done))} distinct states of ${number(done.cases - done.refused)} transactions, 0 failures, in ${duration(done.seconds)}`,
     `  ${number(done.crashes)} left by the operation, ${number(done.recoveryCrashes)} by a recovery that was cut too`,
     `  ${number(done.before)} became as before, ${number(done.after)} as after; ${number(done.fenced)} were fenced until then`,
+    `  ${number(done.repairs)} of those were repaired by a scan too, as if the journal were lost`,
     `  ${number(done.qemuJudged)} were shown to qemu-img and qemu-io as well; ${number(done.refused)} operations were refused`,
   ].join("\n");
 }

@@ -133,6 +133,28 @@ export class Judge {
     return outcome;
   }
 
+  /**
+   * What a repair by a scan left, without any journal: each image for itself is
+   * clean, not fenced, and as before or as after. Several need not agree: only
+   * the journal knew that they belong together.
+   */
+  repaired(world: World): void {
+    for (const subject of this.#subjects) {
+      const image = this.#imageAt(world, subject.path);
+      assert.ok(!image.fenced, "still fenced after the repair");
+      assert.equal(describeCheck(image.check), "clean");
+      const outcome = outcomeOf(subject, image);
+      const headers = [
+        ...(outcome === "after" ? [] : [subject.before.firstCluster]),
+        ...(outcome === "before" ? [] : [subject.after.firstCluster]),
+      ];
+      assert.ok(
+        headers.some((header) => header.equals(image.firstCluster)),
+        "the header fits the outcome",
+      );
+    }
+  }
+
   async #judgeRecovered(world: World): Promise<Outcome> {
     const outcomes = new Set<Outcome>();
     for (const subject of this.#subjects) {

@@ -12,6 +12,7 @@ export interface Search {
   readonly before: number;
   readonly after: number;
   readonly fenced: number;
+  readonly repairs: number;
   readonly qemuJudged: number;
   readonly seconds: number;
 }
@@ -25,6 +26,7 @@ export const newSearch = (seed: number): Search => ({
   before: 0,
   after: 0,
   fenced: 0,
+  repairs: 0,
   qemuJudged: 0,
   seconds: 0,
 });
@@ -42,6 +44,7 @@ export function adding(search: Search, result: CaseResult, qemuJudged: number): 
     before: search.before + result.before,
     after: search.after + result.after,
     fenced: search.fenced + result.fenced,
+    repairs: search.repairs + result.repairs,
     qemuJudged: search.qemuJudged + qemuJudged,
   };
 }

@@ -16,14 +16,15 @@ export interface CaseResult extends Exploration {
 /** What the format or this version cannot do. Anything else that fails is a failure. */
 const REFUSALS = new Set(["REFCOUNT_OVERFLOW", "IMAGE_UNSUPPORTED", "LIMIT_EXCEEDED"]);
 
-const NOTHING: Exploration = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0 };
+const NOTHING: Exploration = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0, repairs: 0 };
 
 /** Fewer states of larger images, so that no case takes the time of a hundred others. */
-function effortFor(bytes: number): Pick<ExploreOptions, "limits" | "cutRecoveries"> {
+function effortFor(bytes: number): Pick<ExploreOptions, "limits" | "cutRecoveries" | "repair"> {
   const share = Math.min(1, (128 * 1024) / bytes);
   return {
     limits: { all: Math.ceil(64 * share), tears: Math.ceil(3 * share), samples: Math.ceil(12 * share) },
     cutRecoveries: Math.ceil(6 * share),
+    repair: 0.1,
   };
 }
 

@@ -81,5 +81,6 @@ export async function exploreSubject(subject: Subject): Promise<void> {
     random: seededRandom(1),
     limits: { all: 64, tears: 3, samples: 12 },
     cutRecoveries: 60,
+    repair: 0.1,
   });
 }
