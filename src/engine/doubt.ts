@@ -20,7 +20,10 @@ export async function doubtOf(
   for await (const { phase, image, intents } of parts) {
     if (image !== index || phase !== "switch") continue;
     for (const intent of intents) {
-      const { state } = await inspectIntent(disk, intent);
+      const inspection = await inspectIntent(disk, intent);
+      // An end that is recorded unseen could not be doubted any more.
+      if (inspection.state === "unreadable") throw inspection.cause;
+      const { state } = inspection;
       if (state === expected || (state !== "before" && state !== "after")) continue;
       return `${disk.path} carries no fence and its header is as ${state} the transaction: it was repaired by a scan, restored from a copy, or changed since`;
     }

@@ -129,13 +129,11 @@ vi.mock("../support/simulated-store.ts", async (original) => {
   const real = await original<typeof import("../support/simulated-store.ts")>();
   const { decodeRecord } = await import("../../journal/record.ts");
   class SimulatedStore extends real.SimulatedStore {
-    override async put(
-      entries: Parameters<InstanceType<typeof real.SimulatedStore>["put"]>[0],
-      sync: boolean,
-    ) {
+    override async put(...args: Parameters<InstanceType<typeof real.SimulatedStore>["put"]>): Promise<void> {
+      const [entries, sync, stale] = args;
       const kinds = entries.map(([, value]) => decodeRecord(value).kind as string);
       const { unsyncedRecord = "" } = planted.bug;
-      await super.put(entries, sync && !kinds.includes(unsyncedRecord));
+      await super.put(entries, sync && !kinds.includes(unsyncedRecord), stale);
     }
   }
   return { ...real, SimulatedStore };

@@ -1,7 +1,14 @@
 import type { Operation } from "../../src/plan/index.ts";
 import { Machine } from "../../test/support/machine.ts";
 import type { Random } from "../../test/support/random.ts";
-import { type Moment, type Observer, type World, attempt, recoverWorld, repairWorld } from "../../test/support/world.ts";
+import {
+  type Moment,
+  type Observer,
+  type World,
+  attempt,
+  recoverWorld,
+  repairWorld,
+} from "../../test/support/world.ts";
 import type { StateLimits } from "./file-states.ts";
 import { Judge, type Outcome } from "./judge.ts";
 import { type CrashState, killed, powerCuts } from "./moment-states.ts";
@@ -136,12 +143,12 @@ class Explorer {
     const { random, limits } = this.#options;
     const lost: World = { images: world.images, journal: [] };
     const { moments, world: repaired } = await momentsOf((observe) => repairWorld(lost, undefined, observe));
-    this.#judge.repaired(repaired);
+    this.#judge.repaired(world, repaired);
     const moment = random.pick(moments.filter(isBarrier));
     const [cut] = random.shuffle([...powerCuts(moment, random, limits)]);
     const again = cut === undefined ? killed(moment) : cut;
     this.#judge.crashed(again.world);
-    this.#judge.repaired((await repairWorld(again.world)).world);
+    this.#judge.repaired(again.world, (await repairWorld(again.world)).world);
     this.#totals.repairs += 1;
   }
 
