@@ -7,9 +7,9 @@ import { requireBuiltCommand } from "../support/command.ts";
 import { requireQemu } from "../support/qemu.ts";
 import { seededRandom } from "../support/random.ts";
 
-const SEED = Number(process.env["QCOWAL_CRASH_SEED"] ?? Date.now() % 1_000_000);
+const SEED = Number(process.env["QCOWAL_SEED"] ?? Date.now() % 1_000_000);
 /** Of each run and each recovery. */
-const STATES = Number(process.env["QCOWAL_CRASH_STATES"] ?? 100);
+const STATES = Number(process.env["QCOWAL_REAL_STATES"] ?? 100);
 const MINUTES = 60_000;
 
 beforeAll(async () => {
@@ -21,7 +21,7 @@ beforeAll(async () => {
 test(
   "whatever a power cut loses or tears of image and journal, the command recovers all or nothing",
   async () => {
-    console.log(`seed ${SEED} (QCOWAL_CRASH_SEED)`);
+    console.log(`seed ${SEED} (QCOWAL_SEED)`);
     const reports = await runCases(CRASH_CASES, SEED, { states: STATES, thoroughEvery: 50 });
     let [states, thorough] = [0, 0];
     for (const report of reports) {

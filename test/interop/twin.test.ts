@@ -25,7 +25,7 @@ import { SECRET, type Shape, shapes } from "./shapes.ts";
 beforeAll(requireQemu);
 
 const STEPS = 5;
-const SEED = Number(process.env["QCOWAL_TEST_SEED"] ?? 1);
+const SEED = Number(process.env["QCOWAL_SEED"] ?? 1);
 
 interface Twins {
   readonly ours: string;
