@@ -6,7 +6,7 @@ import { requireQemu } from "../support/qemu.ts";
 
 /** Shares of the search, a test file each, so that every core has work. */
 const SHARES = 4;
-const STATES = Number(process.env["QCOWAL_CRASH_STATES"] ?? 104_000) / SHARES;
+const STATES = Number(process.env["QCOWAL_CRASH_STATES"] ?? 100_400) / SHARES;
 const SEED = Number(process.env["QCOWAL_SEED"] ?? 20_260_101);
 const MINUTES = 60_000;
 

@@ -44,7 +44,7 @@ describe("killed again at every write and sync of the recovery, the next recover
     async (target) => {
       const reports = await killRecoveryEverywhere(
         target,
-        ALL ? [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] : [0.5, 0.75],
+        ALL ? [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9] : [0.75],
       );
       for (const report of reports) {
         expect(problemsOf(report)).toEqual([]);

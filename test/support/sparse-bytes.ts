@@ -1,8 +1,14 @@
-const CHUNK = 64 * 1024;
+const CHUNK = 8 * 1024;
 
-/** Bytes with a length, of which only the chunks that were written take memory. */
+/**
+ * Bytes with a length, of which only the chunks that were written take memory.
+ * Copies share their chunks until one of them writes: a crash state differs from
+ * its neighbours in a few sectors.
+ */
 export class SparseBytes {
   readonly #chunks: Map<number, Uint8Array>;
+  /** Chunks that no copy shares. */
+  readonly #own = new Set<number>();
   length: number;
 
   constructor(length = 0, chunks = new Map<number, Uint8Array>()) {
@@ -11,10 +17,8 @@ export class SparseBytes {
   }
 
   copy(): SparseBytes {
-    return new SparseBytes(
-      this.length,
-      new Map([...this.#chunks].map(([index, bytes]) => [index, bytes.slice()])),
-    );
+    this.#own.clear();
+    return new SparseBytes(this.length, new Map(this.#chunks));
   }
 
   read(offset: number, target: Uint8Array): number {
@@ -29,8 +33,7 @@ export class SparseBytes {
 
   write(offset: number, data: Uint8Array): void {
     this.#each(offset, data.length, (index, from, length, done) => {
-      let chunk = this.#chunks.get(index);
-      if (chunk === undefined) this.#chunks.set(index, (chunk = new Uint8Array(CHUNK)));
+      const chunk = this.#writable(index);
       chunk.set(data.subarray(done, done + length), from);
     });
     if (data.length > 0) this.length = Math.max(this.length, offset + data.length);
@@ -38,8 +41,10 @@ export class SparseBytes {
 
   zero(offset: number, length: number): void {
     this.#each(offset, Math.max(0, Math.min(length, this.length - offset)), (index, from, part) => {
-      if (part === CHUNK) this.#chunks.delete(index);
-      else this.#chunks.get(index)?.fill(0, from, from + part);
+      if (part === CHUNK) {
+        this.#chunks.delete(index);
+        this.#own.delete(index);
+      } else if (this.#chunks.has(index)) this.#writable(index).fill(0, from, from + part);
     });
   }
 
@@ -47,6 +52,15 @@ export class SparseBytes {
     // What is cut off must not come back when the file grows again.
     if (size < this.length) this.zero(size, this.length - size);
     this.length = size;
+  }
+
+  #writable(index: number): Uint8Array {
+    const chunk = this.#chunks.get(index);
+    if (chunk !== undefined && this.#own.has(index)) return chunk;
+    const own = chunk?.slice() ?? new Uint8Array(CHUNK);
+    this.#chunks.set(index, own);
+    this.#own.add(index);
+    return own;
   }
 
   #each(

@@ -5,7 +5,7 @@
  * same image, and most recoveries to one of two.
  */
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Operation } from "../../src/plan/index.ts";
 import { type Visible, expected, visibleIn } from "../../test/support/model.ts";
 import {
@@ -38,7 +38,7 @@ interface Subject {
 
 export type Outcome = "before" | "after" | "both";
 
-const sha = (bytes: Uint8Array): string => createHash("sha1").update(bytes).digest("base64");
+const sha = (bytes: Uint8Array): string => hash("sha1", bytes, "base64");
 
 function judged(bytes: Uint8Array, digest: string): JudgedImage {
   const report = inspectImage(bytes, { ignoreFence: true });

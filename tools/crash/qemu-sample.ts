@@ -17,7 +17,7 @@ import type { World } from "../../test/support/world.ts";
 import type { ExploreOptions } from "./explore.ts";
 
 /** At least one in so many distinct states is shown to QEMU. */
-const ONE_IN = 90;
+const ONE_IN = 99;
 
 export class QemuSample {
   readonly #dir: string;
