@@ -47,7 +47,7 @@ if (ensureSystemPackages().length > 0) throw new Error("nothing can be compared 
 requireBuiltCommand();
 
 const shapes = Object.keys(SHAPES) as ShapeName[];
-const version = /version [\d.]+/.exec(await must("qemu-img", ["--version"]))?.[0];
+const version = /[\d.]+/.exec(await must("qemu-img", ["--version"]))?.[0];
 const { version: ownVersion } = createRequire(import.meta.url)("../../package.json") as { version: string };
 console.log(`seed ${seed}`);
 const rows: string[] = [];
