@@ -20,6 +20,8 @@ const HELP = `npm run crash -- [options]
   --seed N        decides every image, operation and crash (default: a new one, printed)
   --resume FILE   keep the state of the search in FILE, and go on from it
   --case SEED     replay one case, as an error names it
+  --recoveries N  of so many crashes of each case the recovery is cut too, at each of
+                  its points (default: some, by the size of the images)
   --workers N     processes (default: one for each core)`;
 
 /** Cases between two saves: each save is a point where the next run can go on. */
@@ -45,17 +47,28 @@ async function replay(seed: number): Promise<void> {
   }
 }
 
-async function search(start: Search, states: number, workers: number, file?: string): Promise<Search> {
+interface SearchOptions {
+  readonly states: number;
+  readonly workers: number;
+  readonly cutRecoveries: number | undefined;
+  readonly file: string | undefined;
+}
+
+async function search(
+  start: Search,
+  { states, workers, cutRecoveries, file }: SearchOptions,
+): Promise<Search> {
   const pool = new Workers(workers);
   const status = new Status(states, statesOf(start));
   const began = performance.now();
   let done = start;
   try {
     while (statesOf(done) < states) {
-      const seeds = Array.from({ length: CASES_PER_ROUND }, (_, index) =>
-        caseSeed(start.seed, done.cases + index),
-      );
-      for await (const answer of pool.explore(seeds)) {
+      const tasks = Array.from({ length: CASES_PER_ROUND }, (_, index) => ({
+        seed: caseSeed(start.seed, done.cases + index),
+        cutRecoveries,
+      }));
+      for await (const answer of pool.explore(tasks)) {
         if ("failure" in answer) throw new Error(answer.failure);
         done = adding(done, answer.result, answer.qemuJudged);
         status.show(statesOf(done), done.cases);
@@ -88,6 +101,7 @@ async function main(): Promise<void> {
       seed: { type: "string" },
       resume: { type: "string" },
       case: { type: "string" },
+      recoveries: { type: "string" },
       workers: { type: "string" },
       help: { type: "boolean", short: "h" },
     },
@@ -109,7 +123,10 @@ async function main(): Promise<void> {
     throw new TypeError(`${values.resume} is a search with seed ${saved.seed}, not ${seed}`);
   }
   console.log(`seed ${seed}${saved === undefined ? "" : `, going on after ${saved.cases} cases`}`);
-  console.log(summary(await search(saved ?? newSearch(seed), states, workers, values.resume)));
+  const cutRecoveries =
+    values.recoveries === undefined ? undefined : wholeNumber(values.recoveries, "recoveries", 0);
+  const options: SearchOptions = { states, workers, cutRecoveries, file: values.resume };
+  console.log(summary(await search(saved ?? newSearch(seed), options)));
 }
 
 try {

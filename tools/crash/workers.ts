@@ -3,6 +3,12 @@ import { once } from "node:events";
 import { join } from "node:path";
 import type { CaseResult } from "./run-case.ts";
 
+/** A case to explore; without a number of recoveries to cut, as many as its size allows. */
+export interface WorkerTask {
+  readonly seed: number;
+  readonly cutRecoveries: number | undefined;
+}
+
 /** What a worker says of a case. */
 export type WorkerAnswer =
   { readonly result: CaseResult; readonly qemuJudged: number } | { readonly failure: string };
@@ -16,17 +22,17 @@ export class Workers {
     this.#children = Array.from({ length: count }, () => fork(worker, { stdio: "inherit" }));
   }
 
-  /** Explores the cases of these seeds; answers come in any order. */
-  async *explore(seeds: readonly number[]): AsyncGenerator<WorkerAnswer> {
-    const queue = [...seeds];
-    const ask = async (child: ChildProcess, seed: number) => {
+  /** Answers come in any order. */
+  async *explore(tasks: readonly WorkerTask[]): AsyncGenerator<WorkerAnswer> {
+    const queue = [...tasks];
+    const ask = async (child: ChildProcess, task: WorkerTask) => {
       const ended = new AbortController();
-      child.send(seed);
+      child.send(task);
       try {
         const [answer] = (await Promise.race([
           once(child, "message", { signal: ended.signal }),
           once(child, "exit", { signal: ended.signal }).then(([code]) => [
-            { failure: `the worker ended with ${String(code)} in case ${seed}` },
+            { failure: `the worker ended with ${String(code)} in case ${task.seed}` },
           ]),
         ])) as [WorkerAnswer];
         return { child, answer };
@@ -36,9 +42,9 @@ export class Workers {
     };
     const running = new Map<ChildProcess, ReturnType<typeof ask>>();
     const next = (child: ChildProcess): void => {
-      const seed = queue.shift();
-      if (seed === undefined) running.delete(child);
-      else running.set(child, ask(child, seed));
+      const task = queue.shift();
+      if (task === undefined) running.delete(child);
+      else running.set(child, ask(child, task));
     };
     for (const child of this.#children) next(child);
     while (running.size > 0) {
