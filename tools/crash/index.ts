@@ -25,7 +25,7 @@ const HELP = `npm run crash -- [options]
   --workers N     processes (default: one for each core)`;
 
 /** Cases between two saves: each save is a point where the next run can go on. */
-const CASES_PER_ROUND = 64;
+const CASES_PER_ROUND = 16;
 
 function wholeNumber(text: string | undefined, name: string, fallback: number): number {
   if (text === undefined) return fallback;

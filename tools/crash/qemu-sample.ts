@@ -19,6 +19,9 @@ import type { ExploreOptions } from "./explore.ts";
 /** At least one in so many distinct states is shown to QEMU. */
 const ONE_IN = 99;
 
+/** Thousands of small files that need not survive anything. */
+export const SCRATCH = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
 export class QemuSample {
   readonly #dir: string;
   readonly #references = new WeakMap<MemoryDisk, string>();
@@ -30,10 +33,9 @@ export class QemuSample {
     this.#dir = dir;
   }
 
-  static async open(): Promise<QemuSample> {
-    // Thousands of small files that need not survive anything.
-    const base = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
-    return new QemuSample(await mkdtemp(join(base, "qcowal-crash-")));
+  /** Its files lie in a directory of their own below `parent`. */
+  static async open(parent = SCRATCH): Promise<QemuSample> {
+    return new QemuSample(await mkdtemp(join(parent, "qcowal-crash-")));
   }
 
   /** States shown to QEMU, and how many of them it refused because they were fenced. */

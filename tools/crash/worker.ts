@@ -3,7 +3,8 @@ import { QemuSample } from "./qemu-sample.ts";
 import { runCase } from "./run-case.ts";
 import type { WorkerAnswer, WorkerTask } from "./workers.ts";
 
-const qemu = await QemuSample.open();
+const [scratch] = process.argv.slice(2);
+const qemu = await QemuSample.open(scratch);
 
 async function answer({ seed, cutRecoveries }: WorkerTask): Promise<WorkerAnswer> {
   const { judged } = qemu.counts;
@@ -21,8 +22,6 @@ async function answer({ seed, cutRecoveries }: WorkerTask): Promise<WorkerAnswer
 process.on("message", (task: WorkerTask) => {
   void answer(task).then((said) => process.send?.(said));
 });
-// Ctrl-C is for the search, which then lets go of us: what lies in memory has to be tidied away first.
+// Ctrl-C is for the search, which then lets go of us.
 process.on("SIGINT", () => undefined);
-process.on("disconnect", () => {
-  void qemu.close().finally(() => process.exit());
-});
+process.on("disconnect", () => process.exit());

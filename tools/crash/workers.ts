@@ -1,6 +1,8 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { SCRATCH } from "./qemu-sample.ts";
 import type { CaseResult } from "./run-case.ts";
 
 /** A case to explore; without a number of recoveries to cut, as many as its size allows. */
@@ -16,10 +18,16 @@ export type WorkerAnswer =
 /** Processes that explore cases side by side. */
 export class Workers {
   readonly #children: readonly ChildProcess[];
+  readonly #scratch = mkdtempSync(join(SCRATCH, "qcowal-crash-"));
+  /** However the search ends: workers that are killed leave their files behind. */
+  readonly #tidyUp = (): void => rmSync(this.#scratch, { recursive: true, force: true });
+  readonly #stop = (): never => process.exit(130);
 
   constructor(count: number) {
+    process.on("exit", this.#tidyUp);
+    process.on("SIGINT", this.#stop);
     const worker = join(import.meta.dirname, "worker.ts");
-    this.#children = Array.from({ length: count }, () => fork(worker, { stdio: "inherit" }));
+    this.#children = Array.from({ length: count }, () => fork(worker, [this.#scratch], { stdio: "inherit" }));
   }
 
   /** Answers come in any order. */
@@ -56,5 +64,6 @@ export class Workers {
 
   close(): void {
     for (const child of this.#children) child.disconnect();
+    process.off("SIGINT", this.#stop);
   }
 }
