@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { type Operation, type Step, isQcowalError, openPool, repairWithoutJournal } from "../../src/index.ts";
 import { requireBuiltCommand } from "../support/command.ts";
 import { must, run } from "../support/programs.ts";
-import { requireQemu } from "../support/qemu.ts";
+import { createEncrypted, requireQemu } from "../support/qemu.ts";
 import { Lab } from "./lab.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -137,17 +137,7 @@ describe("qcowal repair", () => {
 test("an encrypted image, and one with bitmaps, are counted whole", async () => {
   const lab = await Lab.open();
   const secret = ["--object", "secret,id=key,data=secret"];
-  await must("qemu-img", [
-    "create",
-    "-q",
-    ...secret,
-    "-f",
-    "qcow2",
-    "-o",
-    "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10",
-    lab.path("luks.qcow2"),
-    "4M",
-  ]);
+  await createEncrypted(lab.path("luks.qcow2"), 4 * 1024 * 1024, "secret");
   await must("qemu-img", ["create", "-q", "-f", "qcow2", lab.path("bitmaps.qcow2"), "64M"]);
   await must("qemu-io", ["-c", "write -q -P 1 0 1M", lab.path("bitmaps.qcow2")]);
   for (const name of ["b0", "b1"]) {

@@ -54,6 +54,28 @@ export async function createImage(path: string, create: CreateOptions = {}): Pro
   ]);
 }
 
+/**
+ * Makes a LUKS image. QEMU measures CPU time to choose the iterations of the
+ * key, and gives up now and then on a coarse clock.
+ */
+export async function createEncrypted(
+  path: string,
+  size: number,
+  secret: string,
+  attempts = 10,
+): Promise<void> {
+  try {
+    await createImage(path, {
+      size,
+      args: ["--object", `secret,id=key,data=${secret}`],
+      options: { "encrypt.format": "luks", "encrypt.key-secret": "key", "encrypt.iter-time": 10 },
+    });
+  } catch (error) {
+    if (attempts === 1 || !String(error).includes("accurate CPU usage")) throw error;
+    await createEncrypted(path, size, secret, attempts - 1);
+  }
+}
+
 /** qemu-io commands, as in `write -P 0x11 0 4k`. They run in one process, one after the other. */
 export async function io(image: Image, ...commands: readonly string[]): Promise<string> {
   const output = await must("qemu-io", [

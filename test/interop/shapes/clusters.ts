@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { must } from "../../support/programs.ts";
-import { createImage, io, snapshotCreate } from "../../support/qemu.ts";
+import { createEncrypted, createImage, io, snapshotCreate } from "../../support/qemu.ts";
 import type { Random } from "../../support/random.ts";
 import { clusterWrites, create, ioAll, KIB, MIB, range, scatteredWrites } from "./shape.ts";
 import type { Shape } from "./shape.ts";
@@ -85,20 +85,6 @@ function backed(name: string, format: "qcow2" | "raw", options: Record<string, s
   };
 }
 
-/** QEMU measures CPU time to choose the iterations of the key, and gives up now and then on a coarse clock. */
-async function createEncrypted(dir: string, attempts = 5): Promise<string> {
-  try {
-    return await create(dir, {
-      size: MIB,
-      args: ["--object", `secret,id=key,data=${SECRET}`],
-      options: { "encrypt.format": "luks", "encrypt.key-secret": "key", "encrypt.iter-time": 10 },
-    });
-  } catch (error) {
-    if (attempts === 1 || !String(error).includes("accurate CPU usage")) throw error;
-    return createEncrypted(dir, attempts - 1);
-  }
-}
-
 /** Kinds of clusters, backing files, encryption, bitmaps. */
 export const clusterShapes: readonly Shape[] = [
   converted("compressed zlib 512", 512, {}),
@@ -171,7 +157,8 @@ export const clusterShapes: readonly Shape[] = [
     name: "encrypted with LUKS",
     encrypted: true,
     build: async (dir, random) => {
-      const path = await createEncrypted(dir);
+      const path = join(dir, "image.qcow2");
+      await createEncrypted(path, MIB, SECRET);
       const image = { path, secret: SECRET };
       await io(image, ...scatteredWrites(random, MIB, 64 * KIB, 6));
       await snapshotCreate(image, "sealed");
