@@ -1,3 +1,4 @@
+import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { resolvedPath } from "../../journal/index.ts";
 import { misuse } from "./misuse.ts";
@@ -14,7 +15,19 @@ export function namedJournal(option: string | undefined): string | undefined {
 
 /** Beside the file itself, not beside a link to it: there is one journal for one image. */
 export async function journalBeside(image: string): Promise<string> {
-  return join(dirname(await resolvedPath(image)), DEFAULT_NAME);
+  const path = await resolvedPath(image);
+  if (await isBlockDevice(path)) {
+    // What lies beside a device is gone when the machine starts again, and with it what could finish an operation.
+    throw misuse(`${image} is a block device: say with --journal where its journal is`);
+  }
+  return join(dirname(path), DEFAULT_NAME);
+}
+
+async function isBlockDevice(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isBlockDevice(),
+    () => false,
+  );
 }
 
 export async function journalHere(): Promise<string> {

@@ -10,6 +10,9 @@ export interface Disk {
   /** Absolute path, for messages and the record. */
   readonly path: string;
 
+  /** False for a block device: its length is fixed, and `write` beyond it and `truncate` fail. */
+  readonly canGrow: boolean;
+
   /** Length of the file now. */
   size(): Promise<number>;
 

@@ -1,6 +1,7 @@
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { trim } from "fs-native-extensions";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
+import { blockDeviceSize } from "./block-device-size.ts";
 import type { Disk, DiskMode } from "./disk.ts";
 import { lockForReading, lockForWriting } from "./qemu-locks.ts";
 
@@ -10,11 +11,16 @@ import { lockForReading, lockForWriting } from "./qemu-locks.ts";
  */
 export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> {
   const { handle, real, canWrite } = await openFile(path, mode);
+  let deviceSize: number | undefined;
   try {
     const stat = await handle.stat();
-    if (!stat.isFile()) {
-      throw new QcowalError("IMAGE_UNSUPPORTED", `${real} is not a regular file. Nothing was changed.`);
+    if (!stat.isFile() && !stat.isBlockDevice()) {
+      throw new QcowalError(
+        "IMAGE_UNSUPPORTED",
+        `${real} is neither a regular file nor a block device. Nothing was changed.`,
+      );
     }
+    if (stat.isBlockDevice()) deviceSize = await blockDeviceSize(stat.rdev);
     const locked =
       mode === "read-unlocked" ||
       (mode === "write" ? lockForWriting(handle.fd) : await lockForReading(handle.fd, stat.ino, canWrite));
@@ -29,12 +35,16 @@ export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> 
     await handle.close().catch(() => undefined);
     if (isQcowalError(error)) throw error;
     // A file system without OFD locks, or one that fails: not a bug of ours.
-    throw new QcowalError("IO_FAILED", `${real} cannot be locked: ${reasonOf(error)} Nothing was changed.`, {
-      cause: error,
-      details: { path: real },
-    });
+    throw new QcowalError(
+      "IO_FAILED",
+      `${real} cannot be measured or locked: ${reasonOf(error)} Nothing was changed.`,
+      {
+        cause: error,
+        details: { path: real },
+      },
+    );
   }
-  return new FileDisk(handle, real);
+  return new FileDisk(handle, real, deviceSize);
 }
 
 interface OpenedFile {
@@ -80,17 +90,25 @@ const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
 class FileDisk implements Disk {
   readonly path: string;
+  readonly #deviceSize: number | undefined;
   readonly #handle: FileHandle;
   #failed: QcowalError | undefined;
   #closed = false;
 
-  constructor(handle: FileHandle, path: string) {
+  /** `deviceSize` is the length of a block device. */
+  constructor(handle: FileHandle, path: string, deviceSize: number | undefined) {
     this.#handle = handle;
     this.path = path;
+    this.#deviceSize = deviceSize;
+  }
+
+  get canGrow(): boolean {
+    return this.#deviceSize === undefined;
   }
 
   async size(): Promise<number> {
-    return (await this.#reading("stat", () => this.#handle.stat())).size;
+    // For a block device stat knows no length.
+    return this.#deviceSize ?? (await this.#reading("stat", () => this.#handle.stat())).size;
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {

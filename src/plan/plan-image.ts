@@ -128,7 +128,7 @@ export async function planImage(
   const discard = discardIntents(refcounts.freed, geometry.clusterSize);
   return {
     outcomes,
-    fileSize: { from: image.fileSize, to: Math.max(image.fileSize, space.end) },
+    fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
       raise: inFileOrder([...refcounts.raise, ...copied.clear]),
@@ -333,6 +333,18 @@ async function copiedIntents(
     copiedInL2(changes, offset, words, result);
   }
   return result;
+}
+
+/** A block device ends where it ends; that is found here, before anything is written. */
+function grownTo({ disk, fileSize }: Image, end: number): number {
+  if (end > fileSize && !disk.canGrow) {
+    throw new QcowalError(
+      "NO_SPACE",
+      `${disk.path} is a block device of ${fileSize} bytes, and ${end} are needed. Nothing was changed; enlarge the device, or delete a snapshot.`,
+      { details: { path: disk.path, size: fileSize, needed: end } },
+    );
+  }
+  return Math.max(end, fileSize);
 }
 
 function padded(clusterSize: number, bytes: Uint8Array): Uint8Array {

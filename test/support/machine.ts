@@ -69,6 +69,7 @@ export class Machine {
 /** A file as an open descriptor of one process. */
 export class MachineDisk implements Disk {
   readonly path: string;
+  readonly canGrow = true;
   readonly #machine: Machine;
   readonly #file: MemoryDisk;
   #isBroken = false;

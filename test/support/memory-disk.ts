@@ -49,6 +49,7 @@ export interface MemoryDiskOptions {
  */
 export class MemoryDisk implements Disk {
   readonly path: string;
+  readonly canGrow = true;
   /** What was asked for and took effect, in order. */
   readonly log: DiskEvent[] = [];
   readonly #options: MemoryDiskOptions;
