@@ -30,7 +30,8 @@ export function checkExitOf(
   return report.interrupted ? CHECK_EXIT.interrupted : CHECK_EXIT.clean;
 }
 
-/** A failure in the codes of qemu-img, where 2 would say that the image is corrupt. */
-export function checkExitOfError(error: unknown): number {
-  return isQcowalError(error, "IMAGE_NOT_QCOW2") ? CHECK_EXIT.noCheck : CHECK_EXIT.failed;
+/** A failure in the codes of qemu-img, where 2 would say that the image is corrupt. `code` is ours for it. */
+export function checkExitOfError(error: unknown, code: number = CHECK_EXIT.failed): number {
+  if (isQcowalError(error, "IMAGE_NOT_QCOW2")) return CHECK_EXIT.noCheck;
+  return isQcowalError(error, "ABORTED") ? code : CHECK_EXIT.failed;
 }

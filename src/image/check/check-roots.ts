@@ -4,6 +4,8 @@ import { readSnapshotTablePrefix } from "../snapshots.ts";
 import type { Root } from "./context.ts";
 import { type Findings, hex } from "./findings.ts";
 
+/** Nobody reads behind this. */
+const LAST_OFFSET = 2n ** 63n - 2n ** 31n;
 const TABLE = "snapshot table";
 
 /**
@@ -29,6 +31,7 @@ export async function checkRoots(
       what: `${header.snapshotCount} snapshots in image with data file`,
     }));
   }
+  let rootsUnknown = problem !== undefined;
   for (const [index, { id, name, entry }] of snapshots.entries()) {
     const owner = `snapshot ${JSON.stringify(name)} (id ${id})`;
     // Without a disk size it is shorter than the 16 bytes that version 3 asks for.
@@ -36,6 +39,12 @@ export async function checkRoots(
       findings.add("corruption", () => ({ ...at, owner, what: `entry ${index} is incomplete` }));
     }
     if (header.externalDataFile) continue;
+    if (entry.l1TableOffset > LAST_OFFSET) {
+      rootsUnknown = true;
+      const what = `entry ${index}: the L1 table at 0x${entry.l1TableOffset.toString(16)} cannot be read`;
+      findings.add("error", () => ({ ...at, owner, what }));
+      continue;
+    }
     const problemOfL1 = l1Problem(header, entry.l1TableOffset, entry.l1Size);
     if (problemOfL1 === undefined) {
       const offset = Number(entry.l1TableOffset);
@@ -44,7 +53,7 @@ export async function checkRoots(
       findings.add("corruption", () => ({ ...at, owner, what: `entry ${index}: ${problemOfL1}` }));
     }
   }
-  return { roots, snapshotTableBytes: bytes, rootsUnknown: problem !== undefined };
+  return { roots, snapshotTableBytes: bytes, rootsUnknown };
 }
 
 function l1Problem({ geometry }: Header, offset: bigint, entries: number): string | undefined {

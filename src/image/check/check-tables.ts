@@ -1,5 +1,5 @@
 import type { Disk } from "../../disk/index.ts";
-import { clustersFor } from "../../format/index.ts";
+import { AUTOCLEAR_RAW_EXTERNAL, CRYPT_LUKS, EXTENSION, clustersFor } from "../../format/index.ts";
 import type { ImageHead } from "../image.ts";
 import { checkRoots } from "./check-roots.ts";
 import { claimStructures } from "./claim-structures.ts";
@@ -29,6 +29,8 @@ export interface CheckedTables {
   readonly checkErrors: number;
   readonly corruptions: number;
   readonly leaks: number;
+  /** Corruptions that qemu-img does not see: clusters that belong to several, with refcounts to match. */
+  readonly overlaps: number;
   /** Behind the last cluster that is used. */
   readonly imageEndOffset: number;
   /** Guest clusters of the disk, and those of the active layer that have data. */
@@ -62,7 +64,7 @@ export async function checkTables(
     ...(await checkRoots(disk, header, findings)),
     checkpoint: options.checkpoint ?? (() => undefined),
   };
-  noteMarks(context);
+  checkMarks(context);
   const stored = await StoredRefcounts.read(disk, header, fileSize);
   const counts = new ReferenceCounts(geometry, fileSize);
   await claimStructures(context, (offset, length, what) => {
@@ -72,7 +74,7 @@ export async function checkTables(
   const paths = await walkL1Tables(context, stored);
   const mapping = await walkL2Tables(context, paths, counts, stored, options.onTable ?? (() => undefined));
   checkRefcountBlocks(context, counts, stored);
-  const highest = await compareRefcounts(context, counts, stored);
+  const comparison = await compareRefcounts(context, counts, stored);
   if (context.rootsUnknown) {
     const what =
       "not all snapshots could be read: what looks leaked may be theirs, and is not counted as leaked";
@@ -83,7 +85,8 @@ export async function checkTables(
     checkErrors: findings.count("error"),
     corruptions: findings.count("corruption"),
     leaks: findings.count("leak"),
-    imageEndOffset: (highest + 1) * geometry.clusterSize,
+    overlaps: comparison.overlaps,
+    imageEndOffset: (comparison.highest + 1) * geometry.clusterSize,
     totalClusters: clustersFor(geometry, Math.floor(header.virtualSize / 512) * 512),
     allocatedClusters: mapping.allocated,
     fragmentedClusters: mapping.fragmented,
@@ -94,15 +97,21 @@ export async function checkTables(
   };
 }
 
-function noteMarks({ head, findings }: CheckContext): void {
+/** What the header says and no table can answer for. */
+function checkMarks({ head: { header, area }, findings }: CheckContext): void {
   const where = "header";
-  if (head.header.dirty) {
+  if (header.dirty) {
     findings.add("note", () => ({ where, what: "the dirty bit is set: refcounts may be out of date" }));
   }
-  if (head.header.corrupt) {
-    findings.add("note", () => ({
-      where,
-      what: "the corrupt bit is set: qemu opens the image for reading only",
-    }));
+  if (header.corrupt) {
+    findings.add("note", () => ({ where, what: "the corrupt bit is set: qemu opens it for reading only" }));
+  }
+  if (!header.externalDataFile && (header.autoclearFeatures & AUTOCLEAR_RAW_EXTERNAL) !== 0n) {
+    const what = "an external data file is said to be raw, but there is none";
+    findings.add("error", () => ({ where, what }));
+  }
+  const hasCryptoHeader = area.extensions.some(({ type }) => type === EXTENSION.crypto);
+  if ((header.cryptMethod === CRYPT_LUKS) !== hasCryptoHeader) {
+    findings.add("error", () => ({ where, what: "encryption method and encryption header do not fit" }));
   }
 }

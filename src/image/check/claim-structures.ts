@@ -2,6 +2,8 @@ import {
   AUTOCLEAR_BITMAPS,
   type Geometry,
   bitmapDirectory,
+  bitmapDirectoryProblem,
+  bitmapExtensionProblem,
   cryptoHeader,
   decodeBitmapDirectory,
   entryOffset,
@@ -53,15 +55,19 @@ async function claimBitmaps(context: CheckContext, claim: Claim): Promise<void> 
   const { geometry } = head.header;
   const directory = bitmapDirectory(head.area);
   if (directory === undefined) return;
+  const unfit = bitmapExtensionProblem(head.area, geometry);
+  if (unfit !== undefined) findings.add("error", () => ({ where: "bitmaps extension", what: unfit }));
   claim(directory.offset, directory.length, "bitmap directory");
   const bytes = new Uint8Array(directory.length);
   await disk.read(directory.offset, bytes);
+  const problem = bitmapDirectoryProblem(bytes, directory.count, geometry, head.header.virtualSize);
+  if (problem !== undefined) {
+    findings.add("error", () => ({ where: "bitmap directory", offset: directory.offset, what: problem }));
+  }
   for (const [index, table] of decodeBitmapDirectory(bytes, directory.count).entries()) {
     const where = `table of bitmap ${index}`;
-    if (table.offset === 0 || table.offset % geometry.clusterSize !== 0) {
-      findings.add("error", () => ({ where, offset: table.offset, what: "its offset is invalid" }));
-      continue;
-    }
+    // Said of the directory already; there is no telling where its entries would be.
+    if (table.offset === 0 || table.offset % geometry.clusterSize !== 0) continue;
     claim(table.offset, table.length, where);
     for await (const { first, words } of readEntries(context, table.offset, table.length / 8)) {
       for (let at = 0; at < words.length; at += 2) {

@@ -37,12 +37,19 @@ export function checkRefcountBlocks(
   }
 }
 
-/** Compares what is stored with what was counted. Returns the last cluster that either says is used. */
+export interface Compared {
+  /** The last cluster that the refcounts or the references say is used. */
+  readonly highest: number;
+  /** Clusters that belong to several that must not share them. */
+  readonly overlaps: number;
+}
+
+/** Compares what is stored with what was counted. */
 export async function compareRefcounts(
   context: CheckContext,
   counts: ReferenceCounts,
   stored: StoredRefcounts,
-): Promise<number> {
+): Promise<Compared> {
   const comparison = new Comparison(context, counts, stored);
   const blocks = Math.ceil(counts.clusters / counts.geometry.refcountEntries);
   const present: number[] = [];
@@ -60,11 +67,12 @@ export async function compareRefcounts(
     next += 1;
   }
   noteBehindEnd(context, stored, blocks);
-  return comparison.highest;
+  return comparison;
 }
 
-class Comparison {
+class Comparison implements Compared {
   highest = 0;
+  overlaps = 0;
   readonly #context: CheckContext;
   readonly #counts: ReferenceCounts;
   readonly #stored: StoredRefcounts;
@@ -136,6 +144,7 @@ class Comparison {
   }
 
   #shared(cluster: number, refcount: number, references: number): void {
+    this.overlaps += 1;
     const offset = cluster * this.#counts.geometry.clusterSize;
     const what = `cluster ${cluster} belongs to several that must not share it`;
     this.#context.findings.add("corruption", () => ({
@@ -169,6 +178,6 @@ function noteBehindEnd(context: CheckContext, stored: StoredRefcounts, blocks: n
 }
 
 function note({ findings }: CheckContext, index: number, used: number, offset: number): void {
-  const what = `${used} clusters behind the end of the file have a refcount`;
+  const what = `refcounts above 0 of clusters behind the end of the file: ${used}`;
   findings.add("note", () => ({ where: `refcount block ${index}`, offset, what }));
 }

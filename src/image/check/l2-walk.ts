@@ -114,7 +114,6 @@ class L2Walk implements MappingStatistics {
       if (active > 0 && offset !== 0 && target !== 0) this.#copied(entry, high, target);
       if ((zeros & allocated) !== 0) {
         this.#corrupt(entry, "subclusters are allocated and read as zeros at once");
-        continue;
       }
       if (target % clusterSize !== 0) this.#corrupt(entry, `cluster at ${hex(target)} is not aligned`);
       this.allocated += active;
