@@ -39,18 +39,16 @@ export async function checkRoots(
       findings.add("corruption", () => ({ ...at, owner, what: `entry ${index} is incomplete` }));
     }
     if (header.externalDataFile) continue;
-    if (entry.l1TableOffset > LAST_OFFSET) {
+    const unfit = l1Problem(header, entry.l1TableOffset, entry.l1Size);
+    if (unfit !== undefined) {
+      findings.add("corruption", () => ({ ...at, owner, what: `entry ${index}: ${unfit}` }));
+    } else if (entry.l1Size > 0 && entry.l1TableOffset > LAST_OFFSET) {
       rootsUnknown = true;
       const what = `entry ${index}: the L1 table at 0x${entry.l1TableOffset.toString(16)} cannot be read`;
       findings.add("error", () => ({ ...at, owner, what }));
-      continue;
-    }
-    const problemOfL1 = l1Problem(header, entry.l1TableOffset, entry.l1Size);
-    if (problemOfL1 === undefined) {
+    } else {
       const offset = Number(entry.l1TableOffset);
       roots.push({ name: owner, snapshot: { id, name }, offset, entries: entry.l1Size });
-    } else {
-      findings.add("corruption", () => ({ ...at, owner, what: `entry ${index}: ${problemOfL1}` }));
     }
   }
   return { roots, snapshotTableBytes: bytes, rootsUnknown };
