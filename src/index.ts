@@ -25,8 +25,11 @@ export type {
   RepairSummary,
   RevertOperation,
 } from "./plan/index.ts";
-export { listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
+export type { Finding, FindingKind, RootUsage, Usage } from "./image/index.ts";
+export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
 export type {
+  CheckOptions,
+  CheckReport,
   ListOptions,
   Pool,
   PoolOptions,

@@ -18,7 +18,8 @@ export const EXIT_CODES_HELP = `Exit codes:
   2    wrong use of the command, nothing was changed
   5    the image or the journal is in use, nothing was changed
   6    the image needs 'qcowal recover'
-  130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)`;
+  130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)
+'qcowal check' answers as 'qemu-img check' does: 'qcowal check --help'.`;
 
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   IMAGE_IN_USE: EXIT.inUse,

@@ -1,6 +1,8 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { isQcowalError } from "../index.ts";
+import { checkExitOfError } from "./check-exit.ts";
+import { addCheckCommand } from "./commands/check.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
@@ -13,7 +15,7 @@ import { toJson } from "./json.ts";
 
 const { version } = createRequire(import.meta.url)("qcowal/package.json") as { version: string };
 
-function program(): Command {
+function program(answer: (exitCode: number) => void): Command {
   const command = new Command("qcowal")
     .description("Crash-safe, journaled snapshots for qcow2 images.")
     .version(version)
@@ -36,10 +38,12 @@ Examples:
   $ qcowal list web.qcow2
   $ qcowal revert before-upgrade web.qcow2
   $ qcowal delete before-upgrade web.qcow2
+  $ qcowal check web.qcow2
   $ qcowal history web.qcow2`,
     );
   addWriteCommands(command);
   addListCommand(command);
+  addCheckCommand(command, answer);
   addRecoverCommand(command);
   addRepairCommand(command);
   addHistoryCommand(command);
@@ -54,7 +58,7 @@ function hintFor(args: readonly string[], root: Command): string {
 }
 
 function report(error: unknown, args: readonly string[], root: Command): void {
-  const isJson = args.includes("--json");
+  const isJson = args.includes("--json") || args.includes("--output=json");
   const isMisuse = error instanceof CommanderError || error instanceof TypeError;
   const raw = error instanceof Error ? error.message : String(error);
   const message = raw.replace(/^error: /, "");
@@ -73,21 +77,29 @@ function report(error: unknown, args: readonly string[], root: Command): void {
   }
 }
 
+/** The drop-ins answer as qemu-img does. */
+function exitCodeFor(command: string | undefined, error: unknown, code: number): number {
+  if (command === "snapshot") return EXIT.failed;
+  return command === "check" ? checkExitOfError(error, code) : code;
+}
+
 /** Runs the command with the words behind `qcowal`; returns the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
-  const root = program();
+  let answered: number = EXIT.done;
+  const root = program((exitCode) => {
+    answered = exitCode;
+  });
   if (args.length === 0) {
     process.stderr.write(root.helpInformation());
     return EXIT.misuse;
   }
   try {
     await root.parseAsync(args, { from: "user" });
-    return EXIT.done;
+    return answered;
   } catch (error) {
     const code = exitCodeOf(error);
     if (code === EXIT.done) return code;
     report(error, args, root);
-    // The drop-in knows no other failure than 1.
-    return args[0] === "snapshot" ? EXIT.failed : code;
+    return exitCodeFor(args[0], error, code);
   }
 }

@@ -1,5 +1,6 @@
 import { QcowalError } from "../errors/index.ts";
 import { EXTENSION, type ExtensionArea } from "./extensions.ts";
+import { type Geometry, clustersFor } from "./geometry.ts";
 import { layout, readField, readField64 } from "./layout.ts";
 import { type HostOffset, hostOffset, u64ToNumber } from "./units.ts";
 
@@ -37,6 +38,14 @@ const ENTRY_BYTES = 24;
 /** QEMU's limits: so many bitmaps, 1 KiB of directory for each. */
 const MAX_BITMAPS = 65_535;
 const MAX_DIRECTORY_BYTES = 1024 * MAX_BITMAPS;
+
+/** What QEMU asks of a bitmap before it opens the image. */
+const FLAG_IN_USE = 1;
+const KNOWN_FLAGS = 3;
+const TYPE_DIRTY_TRACKING = 1;
+const GRANULARITY_BITS = { min: 9, max: 31 };
+const MAX_NAME_BYTES = 1023;
+const MAX_BITMAP_BYTES = 512 * 1024 * 1024;
 
 const invalid = (what: string): QcowalError =>
   new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed.`);
@@ -90,4 +99,66 @@ export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonl
     at += Math.ceil(length / 8) * 8;
   }
   return tables;
+}
+
+/** What QEMU objects to in the bitmaps extension; it does not open such an image. */
+export function bitmapExtensionProblem(area: ExtensionArea, { clusterSize }: Geometry): string | undefined {
+  const data = area.extensions.find(({ type }) => type === EXTENSION.bitmaps)?.data;
+  if (data?.length !== 24) return undefined;
+  if (readField(data, BITMAPS.count) === 0) return "it names no bitmap";
+  if (readField(data, BITMAPS.reserved) !== 0) return "its reserved field is not zero";
+  if (readField64(data, BITMAPS.directoryOffset) % BigInt(clusterSize) !== 0n) {
+    return "the bitmap directory is not cluster aligned";
+  }
+  return readField64(data, BITMAPS.directorySize) === 0n ? "the bitmap directory is empty" : undefined;
+}
+
+/** What QEMU objects to in a bitmap directory; it does not open such an image. `bytes` holds the whole of it. */
+export function bitmapDirectoryProblem(
+  bytes: Uint8Array,
+  count: number,
+  geometry: Geometry,
+  diskSize: number,
+): string | undefined {
+  let at = 0;
+  let found = 0;
+  while (at < bytes.length) {
+    if (at + ENTRY_BYTES > bytes.length) return `it ends inside entry ${found}`;
+    if (found === count) return `it has more than the ${count} bitmaps that the header says`;
+    const nameSize = readField(bytes, ENTRY.nameSize, at);
+    const end = at + Math.ceil((ENTRY_BYTES + nameSize + readField(bytes, ENTRY.extraSize, at)) / 8) * 8;
+    if (end > bytes.length) return `it ends inside entry ${found}`;
+    const problem = entryProblem(bytes, at, geometry, diskSize);
+    if (problem !== undefined) return `entry ${found}: ${problem}`;
+    at = end;
+    found += 1;
+  }
+  return found < count ? `it has fewer than the ${count} bitmaps that the header says` : undefined;
+}
+
+function entryProblem(
+  bytes: Uint8Array,
+  at: number,
+  geometry: Geometry,
+  diskSize: number,
+): string | undefined {
+  const { clusterSize } = geometry;
+  const tableOffset = readField64(bytes, ENTRY.tableOffset, at);
+  const entries = readField(bytes, ENTRY.tableEntries, at);
+  const flags = readField(bytes, ENTRY.flags, at);
+  const granularityBits = readField(bytes, ENTRY.granularityBits, at);
+  const nameSize = readField(bytes, ENTRY.nameSize, at);
+  if (readField(bytes, ENTRY.extraSize, at) !== 0) return "extra data is not known";
+  if (tableOffset === 0n || tableOffset % BigInt(clusterSize) !== 0n) return "the table's offset is invalid";
+  if (entries === 0 || entries * clusterSize > MAX_BITMAP_BYTES) return `a table of ${entries} entries`;
+  if (granularityBits < GRANULARITY_BITS.min || granularityBits > GRANULARITY_BITS.max) {
+    return `granularity 2^${granularityBits}`;
+  }
+  if ((flags & ~KNOWN_FLAGS) !== 0) return "unknown flags";
+  if (nameSize === 0 || nameSize > MAX_NAME_BYTES) return `a name of ${nameSize} bytes`;
+  if (readField(bytes, ENTRY.type, at) !== TYPE_DIRTY_TRACKING) return "unknown type";
+  if ((flags & FLAG_IN_USE) !== 0) return undefined;
+  // One that is in use is not loaded, so its size does not matter.
+  const words = Math.ceil(Math.ceil(diskSize / 2 ** granularityBits) / 64);
+  return entries === clustersFor(geometry, words * 8) ? undefined : "the table does not fit the disk";
 }

@@ -39,10 +39,19 @@ export function isCopied(high: number): boolean {
 export const COPIED_BYTE = 0;
 export const COPIED_BYTE_MASK = 0x80;
 
+/** Offset in an L1 entry or a standard L2 entry, whatever else is set. A multiple of 512, so exact up to its 56 bits. */
+export function entryOffset(high: number, low: number): number {
+  return (high & OFFSET_HIGH) * WORD + ((low & OFFSET_LOW) >>> 0);
+}
+
+export function hasReservedL1Bits(high: number, low: number): boolean {
+  return ((high & L1_RESERVED_HIGH) | (low & L1_RESERVED_LOW)) !== 0;
+}
+
 /** What an L1 entry says: 0 for none, the L2 table's offset, or -1 when reserved bits are set or it is not aligned. */
 export function l1Target(geometry: Geometry, high: number, low: number): number {
-  if (((high & L1_RESERVED_HIGH) | (low & L1_RESERVED_LOW)) !== 0) return -1;
-  const offset = (high & OFFSET_HIGH) * WORD + ((low & OFFSET_LOW) >>> 0);
+  if (hasReservedL1Bits(high, low)) return -1;
+  const offset = entryOffset(high, low);
   return offset % geometry.clusterSize === 0 && Number.isSafeInteger(offset) ? offset : -1;
 }
 
@@ -78,7 +87,7 @@ export function decodeL2Entry(geometry: Geometry, high: number, low: number, out
     out.kind = "invalid";
     return;
   }
-  const offset = (high & OFFSET_HIGH) * WORD + ((low & OFFSET_LOW) >>> 0);
+  const offset = entryOffset(high, low);
   if (offset === 0) {
     out.kind = "none";
     return;
@@ -93,11 +102,8 @@ export function decodeL2Entry(geometry: Geometry, high: number, low: number, out
 }
 
 function decodeCompressed(geometry: Geometry, high: number, low: number, out: L2Reference): void {
-  const offsetBitsInHigh = 62 - (geometry.clusterBits - 8) - 32;
-  const descriptorHigh = high & 0x3fff_ffff;
-  const offset = (descriptorHigh % 2 ** offsetBitsInHigh) * WORD + (low >>> 0);
-  const sectors = descriptorHigh >>> offsetBitsInHigh;
-  const end = offset + (sectors + 1) * SECTOR - (offset % SECTOR);
+  const offset = compressedOffset(geometry, high, low);
+  const end = offset + compressedLength(geometry, high, low);
   if (!Number.isSafeInteger(end)) {
     out.kind = "invalid";
     return;
@@ -105,4 +111,30 @@ function decodeCompressed(geometry: Geometry, high: number, low: number, out: L2
   out.kind = "compressed";
   out.first = Math.floor(offset / geometry.clusterSize);
   out.last = Math.floor((end - 1) / geometry.clusterSize);
+}
+
+export function isCompressed(high: number): boolean {
+  return (high & COMPRESSED_HIGH) !== 0;
+}
+
+/** Where a compressed stream begins. Above 2^53, where no file reaches, it is not exact. */
+export function compressedOffset({ clusterBits }: Geometry, high: number, low: number): number {
+  const offsetBitsInHigh = 62 - (clusterBits - 8) - 32;
+  return ((high & 0x3fff_ffff) % 2 ** offsetBitsInHigh) * WORD + (low >>> 0);
+}
+
+/** Bytes of a compressed stream: whole sectors, less what lies before it in the first. */
+export function compressedLength({ clusterBits }: Geometry, high: number, low: number): number {
+  const offsetBitsInHigh = 62 - (clusterBits - 8) - 32;
+  const sectors = (high & 0x3fff_ffff) >>> offsetBitsInHigh;
+  return (sectors + 1) * SECTOR - ((low >>> 0) % SECTOR);
+}
+
+/** Reserved bits of a standard L2 entry. Bit 0 is none here: every qemu reads it as "zeros", in version 2 too. */
+export function hasReservedL2Bits(high: number, low: number): boolean {
+  return ((high & L2_RESERVED_HIGH) | (low & L2_RESERVED_LOW)) !== 0;
+}
+
+export function isZeroFlagged(geometry: Geometry, low: number): boolean {
+  return !geometry.extendedL2 && (low & ZERO_LOW) !== 0;
 }

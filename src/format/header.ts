@@ -50,7 +50,9 @@ const KNOWN_INCOMPATIBLE = Object.values(INCOMPATIBLE).reduce((all, bit) => all 
 
 /** Autoclear bit 0: the bitmaps extension is consistent with the guest data. */
 export const AUTOCLEAR_BITMAPS = 1n << 0n;
-const AUTOCLEAR_RAW_EXTERNAL = 1n << 1n;
+export const AUTOCLEAR_RAW_EXTERNAL = 1n << 1n;
+/** Encryption methods: 0 none, 1 the old AES, 2 LUKS. */
+export const CRYPT_LUKS = 2;
 export const KNOWN_AUTOCLEAR = AUTOCLEAR_BITMAPS | AUTOCLEAR_RAW_EXTERNAL;
 
 /**
@@ -182,7 +184,7 @@ export function decodeHeader(bytes: Uint8Array): Header {
   }
 
   const cryptMethod = readField(bytes, HEADER.cryptMethod);
-  if (cryptMethod > 2) throw unsupported(`Unknown encryption method ${cryptMethod}`);
+  if (cryptMethod > CRYPT_LUKS) throw unsupported(`Unknown encryption method ${cryptMethod}`);
 
   const refcountTableClusters = readField(bytes, HEADER.refcountTableClusters);
   if (refcountTableClusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) {

@@ -51,6 +51,11 @@ export interface DecodedSnapshotTable {
   readonly bytes: number;
 }
 
+/** As much of a table as keeps QEMU's limits, and what is wrong with the entry behind it. */
+export interface SnapshotTablePrefix extends DecodedSnapshotTable {
+  readonly problem: string | undefined;
+}
+
 const invalid = (what: string): QcowalError =>
   new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qemu-img check' may repair it.`);
 
@@ -60,23 +65,32 @@ const invalid = (what: string): QcowalError =>
  * @throws QcowalError IMAGE_INVALID when a limit of QEMU's is exceeded
  */
 export function decodeSnapshotTable(bytes: Uint8Array, count: number): DecodedSnapshotTable | undefined {
+  const table = decodeSnapshotTablePrefix(bytes, count);
+  if (table?.problem !== undefined) throw invalid(table.problem);
+  return table;
+}
+
+/** The same for a table that may be damaged: it ends before the first entry that exceeds a limit. */
+export function decodeSnapshotTablePrefix(bytes: Uint8Array, count: number): SnapshotTablePrefix | undefined {
   const entries: SnapshotEntry[] = [];
-  let end = 0;
+  let tableEnd = 0;
+  const stop = (problem: string | undefined): SnapshotTablePrefix => ({ entries, bytes: tableEnd, problem });
   for (let index = 0; index < count; index += 1) {
-    const start = roundUp(end, ENTRY_ALIGNMENT);
+    const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
     if (start + ENTRY_BYTES > bytes.length) return undefined;
     const extraSize = readField(bytes, ENTRY.extraSize, start);
     if (extraSize > MAX_SNAPSHOT_EXTRA_BYTES) {
-      throw invalid(`Too much extra metadata in snapshot table entry ${index}`);
+      return stop(`Too much extra metadata in snapshot table entry ${index}`);
     }
     const idAt = start + ENTRY_BYTES + extraSize;
     const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
-    end = nameAt + readField(bytes, ENTRY.nameSize, start);
-    if (end > MAX_SNAPSHOT_TABLE_BYTES) throw invalid("Snapshot table is too big");
+    const end = nameAt + readField(bytes, ENTRY.nameSize, start);
+    if (end > MAX_SNAPSHOT_TABLE_BYTES) return stop("Snapshot table is too big");
     if (end > bytes.length) return undefined;
     entries.push(decodeEntry(bytes, start, extraSize, idAt, nameAt, end));
+    tableEnd = end;
   }
-  return { entries, bytes: end };
+  return stop(undefined);
 }
 
 function decodeEntry(

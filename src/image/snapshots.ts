@@ -1,10 +1,12 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import {
+  type DecodedSnapshotTable,
   type Header,
   MAX_SNAPSHOT_TABLE_BYTES,
   type SnapshotEntry,
   decodeSnapshotTable,
+  decodeSnapshotTablePrefix,
 } from "../format/index.ts";
 
 /** A snapshot as stored, with its id and name as text. */
@@ -33,11 +35,33 @@ export function toSnapshot(entry: SnapshotEntry): Snapshot {
  * @throws QcowalError IMAGE_INVALID
  */
 export async function readSnapshotTable(disk: Disk, header: Header): Promise<SnapshotTable> {
+  return readGrowing(disk, header, decodeSnapshotTable);
+}
+
+/** The snapshots of a table that may be damaged, up to the first entry that cannot be read. */
+export async function readSnapshotTablePrefix(
+  disk: Disk,
+  header: Header,
+): Promise<SnapshotTable & { readonly problem: string | undefined }> {
+  let problem: string | undefined;
+  const table = await readGrowing(disk, header, (bytes, count) => {
+    const decoded = decodeSnapshotTablePrefix(bytes, count);
+    problem = decoded?.problem;
+    return decoded;
+  });
+  return { ...table, problem };
+}
+
+async function readGrowing(
+  disk: Disk,
+  header: Header,
+  decode: (bytes: Uint8Array, count: number) => DecodedSnapshotTable | undefined,
+): Promise<SnapshotTable> {
   if (header.snapshotCount === 0) return { snapshots: [], bytes: 0 };
   for (let length = FIRST_READ_BYTES; ; length *= 4) {
     const bytes = new Uint8Array(Math.min(length, 2 * MAX_SNAPSHOT_TABLE_BYTES));
     await disk.read(header.snapshotsOffset, bytes);
-    const table = decodeSnapshotTable(bytes, header.snapshotCount);
+    const table = decode(bytes, header.snapshotCount);
     if (table !== undefined) {
       return { snapshots: table.entries.map(toSnapshot), bytes: table.bytes };
     }

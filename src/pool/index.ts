@@ -1,3 +1,5 @@
+export { checkImage } from "./check.ts";
+export type { CheckOptions, CheckReport } from "./check.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
 export { Pool, openPool, planOperations } from "./pool.ts";

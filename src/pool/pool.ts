@@ -15,6 +15,7 @@ import {
 } from "../engine/index.ts";
 import { type HistoryEntry, timeline } from "../history/index.ts";
 import type { Operation } from "../plan/index.ts";
+import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
@@ -156,6 +157,11 @@ export class Pool implements AsyncDisposable {
   /** The snapshots of an image. Needs no journal: `listSnapshots` does the same without a pool. */
   list(image: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
     return listSnapshots(image, options);
+  }
+
+  /** Checks all metadata of an image. Needs no journal: `checkImage` does the same without a pool. */
+  check(image: string, options: CheckOptions = {}): Promise<CheckReport> {
+    return checkImage(image, options);
   }
 
   /**

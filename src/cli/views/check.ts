@@ -1,0 +1,124 @@
+import type { CheckReport, Finding, RootUsage, Usage } from "../../index.ts";
+import { bytes, plural, printable, shownPath, table } from "./text.ts";
+
+const PREFIX = { corruption: "ERROR", error: "ERROR", leak: "Leaked", note: "Note" } as const;
+
+export function findingLine({ kind, where, what, times, owners }: Finding): string {
+  const place = where === "refcounts" || where === "overlap" ? "" : `${where}: `;
+  const often = times === undefined ? "" : `, counted ${times.toLocaleString("en-US")} times`;
+  const whose = owners.filter((owner) => !where.includes(owner));
+  const belongs = whose.length === 0 ? "" : ` [${whose.join(", ")}]`;
+  return printable(`${PREFIX[kind]} ${place}${what}${often}${belongs}`);
+}
+
+/** The closing lines of `qemu-img check`, word for word. */
+export function qemuSummary(report: CheckReport): string {
+  const { corruptions, leaks, checkErrors, totalClusters, allocatedClusters } = report;
+  const lines: string[] = [];
+  if (corruptions === 0 && leaks === 0 && checkErrors === 0) {
+    lines.push("No errors were found on the image.");
+  }
+  if (corruptions > 0) {
+    lines.push(
+      "",
+      `${corruptions} errors were found on the image.`,
+      "Data may be corrupted, or further writes to the image may corrupt it.",
+    );
+  }
+  if (leaks > 0) {
+    lines.push(
+      "",
+      `${leaks} leaked clusters were found on the image.`,
+      "This means waste of disk space, but no harm to data.",
+    );
+  }
+  if (checkErrors > 0) lines.push("", `${checkErrors} internal errors have occurred during the check.`);
+  if (totalClusters > 0 && allocatedClusters > 0) {
+    lines.push(
+      `${allocatedClusters}/${totalClusters} = ${percent(allocatedClusters, totalClusters)} allocated, ` +
+        `${percent(report.fragmentedClusters, allocatedClusters)} fragmented, ` +
+        `${percent(report.compressedClusters, allocatedClusters)} compressed clusters`,
+    );
+  }
+  if (report.imageEndOffset > 0) lines.push(`Image end offset: ${report.imageEndOffset}`);
+  return lines.join("\n");
+}
+
+/** Two digits as C prints them: a tie goes to the even digit, where JavaScript rounds up. */
+function percent(part: number, whole: number): string {
+  const value = (part * 100) / whole;
+  const isTie = Number.isInteger(value * 8) && !Number.isInteger(value * 4);
+  const isOdd = Math.floor(value * 100) % 2 === 1;
+  return `${(isTie && !isOdd ? Math.floor(value * 100) / 100 : value).toFixed(2)}%`;
+}
+
+/** Who holds the image, and what to do. */
+export function interruptedLine({ image, owner }: CheckReport): string {
+  const who =
+    owner === undefined
+      ? "an interrupted operation"
+      : `interrupted transaction ${owner.transaction} of the journal ${printable(owner.journal)}`;
+  return `${shownPath(image)} is held by ${who}: run 'qcowal recover' before anything that is found here is repaired.`;
+}
+
+export function leftOutLine({ findingsLeftOut }: CheckReport): string {
+  return `... and ${plural(findingsLeftOut, "finding")} more.`;
+}
+
+const nameOf = ({ snapshot }: RootUsage): readonly [string, string] =>
+  snapshot === undefined ? ["-", "(active layer)"] : [printable(snapshot.id), printable(snapshot.name)];
+
+export function usageTable({ roots, metadataBytes, usedBytes }: Usage): string {
+  const rows = roots.map((root) => [
+    ...nameOf(root),
+    bytes(root.exclusiveBytes),
+    bytes(root.sharedBytes),
+    bytes(root.tableBytes),
+    root.snapshot === undefined ? "-" : bytes(root.exclusiveBytes),
+  ]);
+  return [
+    table([["ID", "NAME", "EXCLUSIVE", "SHARED", "OF THAT TABLES", "DELETING FREES"], ...rows]),
+    `${bytes(usedBytes)} in use, ${bytes(metadataBytes)} of them for the image itself (header, refcounts, snapshot table, bitmaps).`,
+  ].join("\n");
+}
+
+/** The fields of `qemu-img check --output=json`, which leaves out what is zero, and ours beside them. */
+export function checkJson(image: string, report: CheckReport): unknown {
+  const counts = {
+    "image-end-offset": report.imageEndOffset,
+    "total-clusters": report.totalClusters,
+    "allocated-clusters": report.allocatedClusters,
+    "fragmented-clusters": report.fragmentedClusters,
+    "compressed-clusters": report.compressedClusters,
+    corruptions: report.corruptions,
+    leaks: report.leaks,
+  };
+  const { owner, usage } = report;
+  return {
+    ...Object.fromEntries(Object.entries(counts).filter(([, count]) => count !== 0)),
+    "check-errors": report.checkErrors,
+    filename: image,
+    format: "qcow2",
+    findings: report.findings.map(({ times, ...finding }) => ({
+      ...finding,
+      ...(times === undefined ? {} : { times }),
+    })),
+    ...(report.findingsLeftOut === 0 ? {} : { "findings-left-out": report.findingsLeftOut }),
+    ...(report.interrupted ? { interrupted: owner ?? {} } : {}),
+    ...(usage === undefined ? {} : { usage: usageJson(usage) }),
+  };
+}
+
+function usageJson({ roots, metadataBytes, usedBytes }: Usage): unknown {
+  return {
+    roots: roots.map(({ snapshot, exclusiveBytes, sharedBytes, tableBytes }) => ({
+      ...(snapshot === undefined ? { active: true } : snapshot),
+      exclusive: exclusiveBytes,
+      shared: sharedBytes,
+      tables: tableBytes,
+      ...(snapshot === undefined ? {} : { "delete-frees": exclusiveBytes }),
+    })),
+    metadata: metadataBytes,
+    used: usedBytes,
+  };
+}

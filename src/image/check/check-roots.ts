@@ -1,0 +1,62 @@
+import { type Header, MAX_L1_ENTRIES } from "../../format/index.ts";
+import type { Disk } from "../../disk/index.ts";
+import { readSnapshotTablePrefix } from "../snapshots.ts";
+import type { Root } from "./context.ts";
+import { type Findings, hex } from "./findings.ts";
+
+/** Nobody reads behind this. */
+const LAST_OFFSET = 2n ** 63n - 2n ** 31n;
+const TABLE = "snapshot table";
+
+/**
+ * The roots of an image. A snapshot with an L1 table that QEMU would refuse is a
+ * corruption and left out, as in `qemu-img check`: its clusters then look leaked.
+ */
+export async function checkRoots(
+  disk: Disk,
+  header: Header,
+  findings: Findings,
+): Promise<{
+  readonly roots: readonly Root[];
+  readonly snapshotTableBytes: number;
+  readonly rootsUnknown: boolean;
+}> {
+  const roots: Root[] = [{ name: "active layer", offset: header.l1TableOffset, entries: header.l1Size }];
+  const { snapshots, bytes, problem } = await readSnapshotTablePrefix(disk, header);
+  const at = { where: TABLE, offset: header.snapshotsOffset };
+  if (problem !== undefined) findings.add("error", () => ({ ...at, what: problem }));
+  if (header.externalDataFile && header.snapshotCount > 0) {
+    findings.add("corruption", () => ({
+      ...at,
+      what: `${header.snapshotCount} snapshots in image with data file`,
+    }));
+  }
+  let rootsUnknown = problem !== undefined;
+  for (const [index, { id, name, entry }] of snapshots.entries()) {
+    const owner = `snapshot ${JSON.stringify(name)} (id ${id})`;
+    // Without a disk size it is shorter than the 16 bytes that version 3 asks for.
+    if (header.geometry.version === 3 && entry.diskSize === undefined) {
+      findings.add("corruption", () => ({ ...at, owner, what: `entry ${index} is incomplete` }));
+    }
+    if (header.externalDataFile) continue;
+    const unfit = l1Problem(header, entry.l1TableOffset, entry.l1Size);
+    if (unfit !== undefined) {
+      findings.add("corruption", () => ({ ...at, owner, what: `entry ${index}: ${unfit}` }));
+    } else if (entry.l1Size > 0 && entry.l1TableOffset > LAST_OFFSET) {
+      rootsUnknown = true;
+      const what = `entry ${index}: the L1 table at 0x${entry.l1TableOffset.toString(16)} cannot be read`;
+      findings.add("error", () => ({ ...at, owner, what }));
+    } else {
+      const offset = Number(entry.l1TableOffset);
+      roots.push({ name: owner, snapshot: { id, name }, offset, entries: entry.l1Size });
+    }
+  }
+  return { roots, snapshotTableBytes: bytes, rootsUnknown };
+}
+
+function l1Problem({ geometry }: Header, offset: bigint, entries: number): string | undefined {
+  if (offset % BigInt(geometry.clusterSize) !== 0n) {
+    return `L1 table at ${hex(Number(offset))} is not cluster aligned`;
+  }
+  return entries > MAX_L1_ENTRIES ? `L1 table is too large (${entries} entries)` : undefined;
+}

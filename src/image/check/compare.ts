@@ -1,0 +1,183 @@
+import { readRefcount } from "../../format/index.ts";
+import { readClusters } from "../read-table.ts";
+import type { CheckContext } from "./context.ts";
+import { hex } from "./findings.ts";
+import { OWNER, type ReferenceCounts } from "./reference-counts.ts";
+import type { StoredRefcounts } from "./stored-refcounts.ts";
+
+/** Checks the slots of the refcount table. Runs last of all that counts: a block has to be the only one in its cluster. */
+export function checkRefcountBlocks(
+  { findings, head }: CheckContext,
+  counts: ReferenceCounts,
+  stored: StoredRefcounts,
+): void {
+  const { clusterSize } = head.header.geometry;
+  for (const [index, { offset, reserved, aligned }] of stored.slots.entries()) {
+    const where = `refcount table, slot ${index}`;
+    const corrupt = (what: string): void =>
+      findings.add("corruption", () => ({ where, offset: head.header.refcountTableOffset, what }));
+    const cluster = Math.floor(offset / clusterSize);
+    if (reserved) corrupt("reserved bits are set");
+    else if (!aligned) corrupt(`refcount block at ${hex(offset)} is not cluster aligned`);
+    else if (cluster >= counts.clusters) corrupt(`refcount block at ${hex(offset)} is outside the file`);
+    else if (offset !== 0) {
+      if (!counts.claim(offset, clusterSize, 1, OWNER.metadata)) {
+        corrupt(`refcount block at ${hex(offset)} reaches behind the end of the file`);
+      }
+      const references = counts.get(cluster);
+      if (references === 1) continue;
+      findings.add("corruption", () => ({
+        where,
+        offset,
+        cluster,
+        references,
+        what: `refcount block at ${hex(offset)} is not the only one in its cluster`,
+      }));
+    }
+  }
+}
+
+export interface Compared {
+  /** The last cluster that the refcounts or the references say is used. */
+  readonly highest: number;
+  /** Clusters that belong to several that must not share them. */
+  readonly overlaps: number;
+}
+
+/** Compares what is stored with what was counted. */
+export async function compareRefcounts(
+  context: CheckContext,
+  counts: ReferenceCounts,
+  stored: StoredRefcounts,
+): Promise<Compared> {
+  const comparison = new Comparison(context, counts, stored);
+  const blocks = Math.ceil(counts.clusters / counts.geometry.refcountEntries);
+  const present: number[] = [];
+  for (let index = 0; index < Math.min(blocks, stored.slots.length); index += 1) {
+    if (stored.isStored(index)) present.push(index);
+    else if (!stored.isReadable(index)) comparison.unreadable(index);
+  }
+  const unstored = counts.blockIndexes.filter((index) => !stored.isStored(index));
+  for (const index of unstored) if (stored.isReadable(index)) comparison.block(index, undefined);
+  const offsets = present.map((index) => stored.slots[index]?.offset ?? 0);
+  let next = 0;
+  for await (const { bytes } of readClusters(context.disk, offsets, counts.geometry.clusterSize)) {
+    context.checkpoint();
+    comparison.block(present[next] ?? 0, new DataView(bytes.buffer, bytes.byteOffset, bytes.length));
+    next += 1;
+  }
+  noteBehindEnd(context, stored, blocks);
+  return comparison;
+}
+
+class Comparison implements Compared {
+  highest = 0;
+  overlaps = 0;
+  readonly #context: CheckContext;
+  readonly #counts: ReferenceCounts;
+  readonly #stored: StoredRefcounts;
+
+  constructor(context: CheckContext, counts: ReferenceCounts, stored: StoredRefcounts) {
+    this.#context = context;
+    this.#counts = counts;
+    this.#stored = stored;
+  }
+
+  unreadable(index: number): void {
+    const { refcountEntries } = this.#counts.geometry;
+    const clusters = Math.min(refcountEntries, this.#counts.clusters - index * refcountEntries);
+    const offset = this.#stored.slots[index]?.offset ?? 0;
+    const what = `the refcounts of ${clusters} clusters cannot be read, their block at ${hex(offset)} is not aligned`;
+    this.#context.findings.add("error", () => ({ where: `refcount table, slot ${index}`, what }), clusters);
+    // References that do not fit the width are too many whatever is stored.
+    const counted = this.#counts.counts(index);
+    for (let entry = 0; entry < clusters; entry += 1) {
+      const references = counted?.[entry] ?? 0;
+      if (references > this.#counts.geometry.refcountMax)
+        this.#overflow(index * refcountEntries + entry, references);
+    }
+  }
+
+  block(index: number, block: DataView | undefined): void {
+    const { geometry } = this.#counts;
+    const { refcountEntries, refcountMax } = geometry;
+    const counted = this.#counts.counts(index);
+    const first = index * refcountEntries;
+    const end = Math.min(refcountEntries, this.#counts.clusters - first);
+    for (let entry = 0; entry < end; entry += 1) {
+      const refcount = block === undefined ? 0 : readRefcount(block, geometry, entry);
+      let references = counted?.[entry] ?? 0;
+      if (refcount === 0 && references === 0) continue;
+      const cluster = first + entry;
+      if (cluster > this.highest) this.highest = cluster;
+      const overflows = references > refcountMax;
+      if (overflows) {
+        this.#overflow(cluster, references);
+        references = refcountMax;
+      }
+      if (refcount !== references) this.#differ(cluster, refcount, references);
+      // Where the refcount is too low, or cannot be high enough, the cluster is known to be corrupt already.
+      if (!overflows && refcount >= references && this.#counts.isSharedWrongly(index, entry)) {
+        this.#shared(cluster, refcount, references);
+      }
+    }
+    if (block !== undefined && end < refcountEntries) this.#behindEnd(index, block, end);
+  }
+
+  #overflow(cluster: number, references: number): void {
+    const { clusterSize, refcountMax } = this.#counts.geometry;
+    const what = `cluster ${cluster} has more references than a refcount can hold`;
+    this.#context.findings.add(
+      "corruption",
+      () => ({ where: "refcounts", what, offset: cluster * clusterSize, cluster, references }),
+      references - refcountMax,
+    );
+  }
+
+  #differ(cluster: number, refcount: number, references: number): void {
+    const { findings, rootsUnknown } = this.#context;
+    const isLeak = refcount > references;
+    const offset = cluster * this.#counts.geometry.clusterSize;
+    const what = `cluster ${cluster} refcount=${refcount} reference=${references}`;
+    const kind = isLeak ? (rootsUnknown ? "note" : "leak") : "corruption";
+    findings.add(kind, () => ({ where: "refcounts", what, offset, cluster, refcount, references }));
+  }
+
+  #shared(cluster: number, refcount: number, references: number): void {
+    this.overlaps += 1;
+    const offset = cluster * this.#counts.geometry.clusterSize;
+    const what = `cluster ${cluster} belongs to several that must not share it`;
+    this.#context.findings.add("corruption", () => ({
+      where: "overlap",
+      what,
+      offset,
+      cluster,
+      refcount,
+      references,
+    }));
+  }
+
+  /** The block of the last clusters has room for some that the file does not have. */
+  #behindEnd(index: number, block: DataView, from: number): void {
+    const { geometry } = this.#counts;
+    let used = 0;
+    for (let entry = from; entry < geometry.refcountEntries; entry += 1) {
+      if (readRefcount(block, geometry, entry) !== 0) used += 1;
+    }
+    if (used > 0) note(this.#context, index, used, this.#stored.slots[index]?.offset ?? 0);
+  }
+}
+
+/** QEMU compares nothing there; but it would hand out these clusters never again. */
+function noteBehindEnd(context: CheckContext, stored: StoredRefcounts, blocks: number): void {
+  for (let index = blocks; index < stored.slots.length; index += 1) {
+    const offset = stored.slots[index]?.offset ?? 0;
+    const used = stored.isStored(index) ? (stored.used.get(offset) ?? 0) : 0;
+    if (used > 0) note(context, index, used, offset);
+  }
+}
+
+function note({ findings }: CheckContext, index: number, used: number, offset: number): void {
+  const what = `refcounts above 0 of clusters behind the end of the file: ${used}`;
+  findings.add("note", () => ({ where: `refcount block ${index}`, offset, what }));
+}

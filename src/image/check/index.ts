@@ -1,0 +1,3 @@
+export { type CheckTablesOptions, type CheckedTables, checkTables } from "./check-tables.ts";
+export type { Finding, FindingKind } from "./findings.ts";
+export type { RootUsage, Usage } from "./usage.ts";

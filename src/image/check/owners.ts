@@ -1,0 +1,117 @@
+import { compressedLength, compressedOffset, entryOffset, isCompressed } from "../../format/index.ts";
+import { readTables } from "../read-table.ts";
+import { claimStructures } from "./claim-structures.ts";
+import type { CheckContext } from "./context.ts";
+import { type Finding, Findings } from "./findings.ts";
+import { l2Offsets } from "./l1-walk.ts";
+import type { StoredRefcounts } from "./stored-refcounts.ts";
+
+/** Names more than these say no more. */
+const MAX_OWNERS = 32;
+
+/**
+ * Says of each finding that was kept whose it is. Only an image that has findings
+ * is read a second time, so that the first pass need not remember who refers to what.
+ */
+export async function withOwners(
+  context: CheckContext,
+  stored: StoredRefcounts,
+): Promise<readonly Finding[]> {
+  const { kept } = context.findings;
+  const clusters = new Map<number, Set<string>>();
+  const tables = new Map<number, Set<string>>();
+  for (const { owner, l2Table, cluster } of kept) {
+    if (owner !== undefined) continue;
+    if (l2Table !== undefined) tables.set(l2Table, new Set());
+    else if (cluster !== undefined) clusters.set(cluster, new Set());
+  }
+  if (clusters.size > 0) await findStructures(context, stored, clusters);
+  if (clusters.size > 0 || tables.size > 0) await findRoots(context, clusters, tables);
+  return kept.map(({ owner, l2Table, ...finding }) => {
+    const owners =
+      owner === undefined
+        ? l2Table === undefined
+          ? clusters.get(finding.cluster ?? -1)
+          : tables.get(l2Table)
+        : [owner];
+    return { ...finding, owners: [...(owners ?? [])].slice(0, MAX_OWNERS) };
+  });
+}
+
+type Wanted = Map<number, Set<string>>;
+
+async function findStructures(context: CheckContext, stored: StoredRefcounts, wanted: Wanted): Promise<void> {
+  const { clusterSize } = context.head.header.geometry;
+  // What is wrong with a structure was said in the first pass.
+  const silent = { ...context, findings: new Findings() };
+  const ordered = [...wanted.keys()].toSorted((a, b) => a - b);
+  await claimStructures(silent, (offset, length, what) => {
+    const last = Math.floor((offset + length - 1) / clusterSize);
+    for (let at = lowerBound(ordered, Math.floor(offset / clusterSize)); at < ordered.length; at += 1) {
+      const cluster = ordered[at] ?? 0;
+      if (cluster > last) break;
+      wanted.get(cluster)?.add(what);
+    }
+  });
+  for (const [index, { offset }] of stored.slots.entries()) {
+    if (offset !== 0) wanted.get(Math.floor(offset / clusterSize))?.add(`refcount block ${index}`);
+  }
+}
+
+function lowerBound(ordered: readonly number[], value: number): number {
+  let low = 0;
+  let high = ordered.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((ordered[middle] ?? 0) < value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+async function findRoots(context: CheckContext, clusters: Wanted, tables: Wanted): Promise<void> {
+  const { clusterSize } = context.head.header.geometry;
+  const offsets = new Set<number>();
+  for (const root of context.roots) {
+    for await (const part of l2Offsets(context, root)) for (const offset of part) offsets.add(offset);
+  }
+  /** Wanted clusters by the L2 table that refers to them. */
+  const below = new Map<number, Set<number>>();
+  if (clusters.size > 0) {
+    const inFile = [...offsets].filter((offset) => offset < context.head.fileSize).toSorted((a, b) => a - b);
+    for await (const { offset, words } of readTables(context.disk, inFile, clusterSize)) {
+      context.checkpoint();
+      const found = wantedBelow(context, words, clusters);
+      if (found.size > 0) below.set(offset, found);
+    }
+  }
+  for (const root of context.roots) {
+    for await (const part of l2Offsets(context, root)) {
+      for (const offset of part) {
+        tables.get(offset)?.add(root.name);
+        clusters.get(Math.floor(offset / clusterSize))?.add(`an L2 table of ${root.name}`);
+        for (const cluster of below.get(offset) ?? []) clusters.get(cluster)?.add(root.name);
+      }
+    }
+  }
+}
+
+function wantedBelow({ head }: CheckContext, words: Uint32Array, wanted: Wanted): Set<number> {
+  const { geometry, externalDataFile } = head.header;
+  const found = new Set<number>();
+  if (externalDataFile) return found;
+  for (let at = 0; at < words.length; at += geometry.l2EntrySize / 4) {
+    const high = words[at] ?? 0;
+    const low = words[at + 1] ?? 0;
+    if (high === 0 && low === 0) continue;
+    const isStream = isCompressed(high);
+    const offset = isStream ? compressedOffset(geometry, high, low) : entryOffset(high, low);
+    if (offset === 0) continue;
+    const length = isStream ? compressedLength(geometry, high, low) : geometry.clusterSize;
+    const last = Math.floor((offset + length - 1) / geometry.clusterSize);
+    for (let cluster = Math.floor(offset / geometry.clusterSize); cluster <= last; cluster += 1) {
+      if (wanted.has(cluster)) found.add(cluster);
+    }
+  }
+  return found;
+}

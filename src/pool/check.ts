@@ -1,0 +1,60 @@
+import { openFileDisk } from "../disk/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import { type FenceOwner, fenceOwner } from "../format/index.ts";
+import { type CheckedTables, checkTables, readHead } from "../image/index.ts";
+
+export interface CheckOptions {
+  /** Take no lock, as `qemu-img -U`: beside a running VM, whose half-written tables may look damaged. */
+  readonly forceShare?: boolean;
+  /** Say also what the active layer and each snapshot occupy, and what deleting a snapshot would free. */
+  readonly usage?: boolean;
+  /** Ends the check with ABORTED. */
+  readonly signal?: AbortSignal;
+  /** Told how many of the L2 tables are done. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface CheckReport extends CheckedTables {
+  /** Path of the image with links resolved. */
+  readonly image: string;
+  /** An interrupted operation holds the image: what is found may be its traces, and recovery takes them away. */
+  readonly interrupted: boolean;
+  /** Which journal can finish it, where the header says so. */
+  readonly owner?: FenceOwner;
+}
+
+/**
+ * Checks all metadata of an image by the rules of `qemu-img check`, and says of
+ * each finding whose it is. Writes nothing and needs no journal. An image that an
+ * interrupted operation has fenced is checked as it is.
+ *
+ * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, IMAGE_NOT_QCOW2, IMAGE_UNSUPPORTED, ABORTED, IO_FAILED;
+ * IMAGE_INVALID for a header that leaves nothing to check
+ */
+export async function checkImage(path: string, options: CheckOptions = {}): Promise<CheckReport> {
+  const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
+  try {
+    const head = await readHead(disk);
+    const owner = head.header.fenced ? fenceOwner(head.area) : undefined;
+    const checked = await checkTables(disk, head, {
+      usage: options.usage === true,
+      ...(options.onProgress === undefined ? {} : { onTable: options.onProgress }),
+      checkpoint: () => throwIfAborted(options.signal),
+    });
+    return {
+      image: disk.path,
+      interrupted: head.header.fenced,
+      ...(owner === undefined ? {} : { owner }),
+      ...checked,
+    };
+  } finally {
+    await disk.close();
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new QcowalError("ABORTED", "The check was called off. Nothing was changed.", {
+    cause: signal.reason,
+  });
+}
