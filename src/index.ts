@@ -19,11 +19,16 @@ export type { Intent, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
   DeleteOperation,
+  Mended,
   Operation,
   OperationOutcome,
   PlanSummary,
+  RepairOperation,
+  RepairOutcome,
   RepairSummary,
   RevertOperation,
+  SnapshotOperation,
+  SnapshotOutcome,
 } from "./plan/index.ts";
 export { listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
 export type {

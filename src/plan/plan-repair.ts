@@ -100,13 +100,19 @@ function leaksOf(path: string, census: Census, refcounts: Refcounts): RefcountCh
   return changes;
 }
 
-async function wrongFlags({ disk, header }: Image, changes: RefcountChanges): Promise<CopiedIntents> {
+/** COPIED flags of the active layer that do not say what the refcounts will. */
+export async function wrongFlags(
+  { disk, header }: Image,
+  changes: RefcountChanges,
+  onTable?: () => void,
+): Promise<CopiedIntents> {
   const { geometry } = header;
   const result: CopiedIntents = { clear: [], set: [] };
   const l1 = await readL1Table(disk, geometry, { offset: header.l1TableOffset, entries: header.l1Size });
   copiedInL1(changes, l1, result);
   const targets = [...new Set(l1.targets)].filter((target) => target !== 0).toSorted((a, b) => a - b);
   for await (const { offset, words } of readTables(disk, targets, geometry.clusterSize)) {
+    onTable?.();
     copiedInL2(changes, offset, words, result);
   }
   return result;
