@@ -7,6 +7,7 @@ export type {
   ImageReport,
   OnProgress,
   ProgressEvent,
+  RecoveredImage,
   RecoveredTransaction,
   RecoveryAction,
   RepairReport,

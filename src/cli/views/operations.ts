@@ -83,6 +83,9 @@ export function recoveredLine(
   isDryRun = false,
 ): string {
   const what = operations.map(askedFor).join(", ");
+  const mended = images.flatMap(({ outcomes = [] }) =>
+    outcomes.flatMap((outcome) => (outcome.type === "repair" ? [mendedText(outcome, isDryRun)] : [])),
+  );
   const where = images.map(({ image }) => shownPath(image)).join(", ");
   if (doubt !== undefined) {
     return `${where}: interrupted transaction ${transaction} (${what}) had ${result === "finished" ? "" : "not "}been decided, but ${printable(doubt)}. It is left as it is.`;
@@ -91,5 +94,6 @@ export function recoveredLine(
     result === "finished"
       ? `had been decided, ${isDryRun ? "recovery would finish it" : "it is finished now"}`
       : `had not been decided, ${isDryRun ? "recovery would undo it" : "nothing of it is left"}`;
-  return `${where}: interrupted transaction ${transaction} (${what}) ${verdict}.`;
+  const facts = mended.length === 0 ? "" : ` [${mended.join("; ")}]`;
+  return `${where}: interrupted transaction ${transaction} (${what}) ${verdict}${facts}.`;
 }
