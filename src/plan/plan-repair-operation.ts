@@ -18,12 +18,12 @@ import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
 import { padded, placeSnapshotTable } from "./placed-table.ts";
-import { wrongFlags } from "./plan-repair.ts";
 import { type ReadableSnapshots, readableSnapshots } from "./readable-snapshots.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
 import { refcountIntents } from "./refcount-intents.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
 import { Space } from "./space.ts";
+import { wrongFlags } from "./wrong-flags.ts";
 
 /** More findings say no more. */
 const MAX_FINDINGS = 10;

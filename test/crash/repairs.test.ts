@@ -14,7 +14,7 @@ test(
   "a repair, crashed at any point by a kill or a power cut, and recovered, is whole or never was",
   async () => {
     console.log(`seed ${SEED} (QCOWAL_SEED)`);
-    const totals = { cases: 0, states: 0, ofRecoveries: 0, before: 0, after: 0, fenced: 0 };
+    const totals = { cases: 0, states: 0, ofRecoveries: 0, before: 0, after: 0, fenced: 0, repairs: 0 };
     for (let index = 0; totals.states < STATES; index += 1) {
       const seed = caseSeed(SEED, 1_000_000 + index);
       const { images, random, name } = crashCase(seed);
@@ -27,10 +27,10 @@ test(
       }));
       const limits = { all: 32, tears: 2, samples: 6 };
       try {
-        const { crashes, recoveryCrashes, before, after, fenced } = await explore(
+        const { crashes, recoveryCrashes, before, after, fenced, repairs } = await explore(
           newWorld(Object.fromEntries(worse)),
           operations,
-          { random, limits, cutRecoveries: 3, repair: 0, damaged: true },
+          { random, limits, cutRecoveries: 3, repair: 0.1, damaged: true },
         );
         totals.cases += 1;
         totals.states += crashes + recoveryCrashes;
@@ -38,6 +38,7 @@ test(
         totals.before += before;
         totals.after += after;
         totals.fenced += fenced;
+        totals.repairs += repairs;
       } catch (cause) {
         if (cause instanceof QcowalError && cause.code === "REFCOUNT_OVERFLOW") continue;
         throw new Error(`repair of case ${seed} (${name})`, { cause });

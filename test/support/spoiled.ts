@@ -15,7 +15,9 @@ export function spoiled(sound: Uint8Array, random: Random): Buffer {
     if (random.chance(0.2)) bytes.fill(0, block, block + clusterSize);
     for (let count = random.int(20); count > 0; count -= 1) {
       // Low bits of any width: a 64-bit refcount out of reach is another test.
-      const at = block + random.int(clusterSize / 8) * 8 + 7;
+      // Half of it where a small image has its clusters.
+      const span = random.chance(0.5) ? 64 : clusterSize;
+      const at = block + random.int(span / 8) * 8 + 7;
       bytes[at] = (bytes[at] ?? 0) ^ (1 << random.int(8));
     }
   }

@@ -2,9 +2,9 @@ import type { RepairOutcome, RepairReport } from "../../index.ts";
 import { bytes, plural, quoted, shownPath } from "./text.ts";
 
 export function repairedLine({ image, interrupted, summary }: RepairReport, isDryRun: boolean): string {
-  const { clustersFreed, clusterSize, refcountsLowered, copiedFlagsChanged } = summary;
+  const { clustersFreed, clusterSize, refcountsLowered, refcountsRaised, copiedFlagsChanged } = summary;
   const facts = [
-    plural(refcountsLowered, "refcount"),
+    plural(refcountsLowered + refcountsRaised, "refcount"),
     plural(copiedFlagsChanged, "COPIED flag"),
     ...(clustersFreed === 0
       ? []
