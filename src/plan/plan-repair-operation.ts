@@ -208,7 +208,7 @@ function flagFindings(copied: CopiedIntents): string[] {
 function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {
   return new QcowalError(
     "IMAGE_DAMAGED",
-    `${path} shows damage that no repair can mend: ${findings.join("; ")}. Nothing was changed; restore the image from a copy.`,
+    `${path} shows damage that a repair cannot mend: ${findings.join("; ")}. Nothing was changed; restore the image from a copy.`,
     { cause, details: { path, findings } },
   );
 }

@@ -40,7 +40,8 @@ export function refcountDifferences(path: string, census: Census, refcounts: Ref
       if (refcount === references) continue;
       const difference = references - refcount;
       if (Math.abs(difference) > MAX_DIFFERENCE) {
-        census.find(`cluster ${cluster} has refcount ${refcount} and ${references} references`);
+        const stored = Number.isFinite(refcount) ? String(refcount) : "above 2^53";
+        census.find(`the refcount of cluster ${cluster} is too far off to be changed (${stored})`);
         continue;
       }
       changes.add(cluster, difference);

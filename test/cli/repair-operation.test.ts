@@ -100,7 +100,7 @@ describe("qcowal repair", () => {
     const refused = await lab.qcowal("repair", "a.qcow2", "b.qcow2");
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(
-      /b\.qcow2 shows damage that no repair can mend: the active L1 table at .* Nothing was changed/,
+      /b\.qcow2 shows damage that a repair cannot mend: the active L1 table at .* Nothing was changed/,
     );
     expect(a.equals(await lab.bytes())).toBe(true);
     expect(lost.equals(await lab.bytes("b.qcow2"))).toBe(true);
