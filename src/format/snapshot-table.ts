@@ -49,6 +49,15 @@ export interface DecodedSnapshotTable {
   readonly entries: readonly SnapshotEntry[];
   /** Bytes from the table's start to the end of its last entry, without padding. */
   readonly bytes: number;
+  /** What a rescue had to leave out; undefined when that was nothing. */
+  readonly rescued?: RescuedSnapshots;
+}
+
+export interface RescuedSnapshots {
+  /** Entries of which extra data was cut off, because QEMU reads no more of it. */
+  readonly cut: number;
+  /** Entries at the end that lie behind all that QEMU reads. */
+  readonly lost: number;
 }
 
 const invalid = (what: string): QcowalError =>
@@ -57,26 +66,38 @@ const invalid = (what: string): QcowalError =>
 /**
  * Decodes `count` entries. `bytes` holds the table from its start, as much as is
  * there. Returns undefined when the table goes on behind `bytes`: read more.
+ * With `rescue`, what exceeds a limit of QEMU's is left out and told.
  * @throws QcowalError IMAGE_INVALID when a limit of QEMU's is exceeded
  */
-export function decodeSnapshotTable(bytes: Uint8Array, count: number): DecodedSnapshotTable | undefined {
+export function decodeSnapshotTable(
+  bytes: Uint8Array,
+  count: number,
+  rescue = false,
+): DecodedSnapshotTable | undefined {
   const entries: SnapshotEntry[] = [];
   let end = 0;
+  let cut = 0;
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(end, ENTRY_ALIGNMENT);
     if (start + ENTRY_BYTES > bytes.length) return undefined;
     const extraSize = readField(bytes, ENTRY.extraSize, start);
     if (extraSize > MAX_SNAPSHOT_EXTRA_BYTES) {
-      throw invalid(`Too much extra metadata in snapshot table entry ${index}`);
+      if (!rescue) throw invalid(`Too much extra metadata in snapshot table entry ${index}`);
+      cut += 1;
     }
+    const before = end;
     const idAt = start + ENTRY_BYTES + extraSize;
     const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
     end = nameAt + readField(bytes, ENTRY.nameSize, start);
-    if (end > MAX_SNAPSHOT_TABLE_BYTES) throw invalid("Snapshot table is too big");
+    if (end > MAX_SNAPSHOT_TABLE_BYTES) {
+      if (!rescue) throw invalid("Snapshot table is too big");
+      const lostCut = extraSize > MAX_SNAPSHOT_EXTRA_BYTES ? 1 : 0;
+      return { entries, bytes: before, rescued: { cut: cut - lostCut, lost: count - index } };
+    }
     if (end > bytes.length) return undefined;
     entries.push(decodeEntry(bytes, start, extraSize, idAt, nameAt, end));
   }
-  return { entries, bytes: end };
+  return { entries, bytes: end, ...(cut === 0 ? {} : { rescued: { cut, lost: 0 } }) };
 }
 
 function decodeEntry(
@@ -102,7 +123,10 @@ function decodeEntry(
     vmStateSize: extra(EXTRA.vmStateSizeLarge) ?? BigInt(readField(bytes, ENTRY.vmStateSize, start)),
     diskSize: extra(EXTRA.diskSize),
     icount: icount === NO_ICOUNT ? undefined : icount,
-    unknownExtra: bytes.slice(extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES), idAt),
+    unknownExtra: bytes.slice(
+      extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES),
+      Math.min(idAt, extraAt + MAX_SNAPSHOT_EXTRA_BYTES),
+    ),
   };
 }
 

@@ -3,6 +3,7 @@ import { QcowalError } from "../errors/index.ts";
 import {
   type Header,
   MAX_SNAPSHOT_TABLE_BYTES,
+  type RescuedSnapshots,
   type SnapshotEntry,
   decodeSnapshotTable,
 } from "../format/index.ts";
@@ -18,6 +19,8 @@ export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
   /** Length of the stored table in bytes; 0 without snapshots, where the header's offset refers to nothing. */
   readonly bytes: number;
+  /** What a rescue left out of a table that exceeds QEMU's limits. */
+  readonly rescued?: RescuedSnapshots;
 }
 
 const FIRST_READ_BYTES = 64 * 1024;
@@ -30,16 +33,18 @@ export function toSnapshot(entry: SnapshotEntry): Snapshot {
 /**
  * Reads the snapshot table. Its length is not stored: it is read in growing
  * pieces until every entry is there, at most the 64 MiB that QEMU allows.
+ * With `rescue`, what exceeds its limits is left out and told.
  * @throws QcowalError IMAGE_INVALID
  */
-export async function readSnapshotTable(disk: Disk, header: Header): Promise<SnapshotTable> {
+export async function readSnapshotTable(disk: Disk, header: Header, rescue = false): Promise<SnapshotTable> {
   if (header.snapshotCount === 0) return { snapshots: [], bytes: 0 };
   for (let length = FIRST_READ_BYTES; ; length *= 4) {
     const bytes = new Uint8Array(Math.min(length, 2 * MAX_SNAPSHOT_TABLE_BYTES));
     await disk.read(header.snapshotsOffset, bytes);
-    const table = decodeSnapshotTable(bytes, header.snapshotCount);
+    const table = decodeSnapshotTable(bytes, header.snapshotCount, rescue);
     if (table !== undefined) {
-      return { snapshots: table.entries.map(toSnapshot), bytes: table.bytes };
+      const { entries, ...rest } = table;
+      return { ...rest, snapshots: entries.map(toSnapshot) };
     }
     if (bytes.length === 2 * MAX_SNAPSHOT_TABLE_BYTES) {
       throw new QcowalError("IMAGE_INVALID", `${disk.path}: snapshot table is too big. Nothing was changed.`);

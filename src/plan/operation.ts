@@ -43,7 +43,7 @@ export interface RepairOperation {
    * but QEMU's own revert copies them into the active table, where they do.
    */
   readonly harden?: boolean;
-  /** Gives up snapshots whose L1 table cannot be read; without it they are a refusal. */
+  /** Gives up snapshots that cannot be read, and extra data of theirs that QEMU refuses; without it they are a refusal. */
   readonly dropDamagedSnapshots?: boolean;
 }
 
@@ -93,6 +93,10 @@ export interface Mended {
   readonly refcountTable: boolean;
   /** Entries of the snapshot table that lacked fields which version 3 requires. */
   readonly snapshotEntries: number;
+  /** Entries of the snapshot table of which unknown extra data was cut off, because QEMU reads at most 1024 bytes. */
+  readonly snapshotEntriesCut: number;
+  /** Entries of the snapshot table that nothing can read: they have no name to give. */
+  readonly snapshotEntriesLost: number;
   /** Snapshots that were given up. */
   readonly snapshotsDropped: readonly { readonly id: string; readonly name: string }[];
   readonly dirtyBit: boolean;

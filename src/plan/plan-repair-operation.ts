@@ -58,7 +58,9 @@ async function plan(
   const { disk, header } = image;
   const { geometry } = header;
   const snapshots = await readableSnapshots(image);
-  refuseDamaged(disk.path, snapshots, operation);
+  const { cut, lost } = image.snapshotTable.rescued ?? { cut: 0, lost: 0 };
+  const limits = limitFindings(cut, lost);
+  refuseDamaged(disk.path, snapshots, limits, operation);
   const kept = snapshots.readable.map(({ snapshot }) => snapshot);
   const counted: Image = { ...image, snapshotTable: { ...image.snapshotTable, snapshots: kept } };
   let tables = 0;
@@ -87,7 +89,7 @@ async function plan(
     diskSize: entry.diskSize ?? BigInt(header.virtualSize),
   }));
   const table =
-    incomplete.length + snapshots.damaged.length === 0
+    incomplete.length + snapshots.damaged.length + cut + lost === 0
       ? undefined
       : placeSnapshotTable(image, entries, space, changes);
   if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
@@ -111,6 +113,8 @@ async function plan(
     refcountBlocks: missing.length,
     refcountTable: growth.table !== undefined,
     snapshotEntries: incomplete.length,
+    snapshotEntriesCut: cut,
+    snapshotEntriesLost: lost,
     snapshotsDropped: snapshots.damaged.map(({ snapshot: { id, name } }) => ({ id, name })),
     dirtyBit: header.dirty,
     corruptBit: header.corrupt,
@@ -118,6 +122,7 @@ async function plan(
   const findings = [
     ...(header.dirty ? ["the image was not closed cleanly (its dirty bit is set)"] : []),
     ...(header.corrupt ? ["the image is marked corrupt"] : []),
+    ...limits,
     ...snapshots.damaged.map(({ why }) => why),
     ...believed.findings,
     ...(missing.length > believed.damagedSlots ? [`${missing.length} refcount blocks are missing`] : []),
@@ -167,20 +172,26 @@ async function plan(
 function refuseDamaged(
   path: string,
   { damaged }: ReadableSnapshots,
+  limits: readonly string[],
   { dropDamagedSnapshots }: RepairOperation,
 ): void {
-  if (damaged.length === 0 || dropDamagedSnapshots === true) return;
+  const findings = [...limits, ...damaged.map(({ why }) => why)];
+  if (findings.length === 0 || dropDamagedSnapshots === true) return;
   throw new QcowalError(
     "IMAGE_DAMAGED",
-    `${path}: ${damaged.map(({ why }) => why).join("; ")}. What only it refers to cannot be told from leaks. Nothing was changed; restore the image from a copy, or give the snapshot up ('qcowal repair --drop-damaged-snapshots').`,
+    `${path}: ${findings.join("; ")}. What only such a snapshot refers to cannot be told from leaks. Nothing was changed; restore the image from a copy, or give up what cannot be read ('qcowal repair --drop-damaged-snapshots').`,
     {
-      details: {
-        path,
-        findings: damaged.map(({ why }) => why),
-        snapshots: damaged.map(({ snapshot: { id, name } }) => ({ id, name })),
-      },
+      details: { path, findings, snapshots: damaged.map(({ snapshot: { id, name } }) => ({ id, name })) },
     },
   );
+}
+
+function limitFindings(cut: number, lost: number): string[] {
+  const entries = (count: number): string => (count === 1 ? "1 entry" : `${count} entries`);
+  return [
+    ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),
+    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table behind the 64 MiB that QEMU reads`]),
+  ];
 }
 
 /** With `leaks`: on an image with other damage, what looks leaked may be what is missing elsewhere. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { Mended, RepairOperation } from "../../src/plan/index.ts";
+import { type Image, readImage } from "../../src/image/index.ts";
+import { type Mended, type RepairOperation, planImage } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools/image-maker/index.ts";
 import { applyPlan, planOn } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
@@ -245,6 +246,51 @@ describe("a snapshot whose L1 table cannot be read", () => {
     const before = visible(sound);
     expect(visible(disk.bytes())).toEqual({ ...before, snapshots: before.snapshots.slice(1) });
   });
+});
+
+describe("a snapshot table that exceeds QEMU's limits", () => {
+  const CASES: readonly [string, number, RegExp, Partial<Mended>, kept: number][] = [
+    ["extra data", 2000, /1 entry of the snapshot table with more extra data/, { snapshotEntriesCut: 1 }, 2],
+    ["an end", 2 ** 31, /1 entry of the snapshot table behind the 64 MiB/, { snapshotEntriesLost: 1 }, 1],
+  ];
+
+  /** The second of two entries says that it has so much extra data. */
+  async function exceeding(extra: number): Promise<{ disk: MemoryDisk; image: Image }> {
+    const [one, two] = SPEC.snapshots ?? [];
+    const real = extra < 2 ** 20 ? extra : 24;
+    const spec = {
+      ...SPEC,
+      snapshots: [
+        { ...one, name: "one" },
+        { ...two, name: "two", extraSize: real },
+      ],
+    };
+    const { disk } = damaged(({ bytes, snapshots }) => {
+      const first = 40 + 24 + 1 + 3;
+      bytes.writeUInt32BE(extra, snapshots + Math.ceil(first / 8) * 8 + 36);
+    }, spec);
+    return { disk, image: await readImage(disk, true) };
+  }
+
+  test.each(CASES)(
+    "(%s) is refused, and repaired when that is allowed",
+    async (_what, extra, message, what, kept) => {
+      const { disk, image } = await exceeding(extra);
+      const plan = (rest: Partial<RepairOperation>) => planImage(image, [repairOf(disk, rest)], { now: 0 });
+      await expect(plan({})).rejects.toMatchObject({
+        code: "IMAGE_DAMAGED",
+        message: expect.stringMatching(message),
+      });
+      expect(disk.events).toBe(0);
+      const allowed = await plan({ dropDamagedSnapshots: true });
+      expect(allowed.outcomes).toMatchObject([{ mended: what }]);
+      await applyPlan(disk, allowed);
+      expect(describeCheck(checkImage(disk.bytes()))).toBe("clean");
+      const names = visible(disk.bytes()).snapshots.map(({ name }) => name);
+      expect(names).toEqual(["one", "two"].slice(0, kept));
+      expect(visible(disk.bytes()).content).toBe(visible(Buffer.from(makeImage(SPEC))).content);
+    },
+  );
 });
 
 test("with `harden` no L1 table of a snapshot says COPIED any more", async () => {

@@ -25,7 +25,10 @@ export function addRepairCommand(program: Command): void {
       "--harden",
       "also clear stale COPIED flags in the L1 tables of snapshots: a crash in qemu's own revert to them then corrupts nothing",
     )
-    .option("--drop-damaged-snapshots", "give up snapshots whose L1 table cannot be read")
+    .option(
+      "--drop-damaged-snapshots",
+      "give up snapshots that cannot be read, and extra data that QEMU refuses",
+    )
     .option(
       "--without-journal",
       "for an interrupted image whose journal is lost, or too old or damaged to recover with",

@@ -32,6 +32,8 @@ export function mendedText({ mended }: RepairOutcome, isDryRun: boolean): string
     ...some(mended.snapshotEntries, "incomplete snapshot entry", "incomplete snapshot entries"),
     ...(mended.dirtyBit ? ["the dirty bit"] : []),
     ...(mended.corruptBit ? ["the corrupt bit"] : []),
+    ...some(mended.snapshotEntriesCut, "snapshot entry cut short", "snapshot entries cut short"),
+    ...some(mended.snapshotEntriesLost, "unreadable snapshot entry", "unreadable snapshot entries"),
   ];
   const dropped = mended.snapshotsDropped.map(({ name }) => quoted(name));
   const lost =
