@@ -34,6 +34,7 @@ export type {
 export { listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
 export type {
   ListOptions,
+  MendOptions,
   Pool,
   PoolOptions,
   RecoverOptions,

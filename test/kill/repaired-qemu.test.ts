@@ -116,7 +116,7 @@ describe("after --harden,", () => {
       expect(await copiedErrors(), "without it").toBeGreaterThan(0);
       const before = visible(await readFile(path));
       await using pool = await openPool(join(dirname(path), "journal"));
-      const report = await pool.run([{ type: "repair", image: path, harden: true }]);
+      const report = await pool.repair(path, { harden: true });
       expect(report.images[0]?.outcomes).toMatchObject([{ type: "repair", findings: [] }]);
       expect(visible(await readFile(path))).toEqual(before);
       await judge(path);
@@ -145,7 +145,7 @@ describe("a VM with lazy refcounts that was killed", () => {
         code: "IMAGE_DAMAGED",
         message: expect.stringContaining("'qcowal repair'"),
       });
-      const report = await pool.run([{ type: "repair", image: path }]);
+      const report = await pool.repair(path);
       expect(report.images[0]?.outcomes).toMatchObject([
         { mended: { dirtyBit: true, refcountsTooLow: expect.any(Number) } },
       ]);
