@@ -7,6 +7,7 @@ export type {
   ImageReport,
   OnProgress,
   ProgressEvent,
+  RecoveredImage,
   RecoveredTransaction,
   RecoveryAction,
   RepairReport,
@@ -19,11 +20,16 @@ export type { Intent, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
   DeleteOperation,
+  Mended,
   Operation,
   OperationOutcome,
   PlanSummary,
+  RepairOperation,
+  RepairOutcome,
   RepairSummary,
   RevertOperation,
+  SnapshotOperation,
+  SnapshotOutcome,
 } from "./plan/index.ts";
 export type { Finding, FindingKind, RootUsage, Usage } from "./image/index.ts";
 export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
@@ -31,6 +37,7 @@ export type {
   CheckOptions,
   CheckReport,
   ListOptions,
+  MendOptions,
   Pool,
   PoolOptions,
   RecoverOptions,

@@ -32,6 +32,7 @@ Every change is written to a journal first (.qcowal beside the image, --journal
 or QCOWAL_JOURNAL). Whatever interrupts it, 'qcowal recover' finishes it or
 proves that it never began; until then every qemu refuses the image. When the
 journal is lost, 'qcowal repair --without-journal' frees the image by a scan.
+What a killed qemu left, 'qcowal repair' mends.
 
 Examples:
   $ qcowal create before-upgrade web.qcow2

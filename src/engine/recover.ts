@@ -2,6 +2,7 @@ import type { Journal, PendingTransaction } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { QcowalError, invariant, isQcowalError } from "../errors/index.ts";
 import { readHead } from "../image/index.ts";
+import type { OperationOutcome } from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
 import { applyParts, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PhasePart, decodeBegun, decodePrepared } from "./bodies.ts";
@@ -171,11 +172,19 @@ export async function recoverTransaction(
       result: finished ? "finished" : "aborted",
       ...(doubts.length === 0 ? {} : { doubt: doubts.join("; ") }),
       operations: begun.operations,
-      images: paths.map((image, index) => ({ image, action: actions[index] ?? "nothing" })),
+      images: paths.map((image, index) => ({
+        image,
+        action: actions[index] ?? "nothing",
+        ...(finished ? { outcomes: outcomesOf(pending, index) } : {}),
+      })),
     };
   } catch (error) {
     throw unfinished(context, pending, paths, imagesDone, error);
   }
+}
+
+function outcomesOf({ prepared }: PendingTransaction, index: number): readonly OperationOutcome[] {
+  return prepared === undefined ? [] : (decodePrepared(prepared).images[index]?.outcomes ?? []);
 }
 
 /** Opens the images in the order in which locks are taken, and hands them over in the order of the transaction. */

@@ -42,7 +42,7 @@ export interface RepairReport {
 function notFenced(path: string): QcowalError {
   return new QcowalError(
     "NOTHING_TO_REPAIR",
-    `${path} is not fenced: no interrupted operation holds it. Nothing was changed; for other damage there is 'qemu-img check'.`,
+    `${path} is not fenced: no interrupted operation holds it. Nothing was changed; 'qcowal repair' without --without-journal mends other damage.`,
     { details: { path } },
   );
 }

@@ -37,5 +37,12 @@ export interface RecoveredTransaction {
   /** Set when an image that carries no fence any more contradicts that: it was repaired by a scan, restored, or changed since. */
   readonly doubt?: string;
   readonly operations: readonly Operation[];
-  readonly images: readonly { readonly image: string; readonly action: RecoveryAction }[];
+  readonly images: readonly RecoveredImage[];
+}
+
+export interface RecoveredImage {
+  readonly image: string;
+  readonly action: RecoveryAction;
+  /** What the operations did to it, when they are finished. */
+  readonly outcomes?: readonly OperationOutcome[];
 }

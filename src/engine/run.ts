@@ -75,9 +75,13 @@ async function planAll(
   const planned: PlannedImage[] = [];
   const onTable = (): void => progress.checkpoint();
   for (const disk of disks) {
-    const image = await readImage(disk);
+    const operations = groups.get(disk.path) ?? [];
+    const image = await readImage(
+      disk,
+      operations.some(({ type }) => type === "repair"),
+    );
     if (image.header.fenced) throw await fencedError(disk.path, image, journal);
-    const plan = await planImage(image, groups.get(disk.path) ?? [], { now, onTable });
+    const plan = await planImage(image, operations, { now, onTable });
     planned.push({ disk, image, plan });
   }
   return planned;

@@ -49,6 +49,15 @@ export interface DecodedSnapshotTable {
   readonly entries: readonly SnapshotEntry[];
   /** Bytes from the table's start to the end of its last entry, without padding. */
   readonly bytes: number;
+  /** What a rescue had to leave out; undefined when that was nothing. */
+  readonly rescued?: RescuedSnapshots;
+}
+
+export interface RescuedSnapshots {
+  /** Entries of which extra data was cut off, because QEMU reads no more of it. */
+  readonly cut: number;
+  /** Entries at the end that lie behind all that QEMU reads. */
+  readonly lost: number;
 }
 
 /** As much of a table as keeps QEMU's limits, and what is wrong with the entry behind it. */
@@ -62,35 +71,52 @@ const invalid = (what: string): QcowalError =>
 /**
  * Decodes `count` entries. `bytes` holds the table from its start, as much as is
  * there. Returns undefined when the table goes on behind `bytes`: read more.
+ * With `rescue`, what exceeds a limit of QEMU's is left out and told.
  * @throws QcowalError IMAGE_INVALID when a limit of QEMU's is exceeded
  */
-export function decodeSnapshotTable(bytes: Uint8Array, count: number): DecodedSnapshotTable | undefined {
-  const table = decodeSnapshotTablePrefix(bytes, count);
+export function decodeSnapshotTable(
+  bytes: Uint8Array,
+  count: number,
+  rescue = false,
+): DecodedSnapshotTable | undefined {
+  const table = decode(bytes, count, rescue);
   if (table?.problem !== undefined) throw invalid(table.problem);
   return table;
 }
 
 /** The same for a table that may be damaged: it ends before the first entry that exceeds a limit. */
 export function decodeSnapshotTablePrefix(bytes: Uint8Array, count: number): SnapshotTablePrefix | undefined {
+  return decode(bytes, count, false);
+}
+
+function decode(bytes: Uint8Array, count: number, rescue: boolean): SnapshotTablePrefix | undefined {
   const entries: SnapshotEntry[] = [];
   let tableEnd = 0;
-  const stop = (problem: string | undefined): SnapshotTablePrefix => ({ entries, bytes: tableEnd, problem });
+  let cut = 0;
+  const stop = (problem: string | undefined, lost: number): SnapshotTablePrefix => ({
+    entries,
+    bytes: tableEnd,
+    problem,
+    ...(cut + lost === 0 ? {} : { rescued: { cut, lost } }),
+  });
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
     if (start + ENTRY_BYTES > bytes.length) return undefined;
     const extraSize = readField(bytes, ENTRY.extraSize, start);
-    if (extraSize > MAX_SNAPSHOT_EXTRA_BYTES) {
-      return stop(`Too much extra metadata in snapshot table entry ${index}`);
-    }
+    const isOversized = extraSize > MAX_SNAPSHOT_EXTRA_BYTES;
+    if (isOversized && !rescue) return stop(`Too much extra metadata in snapshot table entry ${index}`, 0);
     const idAt = start + ENTRY_BYTES + extraSize;
     const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
     const end = nameAt + readField(bytes, ENTRY.nameSize, start);
-    if (end > MAX_SNAPSHOT_TABLE_BYTES) return stop("Snapshot table is too big");
+    if (end > MAX_SNAPSHOT_TABLE_BYTES) {
+      return rescue ? stop(undefined, count - index) : stop("Snapshot table is too big", 0);
+    }
     if (end > bytes.length) return undefined;
     entries.push(decodeEntry(bytes, start, extraSize, idAt, nameAt, end));
     tableEnd = end;
+    if (isOversized) cut += 1;
   }
-  return stop(undefined);
+  return stop(undefined, 0);
 }
 
 function decodeEntry(
@@ -116,7 +142,10 @@ function decodeEntry(
     vmStateSize: extra(EXTRA.vmStateSizeLarge) ?? BigInt(readField(bytes, ENTRY.vmStateSize, start)),
     diskSize: extra(EXTRA.diskSize),
     icount: icount === NO_ICOUNT ? undefined : icount,
-    unknownExtra: bytes.slice(extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES), idAt),
+    unknownExtra: bytes.slice(
+      extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES),
+      Math.min(idAt, extraAt + MAX_SNAPSHOT_EXTRA_BYTES),
+    ),
   };
 }
 

@@ -61,6 +61,7 @@ export interface HistoryRepair {
   readonly interrupted?: { readonly journal: string; readonly transaction: number };
   readonly clustersFreed: number;
   readonly refcountsLowered: number;
+  readonly refcountsRaised: number;
   readonly copiedFlagsChanged: number;
 }
 
@@ -141,6 +142,8 @@ function repairOf(record: JournalRecord): HistoryEntry[] {
   if (repaired === undefined) return [];
   const { image, actor, reason, interrupted, summary } = repaired;
   const { clusterSize, clustersFreed, refcountsLowered, copiedFlagsChanged } = summary;
+  // Notes of an earlier version do not have it: it raised none.
+  const { refcountsRaised = 0 } = summary as Partial<typeof summary>;
   return [
     {
       transaction: record.sequence,
@@ -164,6 +167,7 @@ function repairOf(record: JournalRecord): HistoryEntry[] {
           : { interrupted: { journal: interrupted.journal, transaction: interrupted.transaction } }),
         clustersFreed,
         refcountsLowered,
+        refcountsRaised,
         copiedFlagsChanged,
       },
     },

@@ -63,6 +63,12 @@ export class Census {
     return this.#blocks.get(index)?.counts;
   }
 
+  /** References to one cluster. */
+  count(cluster: number): number {
+    const { refcountEntries } = this.geometry;
+    return this.#blocks.get(Math.floor(cluster / refcountEntries))?.counts[cluster % refcountEntries] ?? 0;
+  }
+
   find(what: string): void {
     if (this.findings.length < MAX_FINDINGS) this.findings.push(what);
   }
@@ -137,21 +143,20 @@ export class Census {
 /**
  * Counts every reference in the image, in one pass over its tables in file
  * order. What contradicts the format is a finding; the counts are then of no use.
+ * Without `refcounts` the refcount table and its blocks are left out. `onTable`
+ * is called for each L2 table: what it throws calls the census off.
  * @throws QcowalError IMAGE_INVALID for a table that cannot be read at all
  */
-export async function takeCensus(image: Image, refcounts: Refcounts): Promise<Census> {
+export async function takeCensus(
+  image: Image,
+  refcounts: Refcounts | undefined,
+  onTable?: () => void,
+): Promise<Census> {
   const { disk, header, fileSize } = image;
   const { geometry } = header;
   const census = new Census(geometry, fileSize);
   census.claim(0, geometry.clusterSize, "the header");
-  census.claim(
-    header.refcountTableOffset,
-    header.refcountTableClusters * geometry.clusterSize,
-    "the refcount table",
-  );
-  for (const offset of refcounts.table) {
-    if (offset !== 0) census.claim(offset, geometry.clusterSize, "a refcount block");
-  }
+  if (refcounts !== undefined) claimRefcounts(image, refcounts, census);
   census.claim(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
   const crypto = cryptoHeader(image.area);
   if (crypto !== undefined) census.claim(crypto.offset, crypto.length, "the encryption header");
@@ -159,9 +164,16 @@ export async function takeCensus(image: Image, refcounts: Refcounts): Promise<Ce
   const weights = await l2Weights(image, census);
   const offsets = [...weights.keys()].toSorted((a, b) => a - b);
   for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
+    onTable?.();
     census.addL2Table(offset, words, weights.get(offset) ?? 0);
   }
   return census;
+}
+
+function claimRefcounts({ header }: Image, { table }: Refcounts, census: Census): void {
+  const { clusterSize } = header.geometry;
+  census.claim(header.refcountTableOffset, header.refcountTableClusters * clusterSize, "the refcount table");
+  for (const offset of table) if (offset !== 0) census.claim(offset, clusterSize, "a refcount block");
 }
 
 function* roots({ disk, header, snapshotTable }: Image): Generator<readonly [L1Location, string]> {

@@ -42,9 +42,10 @@ export async function readHead(disk: Disk): Promise<ImageHead> {
   }
 }
 
-export async function readImage(disk: Disk): Promise<Image> {
+/** `rescue` is for a repair: see `readSnapshotTable`. */
+export async function readImage(disk: Disk, rescue = false): Promise<Image> {
   const head = await readHead(disk);
-  return { ...head, disk, snapshotTable: await readSnapshotTable(disk, head.header) };
+  return { ...head, disk, snapshotTable: await readSnapshotTable(disk, head.header, rescue) };
 }
 
 function named(disk: Disk, error: QcowalError): QcowalError {

@@ -36,22 +36,32 @@ export class Refcounts {
   block(index: number): DataView | undefined {
     return this.#blocks.get(index);
   }
+
+  /** The same as if these slots of the table were empty. */
+  without(slots: ReadonlySet<number>): Refcounts {
+    const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
+    const blocks = new Map([...this.#blocks].filter(([index]) => !slots.has(index)));
+    return new Refcounts(this.geometry, this.tableOffset, table, blocks);
+  }
 }
 
 /**
  * Reads the refcount table and every block it names, in file order.
  * @throws QcowalError IMAGE_INVALID for a slot that is not aligned, lies behind
  * the end of the file or names a block twice; LIMIT_EXCEEDED when the blocks do not fit in memory;
- * what `onBlock` throws, which is called for each block
+ * what `onBlock` throws, which is called for each block. With `onDamage`, such a
+ * slot is told instead, and reads as if it were empty.
  */
 export async function readRefcounts(
   disk: Disk,
   header: Header,
   fileSize: number,
   onBlock?: () => void,
+  onDamage?: (slot: number, what: string) => void,
 ): Promise<Refcounts> {
   const { geometry } = header;
-  const table = await readRefcountTable(disk, header, fileSize);
+  const damage = onDamage ?? refuse(disk);
+  const table = await readRefcountTable(disk, header, fileSize, damage);
   const slots = [...table.keys()].filter((index) => table[index] !== 0);
   if (slots.length * geometry.clusterSize > MAX_BLOCK_BYTES) {
     throw new QcowalError(
@@ -64,8 +74,11 @@ export async function readRefcounts(
   let previous = -1;
   for (const index of slots) {
     const offset = table[index] ?? 0;
-    if (offset === previous)
-      throw invalid(disk, `two slots of the refcount table name the block at ${hex(offset)}`);
+    if (offset === previous) {
+      damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
+      table[index] = 0;
+      continue;
+    }
     previous = offset;
     onBlock?.();
     const bytes = new Uint8Array(geometry.clusterSize);
@@ -75,7 +88,12 @@ export async function readRefcounts(
   return new Refcounts(geometry, header.refcountTableOffset, table, blocks);
 }
 
-async function readRefcountTable(disk: Disk, header: Header, fileSize: number): Promise<Float64Array> {
+async function readRefcountTable(
+  disk: Disk,
+  header: Header,
+  fileSize: number,
+  damage: (slot: number, what: string) => void,
+): Promise<Float64Array> {
   const { clusterSize } = header.geometry;
   const bytes = new Uint8Array(header.refcountTableClusters * clusterSize);
   await disk.read(header.refcountTableOffset, bytes);
@@ -84,17 +102,21 @@ async function readRefcountTable(disk: Disk, header: Header, fileSize: number): 
   for (let index = 0; index < table.length; index += 1) {
     const raw = view.getBigUint64(index * 8);
     if (raw % BigInt(clusterSize) !== 0n) {
-      throw invalid(disk, `refcount table slot ${index} is not aligned (0x${raw.toString(16)})`);
-    }
-    if (raw >= BigInt(fileSize) && raw !== 0n) {
-      throw invalid(disk, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
-    }
-    table[index] = hostOffset(Number(raw));
+      damage(index, `refcount table slot ${index} is not aligned (0x${raw.toString(16)})`);
+    } else if (raw >= BigInt(fileSize) && raw !== 0n) {
+      damage(index, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
+    } else table[index] = hostOffset(Number(raw));
   }
   return table;
 }
 
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
+
+const refuse =
+  (disk: Disk) =>
+  (_slot: number, what: string): never => {
+    throw invalid(disk, what);
+  };
 
 function invalid(disk: Disk, what: string): QcowalError {
   return new QcowalError(

@@ -4,6 +4,7 @@ import {
   type DecodedSnapshotTable,
   type Header,
   MAX_SNAPSHOT_TABLE_BYTES,
+  type RescuedSnapshots,
   type SnapshotEntry,
   decodeSnapshotTable,
   decodeSnapshotTablePrefix,
@@ -20,6 +21,8 @@ export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
   /** Length of the stored table in bytes; 0 without snapshots, where the header's offset refers to nothing. */
   readonly bytes: number;
+  /** What a rescue left out of a table that exceeds QEMU's limits. */
+  readonly rescued?: RescuedSnapshots;
 }
 
 const FIRST_READ_BYTES = 64 * 1024;
@@ -32,10 +35,11 @@ export function toSnapshot(entry: SnapshotEntry): Snapshot {
 /**
  * Reads the snapshot table. Its length is not stored: it is read in growing
  * pieces until every entry is there, at most the 64 MiB that QEMU allows.
+ * With `rescue`, what exceeds its limits is left out and told.
  * @throws QcowalError IMAGE_INVALID
  */
-export async function readSnapshotTable(disk: Disk, header: Header): Promise<SnapshotTable> {
-  return readGrowing(disk, header, decodeSnapshotTable);
+export async function readSnapshotTable(disk: Disk, header: Header, rescue = false): Promise<SnapshotTable> {
+  return readGrowing(disk, header, (bytes, count) => decodeSnapshotTable(bytes, count, rescue));
 }
 
 /** The snapshots of a table that may be damaged, up to the first entry that cannot be read. */
@@ -63,7 +67,8 @@ async function readGrowing(
     await disk.read(header.snapshotsOffset, bytes);
     const table = decode(bytes, header.snapshotCount);
     if (table !== undefined) {
-      return { snapshots: table.entries.map(toSnapshot), bytes: table.bytes };
+      const { entries, ...rest } = table;
+      return { ...rest, snapshots: entries.map(toSnapshot) };
     }
     if (bytes.length === 2 * MAX_SNAPSHOT_TABLE_BYTES) {
       throw new QcowalError("IMAGE_INVALID", `${disk.path}: snapshot table is too big. Nothing was changed.`);

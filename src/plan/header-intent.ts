@@ -1,4 +1,11 @@
-import { type BytePatch, HEADER, KNOWN_AUTOCLEAR, type Header, writeField } from "../format/index.ts";
+import {
+  type BytePatch,
+  HEADER,
+  INCOMPATIBLE,
+  KNOWN_AUTOCLEAR,
+  type Header,
+  writeField,
+} from "../format/index.ts";
 import type { HeaderIntent } from "../intent/index.ts";
 
 /** Header fields as they are to be. All lie in the first 72 bytes, so one sector write switches them together. */
@@ -10,6 +17,8 @@ export interface HeaderChange {
   readonly refcountTableClusters: number;
   readonly snapshotCount: number;
   readonly snapshotsOffset: number;
+  /** Takes the marks of an image that was not closed cleanly, or was found corrupt, away. */
+  readonly marksSound?: boolean;
 }
 
 const FIRST = HEADER.size.offset;
@@ -30,7 +39,8 @@ export function headerIntents(header: Header, cluster: Uint8Array, change: Heade
   writeField(head, HEADER.nbSnapshots, change.snapshotCount);
   writeField(head, HEADER.snapshotsOffset, change.snapshotsOffset);
   const fields: BytePatch = { offset: FIRST, before: cluster.slice(FIRST, END), after: head.slice(FIRST) };
-  const patches = [fields, ...unknownAutoclear(header)].filter(
+  const marks = change.marksSound === true ? damageMarks(header, cluster) : [];
+  const patches = [fields, ...marks, ...unknownAutoclear(header)].filter(
     ({ before, after }) => Buffer.compare(before, after) !== 0,
   );
   return patches.length === 0 ? [] : [{ kind: "header", patches }];
@@ -51,4 +61,13 @@ function unknownAutoclear(header: Header): BytePatch[] {
   return [
     { offset: HEADER.autoclearFeatures.offset, before: bytes(header.autoclearFeatures), after: bytes(kept) },
   ];
+}
+
+/** The dirty and the corrupt bit, which share the last byte of the incompatible features. */
+function damageMarks(header: Header, cluster: Uint8Array): BytePatch[] {
+  if (!header.dirty && !header.corrupt) return [];
+  const offset = HEADER.incompatibleFeatures.offset + HEADER.incompatibleFeatures.size - 1;
+  const before = cluster.slice(offset, offset + 1);
+  const marks = Number(INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt);
+  return [{ offset, before, after: before.map((byte) => byte & ~marks) }];
 }

@@ -1,5 +1,8 @@
 /** What a caller asks of one image. Plain data: it is validated, planned, logged and shown as it is. */
-export type Operation = CreateOperation | RevertOperation | DeleteOperation;
+export type Operation = SnapshotOperation | RepairOperation;
+
+/** What changes what a user can see: several of them on one image are one pass. */
+export type SnapshotOperation = CreateOperation | RevertOperation | DeleteOperation;
 
 export interface CreateOperation {
   readonly type: "create";
@@ -23,6 +26,28 @@ export interface DeleteOperation extends SnapshotSelection {
 }
 
 /**
+ * Mends what is wrong with the image's own bookkeeping. No content changes: the
+ * disk, its snapshots and their list are as before, unless a damaged snapshot is
+ * given up. It is the only operation on its image in a transaction.
+ */
+export interface RepairOperation {
+  readonly type: "repair";
+  readonly image: string;
+  /**
+   * `leaks`: only space that nothing uses, and the COPIED flags that follow from
+   * it; any other damage is refused. `all` (the default): whatever can be mended.
+   */
+  readonly what?: "leaks" | "all";
+  /**
+   * Clears COPIED flags in the L1 tables of snapshots. They mean nothing there,
+   * but QEMU's own revert copies them into the active table, where they do.
+   */
+  readonly harden?: boolean;
+  /** Gives up snapshots that cannot be read, and extra data of theirs that QEMU refuses; without it they are a refusal. */
+  readonly dropDamagedSnapshots?: boolean;
+}
+
+/**
  * Which snapshot: exactly one of `id` and `name`. `lookup` says how a name is
  * read: `unique` (the default) refuses a name that several snapshots have;
  * `first` takes the first of them, as `qemu-img snapshot -d`; `id-then-name`
@@ -35,11 +60,47 @@ export interface SnapshotSelection {
 }
 
 /** What an operation did, or will do: enough to report it without the image. */
-export interface OperationOutcome {
-  readonly type: Operation["type"];
+export type OperationOutcome = SnapshotOutcome | RepairOutcome;
+
+export interface SnapshotOutcome {
+  readonly type: SnapshotOperation["type"];
   readonly snapshot: { readonly id: string; readonly name: string };
   /** Virtual size of the disk before and after, where a revert changed it. */
   readonly resized?: { readonly from: number; readonly to: number };
+}
+
+/** What a repair found and mends. All zeros, false and empty: there was nothing to do. */
+export interface RepairOutcome {
+  readonly type: "repair";
+  readonly mended: Mended;
+  /** The first of it in words. */
+  readonly findings: readonly string[];
+}
+
+export interface Mended {
+  /** Clusters that were counted although nothing refers to them. */
+  readonly leakedClusters: number;
+  /** Refcounts of clusters in use that were too high. */
+  readonly refcountsTooHigh: number;
+  readonly refcountsTooLow: number;
+  /** COPIED flags of the active layer. */
+  readonly copiedFlags: number;
+  /** COPIED flags in L1 tables of snapshots, with `harden`. */
+  readonly snapshotFlags: number;
+  /** Refcount blocks that were missing, unreadable or in the place of something else. */
+  readonly refcountBlocks: number;
+  /** The refcount table was written anew. */
+  readonly refcountTable: boolean;
+  /** Entries of the snapshot table that lacked fields which version 3 requires. */
+  readonly snapshotEntries: number;
+  /** Entries of the snapshot table of which unknown extra data was cut off, because QEMU reads at most 1024 bytes. */
+  readonly snapshotEntriesCut: number;
+  /** Entries of the snapshot table that nothing can read: they have no name to give. */
+  readonly snapshotEntriesLost: number;
+  /** Snapshots that were given up. */
+  readonly snapshotsDropped: readonly { readonly id: string; readonly name: string }[];
+  readonly dirtyBit: boolean;
+  readonly corruptBit: boolean;
 }
 
 function wrong(what: string): never {
@@ -52,9 +113,13 @@ function wrong(what: string): never {
  */
 export function assertOperation(value: unknown): asserts value is Operation {
   if (typeof value !== "object" || value === null) throw new TypeError("an operation must be an object");
+  if ("type" in value && value.type === "repair") {
+    assertRepair(value);
+    return;
+  }
   const { type, image, name, id, lookup, force, ...rest } = value as Record<string, unknown>;
   if (type !== "create" && type !== "revert" && type !== "delete") {
-    wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete`);
+    wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, repair`);
   }
   const unknown = Object.keys(rest);
   if (unknown.length > 0) wrong(`unknown field ${JSON.stringify(unknown[0])}`);
@@ -73,4 +138,16 @@ export function assertOperation(value: unknown): asserts value is Operation {
     wrong("'lookup' must be unique, first or id-then-name");
   }
   if (lookup !== undefined && name === undefined) wrong("'lookup' goes with 'name'");
+}
+
+function assertRepair(value: object): void {
+  const { type: _, image, what, harden, dropDamagedSnapshots, ...rest } = value as Record<string, unknown>;
+  const [unknown] = Object.keys(rest);
+  if (unknown !== undefined) wrong(`unknown field ${JSON.stringify(unknown)}`);
+  if (typeof image !== "string" || image === "") wrong("'image' must be a path");
+  if (what !== undefined && what !== "leaks" && what !== "all") wrong("'what' must be leaks or all");
+  for (const [name, flag] of Object.entries({ harden, dropDamagedSnapshots })) {
+    if (flag !== undefined && typeof flag !== "boolean") wrong(`'${name}' must be true or false`);
+  }
+  if (what === "leaks" && dropDamagedSnapshots === true) wrong("'dropDamagedSnapshots' goes with 'all'");
 }

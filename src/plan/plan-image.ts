@@ -7,15 +7,7 @@
  * one adds and another takes away is not touched at all.
  */
 import { QcowalError } from "../errors/index.ts";
-import {
-  AUTOCLEAR_BITMAPS,
-  MAX_SNAPSHOT_TABLE_BYTES,
-  type SnapshotEntry,
-  bitmapCount,
-  clustersFor,
-  encodeSnapshotTable,
-  snapshotTableBytes,
-} from "../format/index.ts";
+import { AUTOCLEAR_BITMAPS, bitmapCount, clustersFor } from "../format/index.ts";
 import {
   type Image,
   type L1Location,
@@ -36,14 +28,17 @@ import {
 } from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
+import { grownTo } from "./grown-to.ts";
 import { discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
-import type { Operation, OperationOutcome } from "./operation.ts";
+import type { SnapshotOperation, SnapshotOutcome, Operation } from "./operation.ts";
+import { padded, placeSnapshotTable, release } from "./placed-table.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 import { refcountIntents } from "./refcount-intents.ts";
+import { planRepairOperation } from "./plan-repair-operation.ts";
 import { revert } from "./revert.ts";
 import { Space } from "./space.ts";
 import type { Step } from "./step.ts";
@@ -63,6 +58,23 @@ export interface PlanOptions {
 export async function planImage(
   image: Image,
   operations: readonly Operation[],
+  options: PlanOptions,
+): Promise<ImagePlan> {
+  const [repair] = operations.filter((operation) => operation.type === "repair");
+  if (repair !== undefined) {
+    if (operations.length > 1) throw new TypeError("a repair is the only operation on its image");
+    return planRepairOperation(image, repair, options);
+  }
+  return planSnapshots(
+    image,
+    operations.filter((operation) => operation.type !== "repair"),
+    options,
+  );
+}
+
+async function planSnapshots(
+  image: Image,
+  operations: readonly SnapshotOperation[],
   options: PlanOptions,
 ): Promise<ImagePlan> {
   refuseUnsafe(image);
@@ -158,7 +170,7 @@ function refuseUnsafe({ header, disk }: Image): void {
     const why = header.corrupt ? "is marked corrupt" : "was not closed cleanly (its dirty bit is set)";
     throw new QcowalError(
       "IMAGE_DAMAGED",
-      `${disk.path} ${why}: its refcounts cannot be trusted. Nothing was changed; repair it first ('qemu-img check -r all').`,
+      `${disk.path} ${why}: its refcounts cannot be trusted. Nothing was changed; repair it first ('qcowal repair').`,
     );
   }
 }
@@ -166,12 +178,12 @@ function refuseUnsafe({ header, disk }: Image): void {
 function applyOperations(
   image: Image,
   before: Draft,
-  operations: readonly Operation[],
+  operations: readonly SnapshotOperation[],
   options: PlanOptions,
-): { draft: Draft; outcomes: OperationOutcome[] } {
+): { draft: Draft; outcomes: SnapshotOutcome[] } {
   const bitmaps = image.header.autoclearFeatures & AUTOCLEAR_BITMAPS ? bitmapCount(image.area) : 0;
   const { geometry } = image.header;
-  const step = (draft: Draft, operation: Operation): Step => {
+  const step = (draft: Draft, operation: SnapshotOperation): Step => {
     switch (operation.type) {
       case "create":
         return create(draft, operation, options.now);
@@ -182,7 +194,7 @@ function applyOperations(
     }
   };
   let draft = before;
-  const outcomes: OperationOutcome[] = [];
+  const outcomes: SnapshotOutcome[] = [];
   for (const operation of operations) {
     const next = step(draft, operation);
     draft = next.draft;
@@ -284,29 +296,6 @@ function placeTables(image: Image, after: Draft, space: Space, changes: Refcount
   };
 }
 
-function placeSnapshotTable(
-  image: Image,
-  entries: readonly SnapshotEntry[],
-  space: Space,
-  changes: RefcountChanges,
-): { offset: number; bytes: Uint8Array } {
-  const length = snapshotTableBytes(entries);
-  if (length > MAX_SNAPSHOT_TABLE_BYTES) {
-    throw new QcowalError(
-      "LIMIT_EXCEEDED",
-      `${image.disk.path}: the snapshot table would have ${length} bytes, QEMU reads at most ${MAX_SNAPSHOT_TABLE_BYTES}. Nothing was changed; delete snapshots first.`,
-    );
-  }
-  const offset = space.allocate(clustersFor(changes.stored.geometry, length));
-  return { offset, bytes: encodeSnapshotTable(entries) };
-}
-
-/** Takes back the one reference to each cluster of a table that is replaced. */
-function release(changes: RefcountChanges, offset: number, bytes: number): void {
-  const { clusterSize } = changes.stored.geometry;
-  for (let at = offset; at < offset + bytes; at += clusterSize) changes.addReferences(at / clusterSize, -1);
-}
-
 function growRefcounts(image: Image, space: Space, changes: RefcountChanges) {
   const growth = space.growRefcounts();
   const { header } = image;
@@ -332,23 +321,5 @@ async function copiedIntents(
     onTable?.();
     copiedInL2(changes, offset, words, result);
   }
-  return result;
-}
-
-/** A block device ends where it ends; that is found here, before anything is written. */
-function grownTo({ disk, fileSize }: Image, end: number): number {
-  if (end > fileSize && !disk.canGrow) {
-    throw new QcowalError(
-      "NO_SPACE",
-      `${disk.path} is a block device of ${fileSize} bytes, and ${end} are needed. Nothing was changed; enlarge the device, or delete a snapshot.`,
-      { details: { path: disk.path, size: fileSize, needed: end } },
-    );
-  }
-  return Math.max(end, fileSize);
-}
-
-function padded(clusterSize: number, bytes: Uint8Array): Uint8Array {
-  const result = new Uint8Array(Math.ceil(bytes.length / clusterSize) * clusterSize);
-  result.set(bytes);
   return result;
 }

@@ -27,8 +27,10 @@ export class Space {
   #end = 0;
   #allocated = 0;
 
-  constructor(changes: RefcountChanges) {
+  /** Nothing is handed out below the cluster `from`. */
+  constructor(changes: RefcountChanges, from = 0) {
     this.#changes = changes;
+    this.#from = from;
     this.#clusterSize = changes.stored.geometry.clusterSize;
   }
 
@@ -73,9 +75,10 @@ export class Space {
 
   /**
    * Adds refcount blocks, and a larger refcount table, until every cluster
-   * handed out is counted: those included that this very call adds.
+   * handed out is counted: those included that this very call adds. With
+   * `newTable` the stored table is given up, whatever room it has.
    */
-  growRefcounts(): RefcountGrowth {
+  growRefcounts(newTable = false): RefcountGrowth {
     const { table: slots } = this.#changes.stored;
     const blocks = new Map<number, number>();
     let table: NewRefcountTable | undefined;
@@ -83,7 +86,8 @@ export class Space {
       const missing = this.#changes.blockIndexes.filter((index) => !slots[index] && !blocks.has(index));
       for (const index of missing) blocks.set(index, this.allocate(1));
       const needed = Math.max(slots.length, ...[...blocks.keys()].map((index) => index + 1));
-      const present = table === undefined ? slots.length : (table.clusters * this.#clusterSize) / 8;
+      const stored = newTable ? 0 : slots.length;
+      const present = table === undefined ? stored : (table.clusters * this.#clusterSize) / 8;
       if (needed > present) {
         if (table !== undefined) this.#giveBack(table.offset, table.clusters);
         const clusters = this.#tableClusters(needed);

@@ -3,6 +3,13 @@ export type { CheckOptions, CheckReport } from "./check.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
 export { Pool, openPool, planOperations } from "./pool.ts";
-export type { PoolOptions, RecoverOptions, RecoveryReport, SnapshotOptions, SnapshotRef } from "./pool.ts";
+export type {
+  MendOptions,
+  PoolOptions,
+  RecoverOptions,
+  RecoveryReport,
+  SnapshotOptions,
+  SnapshotRef,
+} from "./pool.ts";
 export { repairWithoutJournal } from "./repair.ts";
 export type { RepairOptions } from "./repair.ts";

@@ -14,7 +14,7 @@ import {
   runTransaction,
 } from "../engine/index.ts";
 import { type HistoryEntry, timeline } from "../history/index.ts";
-import type { Operation } from "../plan/index.ts";
+import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
@@ -30,6 +30,8 @@ export interface PoolOptions {
 }
 
 export type SnapshotOptions = RunOptions & { readonly force?: boolean };
+
+export type MendOptions = RunOptions & Omit<RepairOperation, "type" | "image">;
 
 /** Which snapshot: its exact name, or `{ id }`. */
 export type SnapshotRef = string | { readonly id: string };
@@ -152,6 +154,19 @@ export class Pool implements AsyncDisposable {
 
   delete(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {
     return this.run([{ type: "delete", image, ...selection(snapshot) }], options);
+  }
+
+  /** Mends refcounts, COPIED flags and marks of damage that others left; content stays as it is. */
+  repair(image: string, options: MendOptions = {}): Promise<RunReport> {
+    const { what, harden, dropDamagedSnapshots, ...rest } = options;
+    const operation: RepairOperation = {
+      type: "repair",
+      image,
+      ...(what === undefined ? {} : { what }),
+      ...(harden === undefined ? {} : { harden }),
+      ...(dropDamagedSnapshots === undefined ? {} : { dropDamagedSnapshots }),
+    };
+    return this.run([operation], rest);
   }
 
   /** The snapshots of an image. Needs no journal: `listSnapshots` does the same without a pool. */

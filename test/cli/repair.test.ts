@@ -26,13 +26,6 @@ async function dieAt(lab: Lab, operation: Operation, step: Step): Promise<void> 
 const revertIn = (lab: Lab): Operation => ({ type: "revert", image: lab.path("a.qcow2"), name: "one" });
 
 describe("qcowal repair", () => {
-  test("without --without-journal is misuse, and names recover", async () => {
-    const lab = await Lab.open();
-    const { code, stderr } = await lab.qcowal("repair", "a.qcow2");
-    expect(code).toBe(2);
-    expect(stderr).toMatch(/only with --without-journal.*'qcowal recover' is the command/);
-  });
-
   test("refuses an image that is not fenced, and one that a journal can recover", async () => {
     const lab = await Lab.open();
     const free = await lab.qcowal("repair", "--without-journal", "a.qcow2");

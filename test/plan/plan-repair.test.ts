@@ -5,6 +5,7 @@ import { readHead, readImage } from "../../src/image/index.ts";
 import { planRepair } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
+import { visible } from "../support/model.ts";
 import { checkImage, describeCheck, inspectImage, parseHeader } from "../support/naive-qcow2.ts";
 import { FileBytes } from "../support/naive-qcow2/file.ts";
 
@@ -59,14 +60,6 @@ const repair = (disk: MemoryDisk) =>
 describe("what no interrupted operation leaves is refused before the first write:", () => {
   test.each<[string, RegExp, (view: DataView, at: Places) => void]>([
     [
-      "a refcount that is too low",
-      /cluster \d+ has refcount 0 and [12] references/,
-      (view, { entry, block }) => {
-        const cluster = Number(view.getBigUint64(entry) & 0x00ff_ffff_ffff_fe00n) / 4096;
-        view.setUint16(block + 2 * cluster, 0);
-      },
-    ],
-    [
       "two owners of one cluster",
       /cluster \d+ belongs to metadata and to data/,
       (view, { entry, l1 }) => view.setBigUint64(entry, BigInt(l1)),
@@ -101,16 +94,6 @@ describe("what no interrupted operation leaves is refused before the first write
       /the active L1 table at .* reaches behind the end/,
       (view) => view.setBigUint64(40, 1n << 40n),
     ],
-    ["the dirty bit", /the dirty bit is set/, (view) => view.setUint8(79, 1)],
-    ["the corrupt bit", /the corrupt bit is set/, (view) => view.setUint8(79, 2)],
-    [
-      "a refcount block that is named twice",
-      /two slots of the refcount table/,
-      (view) => {
-        const table = Number(view.getBigUint64(48));
-        view.setBigUint64(table + 8, view.getBigUint64(table));
-      },
-    ],
   ])("%s", async (_what, message, damage) => {
     const disk = await fenced(damage);
     const before = Buffer.from(disk.bytes());
@@ -124,11 +107,30 @@ describe("what no interrupted operation leaves is refused before the first write
   });
 });
 
-test("of many findings the first are named", async () => {
-  const disk = await fenced((view, { block }) => {
-    for (let cluster = 0; cluster < 40; cluster++) view.setUint16(block + 2 * cluster, 0);
+describe("what an interrupted repair had not come to is mended:", () => {
+  test.each<[string, (view: DataView, at: Places) => void]>([
+    [
+      "refcounts that are too low",
+      (view, { block }) => {
+        for (let cluster = 0; cluster < 40; cluster++) view.setUint16(block + 2 * cluster, 0);
+      },
+    ],
+    ["the dirty bit", (view) => view.setUint8(79, 1)],
+    ["the corrupt bit", (view) => view.setUint8(79, 2)],
+    [
+      "a refcount block that is named twice",
+      (view) => {
+        const table = Number(view.getBigUint64(48));
+        view.setBigUint64(table + 8, view.getBigUint64(table));
+      },
+    ],
+  ])("%s", async (_what, damage) => {
+    const disk = await fenced(damage);
+    await repair(disk);
+    expect(describeCheck(checkImage(disk.bytes()))).toBe("clean");
+    expect(disk.bytes()[79]).toBe(0);
+    expect(visible(disk.bytes())).toEqual(visible(makeImage(SPEC)));
   });
-  await expect(repair(disk)).rejects.toMatchObject({ details: { findings: { length: 10 } } });
 });
 
 test("leaks of any width and wrong flags are found, wherever they are, and what is right is not touched", async () => {

@@ -29,6 +29,8 @@ export function visibleIn(report: InspectReport) {
 
 /** The state after an operation, computed from the state before it. */
 export function expected(before: Visible, operation: Operation): Visible {
+  // What a repair mends is nothing that a user sees.
+  if (operation.type === "repair") return before;
   const chosen = before.snapshots.find(({ id, name }) =>
     operation.type !== "create" && operation.id !== undefined ? id === operation.id : name === operation.name,
   );

@@ -10,10 +10,10 @@ import {
   repairWorld,
 } from "../../test/support/world.ts";
 import type { StateLimits } from "./file-states.ts";
-import { Judge, type Outcome } from "./judge.ts";
+import { Judge, type JudgeOptions, type Outcome } from "./judge.ts";
 import { type CrashState, killed, powerCuts } from "./moment-states.ts";
 
-export interface ExploreOptions {
+export interface ExploreOptions extends JudgeOptions {
   readonly random: Random;
   readonly limits: StateLimits;
   /** Of so many crashes, chosen at random, the recovery is cut at each of its points too. */
@@ -51,7 +51,8 @@ export async function explore(
   options: ExploreOptions,
 ): Promise<Exploration> {
   const run = await momentsOf((observe) => attempt(start, operations, new Machine(), {}, observe));
-  const explorer = new Explorer(new Judge(start, operations, run.world), [start, run.world], options);
+  const judge = new Judge(start, operations, run.world, options);
+  const explorer = new Explorer(judge, [start, run.world], options);
   await explorer.visitAll(run.moments, undefined);
   await explorer.cutRecoveries();
   return explorer.totals;

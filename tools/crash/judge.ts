@@ -58,7 +58,13 @@ function judged(bytes: Uint8Array, digest: string): JudgedImage {
 /** A copy of a case's images; the digests of what was judged are worth keeping, the bytes are not. */
 const KEPT = 2000;
 
+export interface JudgeOptions {
+  /** The images are damaged to begin with, and the operations are repairs: as before is damaged as before. */
+  readonly damaged?: boolean | undefined;
+}
+
 export class Judge {
+  readonly #options: JudgeOptions;
   readonly #subjects: readonly Subject[];
   readonly #images = new Map<string, JudgedImage>();
   readonly #digests = new WeakMap<object, string>();
@@ -66,7 +72,8 @@ export class Judge {
   readonly #good = new Map<string, Outcome>();
 
   /** `after` is what an undisturbed run left. */
-  constructor(start: World, operations: readonly Operation[], after: World) {
+  constructor(start: World, operations: readonly Operation[], after: World, options: JudgeOptions = {}) {
+    this.#options = options;
     this.#subjects = [...start.images.keys()].map((path): Subject => {
       const file = start.images.get(path);
       assert.ok(file);
@@ -102,6 +109,10 @@ export class Judge {
     for (const subject of this.#subjects) {
       const image = this.#imageAt(world, subject.path);
       outcomeOf(subject, image);
+      if (this.#options.damaged === true) {
+        if (!image.fenced) this.#endOfRepair(subject, image);
+        continue;
+      }
       if (!image.fenced) assert.equal(describeCheck(image.check), "clean", "not fenced, not clean");
       const worse = [...image.check.corruptions, ...image.check.overlaps].map(({ message }) => message);
       assert.deepEqual(worse, [], "more than leaks behind the fence");
@@ -162,12 +173,12 @@ export class Judge {
     for (const subject of this.#subjects) {
       const image = this.#imageAt(world, subject.path);
       assert.ok(!image.fenced, "still fenced after the recovery");
-      assert.equal(describeCheck(image.check), "clean");
-      const outcome = outcomeOf(subject, image);
+      const outcome = this.#endOf(subject, image);
       if (outcome !== "both") outcomes.add(outcome);
       const before = subject.before.firstCluster.equals(image.firstCluster);
       const after = subject.after.firstCluster.equals(image.firstCluster);
-      assert.ok(before ? outcome !== "after" : after && outcome !== "before", "the header fits the outcome");
+      const fits = (before && outcome !== "after") || (after && outcome !== "before");
+      assert.ok(fits, "the header fits the outcome");
       if (before && !after) assert.equal(image.length, subject.before.length, "length of the file");
     }
     assert.ok(outcomes.size <= 1, "one image is as before, another as after");
@@ -178,6 +189,23 @@ export class Judge {
     const finished = status === "done" || status === "finished by recovery";
     if (outcome !== "both") assert.equal(finished, outcome === "after", `the record says ${status}`);
     return outcome;
+  }
+
+  /** How an image that is free again ended. */
+  #endOf(subject: Subject, image: JudgedImage): Outcome {
+    if (this.#options.damaged === true) return this.#endOfRepair(subject, image);
+    assert.equal(describeCheck(image.check), "clean");
+    return outcomeOf(subject, image);
+  }
+
+  /** A user sees the same before and after a repair: only the damage, whole or gone, tells them apart. */
+  #endOfRepair(subject: Subject, image: JudgedImage): Outcome {
+    assert.equal(outcomeOf(subject, image), "both");
+    const damage = describeCheck(image.check);
+    const isBefore = damage === describeCheck(subject.before.check);
+    if (damage === "clean") return isBefore ? "both" : "after";
+    assert.ok(isBefore, `damaged otherwise than before: ${damage}`);
+    return "before";
   }
 
   /** Each process works on copies, so what a world holds stays as it is. */

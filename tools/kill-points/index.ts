@@ -42,7 +42,9 @@ async function killQemu(verb: (typeof VERBS)[number], shape: string, tally: Tall
   try {
     const [image] = bench.images;
     const [operation] = target.operations(bench.images);
-    if (image === undefined || operation?.name === undefined) throw new Error("an empty case");
+    if (image === undefined || operation === undefined || operation.type === "repair" || !operation.name) {
+      throw new Error("a case without an operation that qemu-img has a word for");
+    }
     const copy = `${image.path}.copy`;
     await copyFile(image.path, copy);
     const before = await readFile(copy);

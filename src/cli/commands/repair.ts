@@ -1,55 +1,90 @@
 import type { Command } from "commander";
-import { type RepairReport, repairWithoutJournal } from "../../index.ts";
+import { type RepairOperation, type RepairReport, repairWithoutJournal } from "../../index.ts";
 import { journalBeside, namedJournal } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import { misuse } from "../misuse.ts";
 import { type WriteOptions, poolOptionsOf, recordOf, withWriteOptions } from "../options.ts";
 import { openTerminal } from "../terminal.ts";
 import { repairedLine } from "../views/repair.ts";
+import { write } from "./write.ts";
 
 interface RepairOptions extends WriteOptions {
   /** False when `--without-journal` is given: commander's reading of the name. */
   readonly withoutJournal?: boolean;
+  readonly leaks?: boolean;
+  readonly harden?: boolean;
+  readonly dropDamagedSnapshots?: boolean;
 }
 
 export function addRepairCommand(program: Command): void {
   withWriteOptions(program.command("repair"))
-    .description("repair an interrupted image whose journal is lost, by a scan")
-    .argument("<image...>", "fenced qcow2 images; each is repaired by itself")
+    .description("mend leaks, refcounts, COPIED flags and marks of damage; content stays as it is")
+    .argument("<image...>", "qcow2 images; several are repaired together or not at all")
+    .option("--leaks", "only give back what nothing uses; refuse an image with other damage")
+    .option(
+      "--harden",
+      "also clear stale COPIED flags in the L1 tables of snapshots: a crash in qemu's own revert to them then corrupts nothing",
+    )
+    .option(
+      "--drop-damaged-snapshots",
+      "give up snapshots that cannot be read, and extra data that QEMU refuses",
+    )
     .option(
       "--without-journal",
-      "required: say that the journal is lost, or too old or damaged to recover with",
+      "for an interrupted image whose journal is lost, or too old or damaged to recover with",
     )
     .addHelpText(
       "after",
       `
-'qcowal recover' is the way back as long as there is a journal: it finishes what
-was decided, undoes what was not, and keeps the images of one transaction
-together. This command only looks at the image. All of its tables are read,
-refcounts that are too high are lowered, COPIED flags are corrected, clusters
-that nothing refers to are given back, and the fence is removed last. The image
-is then wholly as before the interrupted operation or wholly as after it,
-whichever its header shows. Leaks from before the operation go too.
+Reads all tables, counts what refers to each cluster, and makes the refcounts,
+the COPIED flags and the dirty and corrupt bits fit: what an interrupted
+qemu-img or a killed VM left. Disk and snapshots keep their content. Like every
+operation it is written to the journal first, and 'qcowal history --json' shows
+what it mended. It refuses, and changes nothing, where the tables contradict
+themselves, and where a snapshot cannot be read: its clusters look leaked.
 
-It refuses, and changes nothing, when the image is not fenced, when a journal
-that is there can recover it, and when the image shows damage that no
-interrupted operation leaves. It may be killed at any moment and run again.
+An image that an interrupted operation of qcowal holds is for 'qcowal recover',
+as long as there is a journal: that finishes what was decided, undoes what was
+not, and keeps the images of one transaction together. When the journal is lost,
+--without-journal takes the image as its header shows it, wholly as before or
+wholly as after, mends what that leaves and removes the fence. Images are then
+repaired one by one; a journal that is there takes a note, none is made. It
+refuses while a journal can recover the image, and on damage that no
+interrupted operation leaves.
 
-A journal that is there takes a note for 'qcowal history'; none is made.
+It may be killed at any moment and run again.
 
 Examples:
-  $ qcowal repair --without-journal web.qcow2 --dry-run
+  $ qcowal repair web.qcow2 --dry-run
+  $ qcowal repair web.qcow2 --harden --reason "host lost power"
   $ qcowal repair --without-journal web.qcow2 --reason "journal disk died"`,
     )
     .action(repair);
 }
 
 async function repair(images: readonly string[], options: RepairOptions): Promise<void> {
-  if (options.withoutJournal !== true) {
-    throw misuse(
-      "repair works only with --without-journal: it says that the journal is lost. As long as it is there, 'qcowal recover' is the command",
-    );
+  const { leaks, harden, dropDamagedSnapshots } = options;
+  if (options.withoutJournal === true) {
+    if (leaks ?? harden ?? dropDamagedSnapshots) {
+      throw misuse("--without-journal goes with none of --leaks, --harden and --drop-damaged-snapshots");
+    }
+    await repairByScan(images, options);
+    return;
   }
+  if (leaks === true && dropDamagedSnapshots === true) {
+    throw misuse("--drop-damaged-snapshots does not go with --leaks, which leaves everything else alone");
+  }
+  const operation = (image: string): RepairOperation => ({
+    type: "repair",
+    image,
+    what: leaks === true ? "leaks" : "all",
+    ...(harden === undefined ? {} : { harden }),
+    ...(dropDamagedSnapshots === undefined ? {} : { dropDamagedSnapshots }),
+  });
+  await write(images.map(operation), images, options);
+}
+
+async function repairByScan(images: readonly string[], options: RepairOptions): Promise<void> {
   const terminal = openTerminal(options.quiet === true);
   const reports: RepairReport[] = [];
   try {

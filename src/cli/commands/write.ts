@@ -64,7 +64,7 @@ export function addWriteCommands(program: Command): void {
     );
 }
 
-async function write(
+export async function write(
   operations: readonly Operation[],
   images: readonly string[],
   options: WriteOptions,

@@ -5,23 +5,26 @@ import type {
   RecoveredTransaction,
   RunReport,
 } from "../../index.ts";
+import { mendedText } from "./repair.ts";
 import { bytes, plural, printable, quoted, shownPath } from "./text.ts";
 
 const DONE = { create: "created", revert: "reverted to", delete: "deleted" } as const;
 const WOULD = { create: "create", revert: "revert to", delete: "delete" } as const;
 
 /** An operation as it was asked for: the record of one that never got far knows no more. */
-export function askedFor({ type, ...rest }: Operation): string {
-  const name = rest.name === undefined ? undefined : quoted(rest.name);
-  const id = "id" in rest && rest.id !== undefined ? `id:${printable(rest.id)}` : "";
-  return `${type} ${name ?? id}`;
+export function askedFor(operation: Operation): string {
+  if (operation.type === "repair") return operation.what === "leaks" ? "repair of leaks" : "repair";
+  const { type, name } = operation;
+  const id = "id" in operation && operation.id !== undefined ? `id:${printable(operation.id)}` : "";
+  return `${type} ${name === undefined ? id : quoted(name)}`;
 }
 
-const snapshotOf = ({ snapshot }: OperationOutcome): string =>
-  `${quoted(snapshot.name)} (id ${printable(snapshot.id)})`;
-
-const resizedNote = ({ resized }: OperationOutcome): string =>
-  resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
+function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): string {
+  if (outcome.type === "repair") return mendedText(outcome, words === WOULD);
+  const { type, snapshot, resized } = outcome;
+  const size = resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
+  return `${words[type]} ${quoted(snapshot.name)} (id ${printable(snapshot.id)})${size}`;
+}
 
 export function doneLines({ images, transaction }: RunReport): string[] {
   return images.flatMap(({ image, outcomes, summary }) =>
@@ -35,7 +38,7 @@ export function doneLines({ images, transaction }: RunReport): string[] {
           : [`${bytes(summary.clustersFreed * summary.clusterSize)} freed`]),
       ];
       const facts = [...changed, `transaction ${transaction}`].join(", ");
-      return `${shownPath(image)}: ${DONE[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)} [${facts}]`;
+      return `${shownPath(image)}: ${inWords(outcome, DONE)} [${facts}]`;
     }),
   );
 }
@@ -45,9 +48,10 @@ export function planText({ images }: DryRunReport): string {
     .map(({ image, outcomes, summary, fileSize }) =>
       [
         `${shownPath(image)}:`,
-        ...outcomes.map(
-          (outcome) => `  would ${WOULD[outcome.type]} ${snapshotOf(outcome)}${resizedNote(outcome)}`,
-        ),
+        ...outcomes.flatMap((outcome) => [
+          `  would ${inWords(outcome, WOULD)}`,
+          ...(outcome.type === "repair" ? outcome.findings.map((what) => `    ${printable(what)}`) : []),
+        ]),
         `  ${plural(summary.refcountsChanged, "refcount")} and ${plural(summary.copiedFlagsChanged, "COPIED flag")} to change`,
         `  ${plural(summary.clustersAllocated, "cluster")} to allocate, ${plural(summary.clustersFreed, "cluster")} to free (${bytes(summary.clusterSize)} each)`,
         fileSize.to > fileSize.from
@@ -79,6 +83,9 @@ export function recoveredLine(
   isDryRun = false,
 ): string {
   const what = operations.map(askedFor).join(", ");
+  const mended = images.flatMap(({ outcomes = [] }) =>
+    outcomes.flatMap((outcome) => (outcome.type === "repair" ? [mendedText(outcome, isDryRun)] : [])),
+  );
   const where = images.map(({ image }) => shownPath(image)).join(", ");
   if (doubt !== undefined) {
     return `${where}: interrupted transaction ${transaction} (${what}) had ${result === "finished" ? "" : "not "}been decided, but ${printable(doubt)}. It is left as it is.`;
@@ -87,5 +94,6 @@ export function recoveredLine(
     result === "finished"
       ? `had been decided, ${isDryRun ? "recovery would finish it" : "it is finished now"}`
       : `had not been decided, ${isDryRun ? "recovery would undo it" : "nothing of it is left"}`;
-  return `${where}: interrupted transaction ${transaction} (${what}) ${verdict}.`;
+  const facts = mended.length === 0 ? "" : ` [${mended.join("; ")}]`;
+  return `${where}: interrupted transaction ${transaction} (${what}) ${verdict}${facts}.`;
 }

@@ -1,10 +1,10 @@
-import type { RepairReport } from "../../index.ts";
-import { bytes, plural, shownPath } from "./text.ts";
+import type { RepairOutcome, RepairReport } from "../../index.ts";
+import { bytes, plural, quoted, shownPath } from "./text.ts";
 
 export function repairedLine({ image, interrupted, summary }: RepairReport, isDryRun: boolean): string {
-  const { clustersFreed, clusterSize, refcountsLowered, copiedFlagsChanged } = summary;
+  const { clustersFreed, clusterSize, refcountsLowered, refcountsRaised, copiedFlagsChanged } = summary;
   const facts = [
-    plural(refcountsLowered, "refcount"),
+    plural(refcountsLowered + refcountsRaised, "refcount"),
     plural(copiedFlagsChanged, "COPIED flag"),
     ...(clustersFreed === 0
       ? []
@@ -15,4 +15,31 @@ export function repairedLine({ image, interrupted, summary }: RepairReport, isDr
     ? "a scan would repair it and remove the fence"
     : "repaired by a scan, the fence is gone";
   return `${shownPath(image)}: ${verdict} [${facts.join(", ")}]`;
+}
+
+/** What a repair mended, or would mend, in numbers. */
+export function mendedText({ mended }: RepairOutcome, isDryRun: boolean): string {
+  const some = (count: number, one: string, many?: string): string[] =>
+    count === 0 ? [] : [plural(count, one, many)];
+  const parts = [
+    ...some(mended.leakedClusters, "leaked cluster"),
+    ...some(mended.refcountsTooHigh, "refcount that was too high", "refcounts that were too high"),
+    ...some(mended.refcountsTooLow, "refcount that was too low", "refcounts that were too low"),
+    ...some(mended.copiedFlags, "COPIED flag"),
+    ...some(mended.snapshotFlags, "COPIED flag of a snapshot", "COPIED flags of snapshots"),
+    ...some(mended.refcountBlocks, "refcount block"),
+    ...(mended.refcountTable ? ["the refcount table"] : []),
+    ...some(mended.snapshotEntries, "incomplete snapshot entry", "incomplete snapshot entries"),
+    ...(mended.dirtyBit ? ["the dirty bit"] : []),
+    ...(mended.corruptBit ? ["the corrupt bit"] : []),
+    ...some(mended.snapshotEntriesCut, "snapshot entry cut short", "snapshot entries cut short"),
+    ...some(mended.snapshotEntriesLost, "unreadable snapshot entry", "unreadable snapshot entries"),
+  ];
+  const dropped = mended.snapshotsDropped.map(({ name }) => quoted(name));
+  const lost =
+    dropped.length === 0 ? "" : `, ${isDryRun ? "give" : "gave"} up snapshot ${dropped.join(", ")}`;
+  if (parts.length === 0 && lost === "") {
+    return isDryRun ? "repair nothing: no damage was found" : "no damage was found";
+  }
+  return `${isDryRun ? "repair" : "repaired"} ${parts.length === 0 ? "the snapshot table" : parts.join(", ")}${lost}`;
 }

@@ -114,7 +114,10 @@ export class Bench {
 /** The command line where it has words for it. */
 function commandFor(journal: string, operations: readonly Operation[]): string[] {
   const [first] = operations;
-  const same = operations.every(({ type, name }) => type === first?.type && name === first.name);
-  if (first?.name === undefined || !same) return script(journal, operations);
-  return cli(first.type, "--journal", journal, first.name, ...operations.map(({ image }) => image));
+  const nameOf = (operation: Operation): string | undefined =>
+    operation.type === "repair" ? undefined : operation.name;
+  const name = first && nameOf(first);
+  const same = operations.every((operation) => operation.type === first?.type && nameOf(operation) === name);
+  if (first === undefined || name === undefined || !same) return script(journal, operations);
+  return cli(first.type, "--journal", journal, name, ...operations.map(({ image }) => image));
 }

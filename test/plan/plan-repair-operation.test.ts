@@ -1,0 +1,345 @@
+import { describe, expect, test } from "vitest";
+import { type Image, readImage } from "../../src/image/index.ts";
+import { type Mended, type RepairOperation, planImage } from "../../src/plan/index.ts";
+import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools/image-maker/index.ts";
+import { applyPlan, planOn } from "../support/apply-plan.ts";
+import { MemoryDisk } from "../support/memory-disk.ts";
+import { visible } from "../support/model.ts";
+import { checkImage, describeCheck, parseHeader } from "../support/naive-qcow2.ts";
+import { FileBytes } from "../support/naive-qcow2/file.ts";
+import { spoiled } from "../support/spoiled.ts";
+
+const SPEC: ImageSpec = {
+  version: 3,
+  clusterBits: 12,
+  virtualSize: 2 ** 20,
+  snapshots: [
+    { name: "one", changes: [{ at: 0, count: 20, kind: "data", seed: 1 }] },
+    { name: "two", changes: [{ at: 9, count: 20, kind: "data", seed: 2 }] },
+  ],
+  active: { changes: [{ at: 7, count: 30, kind: "data", seed: 3 }] },
+};
+const CLUSTER = 4096;
+
+/** Where things are in an image of `SPEC`. */
+interface Places {
+  readonly bytes: Buffer;
+  readonly l1: number;
+  readonly l2: number;
+  readonly table: number;
+  readonly block: number;
+  /** An L2 entry of the active layer that points to data of its own. */
+  readonly entry: number;
+  readonly snapshots: number;
+}
+
+function placesIn(bytes: Buffer): Places {
+  const { l1Offset, refcountTableOffset, snapshotsOffset } = parseHeader(new FileBytes(bytes), {});
+  const target = (at: number): number => Number(bytes.readBigUInt64BE(at) & 0x00ff_ffff_ffff_fe00n);
+  const l2 = target(l1Offset);
+  return {
+    bytes,
+    l1: l1Offset,
+    l2,
+    table: refcountTableOffset,
+    block: target(refcountTableOffset),
+    entry: l2 + 8 * 10,
+    snapshots: snapshotsOffset,
+  };
+}
+
+const clusterAt = ({ bytes }: Places, entry: number): number =>
+  Number(bytes.readBigUInt64BE(entry) & 0x00ff_ffff_ffff_fe00n) / CLUSTER;
+
+type Damage = (at: Places) => void;
+
+function damaged(damage: Damage, spec = SPEC): { disk: MemoryDisk; sound: Uint8Array } {
+  const sound = makeImage(spec);
+  const bytes = Buffer.from(sound);
+  damage(placesIn(bytes));
+  return { disk: new MemoryDisk(bytes), sound };
+}
+
+const repairOf = (disk: MemoryDisk, rest: Partial<RepairOperation> = {}): RepairOperation => ({
+  type: "repair",
+  image: disk.path,
+  ...rest,
+});
+
+/** Repairs; the image is then clean, shows what it showed, and a second repair finds nothing. */
+async function mend(disk: MemoryDisk, rest: Partial<RepairOperation> = {}): Promise<Mended> {
+  const [outcome] = await carriedOut(disk, rest);
+  expect(describeCheck(checkImage(disk.bytes()))).toBe("clean");
+  const again = await planOn(disk, repairOf(disk, rest));
+  expect(Object.values(again.phases).flat(), "intents of a second repair").toEqual([]);
+  expect(again.outcomes).toMatchObject([{ findings: [] }]);
+  if (outcome?.type !== "repair") throw new Error("a repair has the outcome of one");
+  return outcome.mended;
+}
+
+async function carriedOut(disk: MemoryDisk, rest: Partial<RepairOperation>) {
+  const plan = await planOn(disk, repairOf(disk, rest));
+  expect(disk.events, "planning writes nothing").toBe(0);
+  await applyPlan(disk, plan);
+  return plan.outcomes;
+}
+
+const flag = ({ bytes }: Places, at: number): void => void (bytes[at] = (bytes[at] ?? 0) ^ 0x80);
+const setRefcount = ({ bytes, block }: Places, cluster: number, value: number): void =>
+  void bytes.writeUInt16BE(value, block + 2 * cluster);
+
+const MENDED: readonly [what: string, mended: Partial<Mended>, damage: Damage][] = [
+  ["nothing", {}, () => undefined],
+  ["a leaked cluster", { leakedClusters: 1 }, (at) => setRefcount(at, at.bytes.length / CLUSTER - 1 + 5, 7)],
+  ["a refcount far behind the end of the file", { leakedClusters: 1 }, (at) => setRefcount(at, 2000, 3)],
+  ["a refcount that is too high", { refcountsTooHigh: 1 }, (at) => setRefcount(at, 0, 9)],
+  ["a refcount that is too low", { refcountsTooLow: 1 }, (at) => setRefcount(at, clusterAt(at, at.entry), 0)],
+  ["the header uncounted", { refcountsTooLow: 1 }, (at) => setRefcount(at, 0, 0)],
+  [
+    "a refcount block that does not count itself",
+    { refcountsTooLow: 1 },
+    (at) => setRefcount(at, at.block / CLUSTER, 0),
+  ],
+  ["a COPIED flag of the L1 table", { copiedFlags: 1 }, (at) => flag(at, at.l1)],
+  ["a COPIED flag of an L2 table", { copiedFlags: 1 }, (at) => flag(at, at.entry)],
+  ["the dirty bit", { dirtyBit: true }, ({ bytes }) => void (bytes[79] = 1)],
+  ["the corrupt bit", { corruptBit: true }, ({ bytes }) => void (bytes[79] = 2)],
+  [
+    "a missing refcount block",
+    { refcountBlocks: 1 },
+    ({ bytes, table }) => void bytes.fill(0, table, table + 8),
+  ],
+  [
+    "a refcount block at an odd place",
+    { refcountBlocks: 1, refcountTable: true },
+    ({ bytes, table }) => void bytes.writeBigUInt64BE(0x1234n, table),
+  ],
+  [
+    "a refcount block behind the end of the file",
+    { refcountBlocks: 1, refcountTable: true },
+    ({ bytes, table }) => void bytes.writeBigUInt64BE(1n << 40n, table),
+  ],
+  [
+    "a refcount block in the place of an L1 table",
+    { refcountBlocks: 1, refcountTable: true },
+    ({ bytes, table, l1 }) => void bytes.writeBigUInt64BE(BigInt(l1), table),
+  ],
+  [
+    "a refcount block that is the refcount table",
+    { refcountBlocks: 1, refcountTable: true },
+    ({ bytes, table }) => void bytes.writeBigUInt64BE(BigInt(table), table),
+  ],
+  [
+    "a refcount block that is named twice",
+    { refcountTable: true },
+    ({ bytes, table }) => void bytes.copy(bytes, table + 8, table, table + 8),
+  ],
+  [
+    "a refcount table behind the end of the file",
+    { refcountBlocks: 1, refcountTable: true },
+    ({ bytes }) => void bytes.writeBigUInt64BE(1n << 40n, 48),
+  ],
+  [
+    "a refcount table in the place of an L2 table",
+    { refcountBlocks: 1, refcountTable: true },
+    ({ bytes, l2 }) => void bytes.writeBigUInt64BE(BigInt(l2), 48),
+  ],
+];
+
+describe("is mended, and nothing that a user sees changes:", () => {
+  test.each(MENDED)("%s", async (_what, expected, damage) => {
+    const { disk, sound } = damaged(damage);
+    const mended = await mend(disk);
+    const nothing = { leakedClusters: 0, refcountsTooLow: 0, copiedFlags: 0, refcountBlocks: 0 };
+    expect(mended).toMatchObject({ ...nothing, dirtyBit: false, corruptBit: false, ...expected });
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
+  test("entries of the snapshot table that are too short for version 3", async () => {
+    const [one, two] = SPEC.snapshots ?? [];
+    const spec = {
+      ...SPEC,
+      snapshots: [
+        { ...one, name: "one", extraSize: 8 },
+        { ...two, name: "two" },
+      ],
+    };
+    const { disk, sound } = damaged(() => undefined, spec);
+    expect(describeCheck(checkImage(sound))).toContain("incomplete");
+    expect(await mend(disk)).toMatchObject({ snapshotEntries: 1 });
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
+  test("any of it at once, on any image", async () => {
+    let corrupt = 0;
+    for (let seed = 1; seed <= 60; seed += 1) {
+      const random = seededRandom(seed);
+      const sound = makeImage(randomSpec(random, { maxClusterBits: random.chance(0.8) ? 10 : 14 }));
+      const disk = new MemoryDisk(spoiled(sound, random));
+      if (checkImage(disk.bytes()).corruptions.length > 0) corrupt += 1;
+      await mend(disk, { harden: random.chance(0.5) }).catch((cause: unknown) => {
+        throw new Error(`seed ${seed}`, { cause });
+      });
+      expect(visible(disk.bytes()), `seed ${seed}`).toEqual(visible(sound));
+    }
+    expect(corrupt).toBeGreaterThan(20);
+  });
+});
+
+describe("with `leaks`", () => {
+  test("leaks go, and the flags that follow from them", async () => {
+    const { disk } = damaged((at) => {
+      // As an interrupted delete leaves it: one reference more than there is, and the flag that fits it.
+      setRefcount(at, clusterAt(at, at.entry), 2);
+      flag(at, at.entry);
+    });
+    expect(await mend(disk, { what: "leaks" })).toMatchObject({ refcountsTooHigh: 1, copiedFlags: 1 });
+  });
+
+  test.each(
+    MENDED.filter(([, mended]) => mended.refcountsTooLow ?? mended.dirtyBit ?? mended.refcountBlocks),
+  )("%s is a refusal that names it", async (_what, _mended, damage) => {
+    const { disk } = damaged(damage);
+    await expect(planOn(disk, repairOf(disk, { what: "leaks" }))).rejects.toMatchObject({
+      code: "IMAGE_DAMAGED",
+      message: expect.stringMatching(
+        /has more than leaks: .+ Nothing was changed; 'qcowal repair' mends that too/,
+      ),
+    });
+    expect(disk.events).toBe(0);
+  });
+});
+
+describe("a snapshot whose L1 table cannot be read", () => {
+  const CASES: readonly [string, RegExp, Damage][] = [
+    [
+      "out of place",
+      /snapshot "one" \(id 1\): L1 table offset invalid/,
+      (at) => void at.bytes.writeBigUInt64BE(0x200n, at.snapshots),
+    ],
+    [
+      "too large",
+      /snapshot "one" \(id 1\): L1 table too large/,
+      (at) => void at.bytes.writeUInt32BE(0x1000_0000, at.snapshots + 8),
+    ],
+    [
+      "behind the end",
+      /snapshot "one" \(id 1\): its L1 table reaches behind/,
+      (at) => void at.bytes.writeBigUInt64BE(1n << 40n, at.snapshots),
+    ],
+  ];
+
+  test.each(CASES)("(%s) is named, and nothing of it is freed", async (_what, message, damage) => {
+    const { disk } = damaged(damage);
+    await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+      code: "IMAGE_DAMAGED",
+      message: expect.stringMatching(message),
+      details: { snapshots: [{ id: "1", name: "one" }] },
+    });
+    expect(disk.events).toBe(0);
+  });
+
+  test.each(CASES)("(%s) goes when it is given up, and only it", async (_what, _message, damage) => {
+    const { disk, sound } = damaged(damage);
+    const mended = await mend(disk, { dropDamagedSnapshots: true });
+    expect(mended).toMatchObject({ snapshotsDropped: [{ id: "1", name: "one" }] });
+    const before = visible(sound);
+    expect(visible(disk.bytes())).toEqual({ ...before, snapshots: before.snapshots.slice(1) });
+  });
+});
+
+describe("a snapshot table that exceeds QEMU's limits", () => {
+  const CASES: readonly [string, number, RegExp, Partial<Mended>, kept: number][] = [
+    ["extra data", 2000, /1 entry of the snapshot table with more extra data/, { snapshotEntriesCut: 1 }, 2],
+    ["an end", 2 ** 31, /1 entry of the snapshot table behind the 64 MiB/, { snapshotEntriesLost: 1 }, 1],
+  ];
+
+  /** The second of two entries says that it has so much extra data. */
+  async function exceeding(extra: number): Promise<{ disk: MemoryDisk; image: Image }> {
+    const [one, two] = SPEC.snapshots ?? [];
+    const real = extra < 2 ** 20 ? extra : 24;
+    const spec = {
+      ...SPEC,
+      snapshots: [
+        { ...one, name: "one" },
+        { ...two, name: "two", extraSize: real },
+      ],
+    };
+    const { disk } = damaged(({ bytes, snapshots }) => {
+      const first = 40 + 24 + 1 + 3;
+      bytes.writeUInt32BE(extra, snapshots + Math.ceil(first / 8) * 8 + 36);
+    }, spec);
+    return { disk, image: await readImage(disk, true) };
+  }
+
+  test.each(CASES)(
+    "(%s) is refused, and repaired when that is allowed",
+    async (_what, extra, message, what, kept) => {
+      const { disk, image } = await exceeding(extra);
+      const plan = (rest: Partial<RepairOperation>) => planImage(image, [repairOf(disk, rest)], { now: 0 });
+      await expect(plan({})).rejects.toMatchObject({
+        code: "IMAGE_DAMAGED",
+        message: expect.stringMatching(message),
+      });
+      expect(disk.events).toBe(0);
+      const allowed = await plan({ dropDamagedSnapshots: true });
+      expect(allowed.outcomes).toMatchObject([{ mended: what }]);
+      await applyPlan(disk, allowed);
+      expect(describeCheck(checkImage(disk.bytes()))).toBe("clean");
+      const names = visible(disk.bytes()).snapshots.map(({ name }) => name);
+      expect(names).toEqual(["one", "two"].slice(0, kept));
+      expect(visible(disk.bytes()).content).toBe(visible(Buffer.from(makeImage(SPEC))).content);
+    },
+  );
+});
+
+test("with `harden` no L1 table of a snapshot says COPIED any more", async () => {
+  const { disk, sound } = damaged(() => undefined, { ...SPEC, snapshotCopiedFlags: "set" });
+  expect(await mend(disk)).toMatchObject({ snapshotFlags: 0 });
+  const mended = await mend(disk, { harden: true });
+  expect(mended.snapshotFlags).toBe(2);
+  expect(visible(disk.bytes())).toEqual(visible(sound));
+});
+
+describe("what contradicts itself is refused before the first write:", () => {
+  test.each<[string, RegExp, Damage]>([
+    [
+      "two owners of one cluster",
+      /belongs to metadata and to data/,
+      ({ bytes, entry, l1 }) => void bytes.writeBigUInt64BE(BigInt(l1), entry),
+    ],
+    [
+      "data behind the end of the file",
+      /points behind the end/,
+      ({ bytes, entry }) => void bytes.writeBigUInt64BE(1n << 40n, entry),
+    ],
+    [
+      "reserved bits",
+      /entry 10 of the L2 table .* is invalid/,
+      ({ bytes, entry }) => void (bytes[entry] = 0x20),
+    ],
+    [
+      "an unaligned L2 table",
+      /L1 table .*entry 0 is invalid/,
+      ({ bytes, l1, l2 }) => void bytes.writeBigUInt64BE(BigInt(l2 + 512), l1),
+    ],
+    [
+      "an L1 table behind the end",
+      /the active L1 table at .* reaches behind the end/,
+      ({ bytes }) => void bytes.writeBigUInt64BE(1n << 40n, 40),
+    ],
+  ])("%s", async (_what, message, damage) => {
+    const { disk } = damaged(damage);
+    await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+      code: "IMAGE_DAMAGED",
+      details: { findings: expect.arrayContaining([expect.stringMatching(message)]) },
+    });
+    expect(disk.events).toBe(0);
+  });
+});
+
+test("a repair is the only operation on its image", async () => {
+  const { disk } = damaged(() => undefined);
+  const both = [repairOf(disk), { type: "create", image: disk.path, name: "x" } as const];
+  await expect(planOn(disk, ...both)).rejects.toThrow(TypeError);
+});
