@@ -1,28 +1,14 @@
-import { execFile } from "node:child_process";
-import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
-import { type Operation, type Step, checkImage } from "../../src/index.ts";
+import { type Operation, checkImage } from "../../src/index.ts";
 import { requireBuiltCommand } from "../support/command.ts";
 import { must, run } from "../support/programs.ts";
 import { createImage, io, requireQemu } from "../support/qemu.ts";
 import { Lab } from "./lab.ts";
 
-const root = resolve(import.meta.dirname, "../..");
-
 beforeAll(requireBuiltCommand);
 beforeAll(requireQemu);
-
-/** A process that dies by SIGKILL when its operation comes to `step`. */
-async function dieAt(lab: Lab, operation: Operation, step: Step): Promise<void> {
-  const victim = join(root, "tools/demo/victim.ts");
-  const args = ["--import", "tsx", victim, lab.path(".qcowal"), JSON.stringify(operation), step];
-  const child = execFile(process.execPath, args, { cwd: root });
-  const [, signal] = (await once(child, "exit")) as [number | null, string | null];
-  expect(signal).toBe("SIGKILL");
-}
 
 /** Changes 16-bit refcounts of the first block. */
 async function setRefcounts(path: string, refcounts: Readonly<Record<number, number>>): Promise<void> {
@@ -118,7 +104,7 @@ describe("qcowal check", () => {
   test("checks what an interrupted operation holds, and names the journal", async () => {
     const lab = await Lab.open();
     const revert: Operation = { type: "revert", image: lab.path("a.qcow2"), name: "one" };
-    await dieAt(lab, revert, "reserve");
+    await lab.dieAt(revert, "reserve");
     const before = await lab.bytes();
     const clean = await lab.qcowal("check", "a.qcow2");
     expect(clean.code).toBe(6);
@@ -134,7 +120,7 @@ describe("qcowal check", () => {
 
   test("of a half-finished operation answers with what it finds", async () => {
     const lab = await Lab.open();
-    await dieAt(lab, { type: "delete", image: lab.path("a.qcow2"), name: "one" }, "lower");
+    await lab.dieAt({ type: "delete", image: lab.path("a.qcow2"), name: "one" }, "lower");
     const { code, stderr } = await lab.qcowal("check", "a.qcow2");
     expect([2, 3]).toContain(code);
     expect(stderr).toContain("run 'qcowal recover'");

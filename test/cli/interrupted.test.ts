@@ -1,28 +1,15 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { Operation, Step } from "../../src/index.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
 import { Lab, SPEC } from "./lab.ts";
 
-const root = resolve(import.meta.dirname, "../..");
-
 beforeAll(requireBuiltCommand);
-
-/** A process that dies by SIGKILL when its operation comes to `step`. */
-async function dieAt(lab: Lab, operation: Operation, step: Step): Promise<void> {
-  const victim = join(root, "tools/demo/victim.ts");
-  const args = ["--import", "tsx", victim, lab.path(".qcowal"), JSON.stringify(operation), step];
-  const child = execFile(process.execPath, args, { cwd: root });
-  const [, signal] = (await once(child, "exit")) as [number | null, string | null];
-  expect(signal).toBe("SIGKILL");
-}
 
 describe("after a kill", () => {
   test("list and --dry-run refuse with 6 and name the journal; recover -n tells, recover does, once", async () => {
     const lab = await Lab.open();
-    await dieAt(lab, { type: "revert", image: lab.path("a.qcow2"), name: "one" }, "lower");
+    await lab.dieAt({ type: "revert", image: lab.path("a.qcow2"), name: "one" }, "lower");
     for (const args of [
       ["list", "a.qcow2"],
       ["create", "x", "a.qcow2", "-n"],
@@ -48,7 +35,7 @@ describe("after a kill", () => {
 
   test("a command that writes recovers first and says so, even when it is refused itself", async () => {
     const lab = await Lab.open();
-    await dieAt(lab, { type: "delete", image: lab.path("a.qcow2"), name: "one" }, "commit");
+    await lab.dieAt({ type: "delete", image: lab.path("a.qcow2"), name: "one" }, "commit");
     const { code, stderr } = await lab.qcowal("delete", "missing", "a.qcow2");
     expect(code).toBe(1);
     expect(stderr).toMatch(
@@ -62,8 +49,8 @@ describe("after a kill", () => {
   test("recover --json lists what it did, over several journals", async () => {
     const lab = await Lab.open({ "a.qcow2": SPEC });
     const other = await Lab.open({ "b.qcow2": SPEC });
-    await dieAt(lab, { type: "create", image: lab.path("a.qcow2"), name: "x" }, "raise");
-    await dieAt(other, { type: "create", image: other.path("b.qcow2"), name: "x" }, "reserve");
+    await lab.dieAt({ type: "create", image: lab.path("a.qcow2"), name: "x" }, "raise");
+    await other.dieAt({ type: "create", image: other.path("b.qcow2"), name: "x" }, "reserve");
     const report = await lab.json("recover", "a.qcow2", other.path("b.qcow2"));
     expect(report).toMatchObject({ recovered: [{ result: "finished" }, { result: "aborted" }], failed: [] });
     expect(await lab.names()).toEqual(["one", "two", "x"]);

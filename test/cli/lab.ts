@@ -1,11 +1,14 @@
 import { mkdtemp, readFile, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { join, resolve } from "node:path";
+import { expect, onTestFinished } from "vitest";
+import type { Operation, Step } from "../../src/index.ts";
 import { type ImageSpec, writeImage } from "../../tools/image-maker/index.ts";
 import { cli } from "../support/command.ts";
 import { checkImage, describeCheck } from "../support/naive-qcow2.ts";
 import { type Ended, run } from "../support/programs.ts";
+
+const root = resolve(import.meta.dirname, "../..");
 
 export const SPEC: ImageSpec = {
   version: 3,
@@ -31,6 +34,14 @@ export class Lab {
     onTestFinished(() => rm(dir, { recursive: true, force: true }));
     for (const [name, spec] of Object.entries(images)) await writeImage(join(dir, name), spec);
     return new Lab(dir);
+  }
+
+  /** A process that dies by SIGKILL when its operation comes to `step`. */
+  async dieAt(operation: Operation, step: Step): Promise<void> {
+    const victim = join(root, "tools/demo/victim.ts");
+    const args = ["--import", "tsx", victim, this.path(".qcowal"), JSON.stringify(operation), step];
+    const { signal, stderr } = await run(process.execPath, args, { cwd: root });
+    expect(signal, stderr).toBe("SIGKILL");
   }
 
   path(name: string): string {

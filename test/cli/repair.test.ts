@@ -1,27 +1,13 @@
 import { cp, rename, rm } from "node:fs/promises";
-import { execFile } from "node:child_process";
-import { once } from "node:events";
-import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { type Operation, type Step, isQcowalError, openPool, repairWithoutJournal } from "../../src/index.ts";
+import { type Operation, isQcowalError, openPool, repairWithoutJournal } from "../../src/index.ts";
 import { requireBuiltCommand } from "../support/command.ts";
 import { must, run } from "../support/programs.ts";
 import { createEncrypted, requireQemu } from "../support/qemu.ts";
 import { Lab } from "./lab.ts";
 
-const root = resolve(import.meta.dirname, "../..");
-
 beforeAll(requireBuiltCommand);
 beforeAll(requireQemu);
-
-/** A process that dies by SIGKILL when its operation comes to `step`. */
-async function dieAt(lab: Lab, operation: Operation, step: Step): Promise<void> {
-  const victim = join(root, "tools/demo/victim.ts");
-  const args = ["--import", "tsx", victim, lab.path(".qcowal"), JSON.stringify(operation), step];
-  const child = execFile(process.execPath, args, { cwd: root });
-  const [, signal] = (await once(child, "exit")) as [number | null, string | null];
-  expect(signal).toBe("SIGKILL");
-}
 
 const revertIn = (lab: Lab): Operation => ({ type: "revert", image: lab.path("a.qcow2"), name: "one" });
 
@@ -30,7 +16,7 @@ describe("qcowal repair", () => {
     const lab = await Lab.open();
     const free = await lab.qcowal("repair", "--without-journal", "a.qcow2");
     expect(free).toMatchObject({ code: 1, stderr: expect.stringContaining("is not fenced") });
-    await dieAt(lab, revertIn(lab), "lower");
+    await lab.dieAt(revertIn(lab), "lower");
     const fenced = await lab.bytes();
     // The fence names its journal, so another one on the command line makes no difference.
     for (const args of [[], ["--journal", "elsewhere"], ["-n"]]) {
@@ -47,7 +33,7 @@ describe("qcowal repair", () => {
   ] as const)("with the journal gone, killed at %s: as %s, clean for qemu-img", async (step, outcome) => {
     const lab = await Lab.open();
     const before = await lab.bytes();
-    await dieAt(lab, revertIn(lab), step);
+    await lab.dieAt(revertIn(lab), step);
     await rename(lab.path(".qcowal"), lab.path("lost"));
     for (const args of [["list"], ["recover"], ["create", "x"]]) {
       const { code, stderr } = await lab.qcowal(...args, "a.qcow2");
@@ -86,7 +72,7 @@ describe("qcowal repair", () => {
     const lab = await Lab.open();
     await lab.json("create", "x", "a.qcow2");
     await cp(lab.path(".qcowal"), lab.path("backup"), { recursive: true });
-    await dieAt(lab, revertIn(lab), "switch");
+    await lab.dieAt(revertIn(lab), "switch");
     await rm(lab.path(".qcowal"), { recursive: true });
     await rename(lab.path("backup"), lab.path(".qcowal"));
     const { code, stderr } = await lab.qcowal("recover", "a.qcow2");
@@ -113,7 +99,7 @@ describe("qcowal repair", () => {
 
   test("with a journal that cannot be read: recover names the image and the way out, which is open", async () => {
     const lab = await Lab.open();
-    await dieAt(lab, revertIn(lab), "lower");
+    await lab.dieAt(revertIn(lab), "lower");
     await run("sh", ["-c", `truncate -s 0 ${lab.path(".qcowal")}/leveldb/*.log`]);
     const { code, stderr } = await lab.qcowal("recover", "a.qcow2");
     expect(code).toBe(6);
@@ -140,7 +126,7 @@ test("an encrypted image, and one with bitmaps, are counted whole", async () => 
   for (const name of ["luks.qcow2", "bitmaps.qcow2"]) {
     for (const step of ["switch", "unfence"] as const) {
       const image = lab.path(name);
-      await dieAt(lab, { type: "create", image, name: step }, step);
+      await lab.dieAt({ type: "create", image, name: step }, step);
       await rm(lab.path(".qcowal"), { recursive: true });
       await lab.json("repair", "--without-journal", image);
       const options =
@@ -157,7 +143,7 @@ test("an encrypted image, and one with bitmaps, are counted whole", async () => 
 test("the API refuses and repairs like the command", async () => {
   const lab = await Lab.open();
   const image = lab.path("a.qcow2");
-  await dieAt(lab, revertIn(lab), "lower");
+  await lab.dieAt(revertIn(lab), "lower");
   const refused = await repairWithoutJournal(image).catch((error: unknown) => error);
   expect(isQcowalError(refused, "NEEDS_RECOVERY")).toBe(true);
   await rm(lab.path(".qcowal"), { recursive: true });

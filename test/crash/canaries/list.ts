@@ -5,9 +5,9 @@
  */
 import { vi } from "vitest";
 import { Journal } from "../../../journal/index.ts";
-import { type Intent, type PhasedIntents, fill, reversed } from "../../../src/intent/index.ts";
-import type { ImagePlan } from "../../../src/plan/index.ts";
-import { type Bug, type Place, planted } from "./planted.ts";
+import { reversed } from "../../../src/intent/index.ts";
+import { changing, dropping, phases, syncAt, withEveryFlag } from "./changes.ts";
+import { type Bug, planted } from "./planted.ts";
 import type { Subject } from "./subjects.ts";
 
 export interface Canary {
@@ -28,57 +28,6 @@ const real = {
 /* oxlint-enable typescript/unbound-method */
 
 const ALL = ["create", "revert", "delete"] as const;
-
-/** A plan with other phases. */
-const phases =
-  (change: (phases: PhasedIntents) => Partial<PhasedIntents>): NonNullable<Bug["plan"]> =>
-  (plan) => ({ ...plan, phases: { ...plan.phases, ...change(plan.phases) } });
-
-/** A plan without the first intent that fits. */
-function dropping(fits: (intent: Intent) => boolean): NonNullable<Bug["plan"]> {
-  return changing(fits, () => []);
-}
-
-/** A plan with other intents in the place of the first that fits. There must be one, or the canary would not sing. */
-function changing(
-  fits: (intent: Intent) => boolean,
-  change: (intent: Intent) => Intent[],
-): NonNullable<Bug["plan"]> {
-  return (plan: ImagePlan) => {
-    let isDone = false;
-    const changed = (intents: readonly Intent[]): Intent[] =>
-      intents.flatMap((intent) => {
-        if (isDone || !fits(intent)) return [intent];
-        isDone = true;
-        return change(intent);
-      });
-    const { reserve, raise, switch: header, lower, discard } = plan.phases;
-    const result = {
-      reserve: changed(reserve),
-      raise: changed(raise),
-      switch: changed(header),
-      lower: changed(lower),
-      discard,
-    };
-    if (!isDone) throw new Error("nothing to change: the canary does not sing");
-    return { ...plan, phases: result };
-  };
-}
-
-const syncAt =
-  (step: Place["step"], inRecovery: boolean): NonNullable<Bug["skipsSync"]> =>
-  (place) =>
-    place.isRecovery === inRecovery && place.step === step;
-
-/** The COPIED flag of every entry of a new table, as they are in the table of a snapshot that QEMU took. */
-function withEveryFlag(intent: Intent): Intent[] {
-  if (intent.kind !== "fill" || intent.bytes === undefined) return [intent];
-  const bytes = intent.bytes.slice();
-  for (let at = 0; at < bytes.length; at += 8) {
-    if (bytes.subarray(at, at + 8).some((byte) => byte !== 0)) bytes[at] = (bytes[at] ?? 0) | 0x80;
-  }
-  return [fill(intent.offset, bytes)];
-}
 
 const syncsLeftOut: readonly Canary[] = [
   { name: "no sync behind the fence", subjects: ["create"], bug: { skipsSync: syncAt("fence", false) } },
