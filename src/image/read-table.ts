@@ -17,25 +17,91 @@ export interface ClusterBytes {
   readonly bytes: Buffer;
 }
 
-/** Streams clusters, adjacent ones in one read. What lies behind the end of the file reads as zeros. */
+/** Reads in flight at a time: as many as Node has threads for them, and as many again so that none waits. */
+const READ_AHEAD = 8;
+
+/** Streams clusters, adjacent ones in one read, the next ones read while the caller works on this one. What lies behind the end of the file reads as zeros. */
 export async function* readClusters(
   disk: Disk,
   offsets: readonly number[],
   clusterSize: number,
 ): AsyncGenerator<ClusterBytes> {
-  const clustersPerRead = Math.max(1, Math.floor(READ_BYTES / clusterSize));
-  const buffer = Buffer.alloc(clustersPerRead * clusterSize);
-  let next = 0;
-  while (next < offsets.length) {
-    const first = offsets[next] ?? 0;
-    let count = 1;
-    while (count < clustersPerRead && offsets[next + count] === first + count * clusterSize) count += 1;
-    await disk.read(first, buffer.subarray(0, count * clusterSize));
-    for (let index = 0; index < count; index += 1) {
-      const at = index * clusterSize;
-      yield { offset: first + at, bytes: buffer.subarray(at, at + clusterSize) };
+  const ahead = new ReadAhead(disk, offsets, clusterSize);
+  try {
+    for (;;) {
+      const read = ahead.next();
+      if (read === undefined) return;
+      await read.done;
+      for (let at = 0; at < read.bytes.length; at += clusterSize) {
+        yield { offset: read.offset + at, bytes: read.bytes.subarray(at, at + clusterSize) };
+      }
     }
-    next += count;
+  } finally {
+    // A caller that leaves early may write next: no read may be under way then.
+    await ahead.settled();
+  }
+}
+
+interface Read {
+  readonly offset: number;
+  readonly bytes: Buffer;
+  readonly done: Promise<unknown>;
+}
+
+/** Issues reads in order, into buffers that are used in turn. */
+class ReadAhead {
+  readonly #disk: Disk;
+  readonly #offsets: readonly number[];
+  readonly #clusterSize: number;
+  readonly #clustersPerRead: number;
+  readonly #buffers: Buffer[] = [];
+  readonly #reads: Read[] = [];
+  #next = 0;
+  #issued = 0;
+
+  constructor(disk: Disk, offsets: readonly number[], clusterSize: number) {
+    this.#disk = disk;
+    this.#offsets = offsets;
+    this.#clusterSize = clusterSize;
+    this.#clustersPerRead = Math.max(1, Math.floor(READ_BYTES / clusterSize));
+  }
+
+  /** The next read; its bytes are valid until `next` is called again. */
+  next(): Read | undefined {
+    while (this.#reads.length < READ_AHEAD && this.#next < this.#offsets.length) this.#issue();
+    return this.#reads.shift();
+  }
+
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#reads.map(({ done }) => done));
+  }
+
+  #issue(): void {
+    const first = this.#offsets[this.#next] ?? 0;
+    let count = 1;
+    while (
+      count < this.#clustersPerRead &&
+      this.#offsets[this.#next + count] === first + count * this.#clusterSize
+    ) {
+      count += 1;
+    }
+    const bytes = this.#buffer(count * this.#clusterSize);
+    const done = this.#disk.read(first, bytes);
+    // It is awaited in its turn; until then a failure is not unhandled.
+    done.catch(() => undefined);
+    this.#reads.push({ offset: first, bytes, done });
+    this.#next += count;
+  }
+
+  /** One more buffer than reads in flight: the caller still holds the last one. */
+  #buffer(length: number): Buffer {
+    const index = this.#issued % (READ_AHEAD + 1);
+    this.#issued += 1;
+    const present = this.#buffers[index];
+    if (present !== undefined && present.length >= length) return present.subarray(0, length);
+    const buffer = Buffer.allocUnsafeSlow(length);
+    this.#buffers[index] = buffer;
+    return buffer;
   }
 }
 
