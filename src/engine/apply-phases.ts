@@ -1,7 +1,8 @@
 import type { Disk } from "../disk/index.ts";
 import { invariant } from "../errors/index.ts";
-import { PHASES, type Phase, applyIntent } from "../intent/index.ts";
+import { PHASES, type Phase } from "../intent/index.ts";
 import type { ImagePlan } from "../plan/index.ts";
+import { applyIntents } from "./apply-intents.ts";
 import type { PhasePart } from "./bodies.ts";
 
 export type PartSource = Iterable<PhasePart> | AsyncIterable<PhasePart>;
@@ -37,7 +38,7 @@ export async function applyParts(
     }
     const disk = disks[image];
     invariant(disk !== undefined, `part for image ${image} of ${disks.length}`);
-    for (const intent of intents) await applyIntent(disk, intent);
+    await applyIntents(disk, intents);
     // A discard is advisory and needs no barrier of its own.
     if (phase !== "discard") written.add(disk);
   }

@@ -21,6 +21,7 @@ import { QcowalError, isQcowalError, reasonOf, withNothingChanged } from "../err
 import { type Image, readImage } from "../image/index.ts";
 import { type ImagePlan, type Operation, assertOperation, planImage } from "../plan/index.ts";
 import { type Actor, currentActor } from "./actor.ts";
+import { applyIntents } from "./apply-intents.ts";
 import { applyParts, partsOf, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PreparedImage, encodeParts, encodePrepared } from "./bodies.ts";
 import { type EngineContext, closeAll, openAll, ownerOf } from "./context.ts";
@@ -257,10 +258,7 @@ class Transaction {
     this.#progress.step("reserve");
     await this.#forEachImage(async (disk, { fileSize }, plan) => {
       if (fileSize.to > fileSize.from) await disk.truncate(fileSize.to);
-      for (const intent of plan.phases.reserve) {
-        this.#progress.checkpoint();
-        await applyIntent(disk, intent);
-      }
+      await applyIntents(disk, plan.phases.reserve, () => this.#progress.checkpoint());
     });
     await this.#syncAll();
     this.#progress.step("commit");

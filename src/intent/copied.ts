@@ -14,7 +14,8 @@ export function copiedChecksum(table: Uint8Array, entrySize: 8 | 16): number {
 }
 
 async function readTable(disk: Reader, intent: CopiedIntent): Promise<Uint8Array> {
-  const table = new Uint8Array(intent.length);
+  // Not zeroed first: a read fills the whole of it.
+  const table = Buffer.allocUnsafeSlow(intent.length);
   await disk.read(intent.table, table);
   return table;
 }

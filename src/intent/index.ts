@@ -1,4 +1,5 @@
 export { applyIntent } from "./apply.ts";
+export { positionOf } from "./position.ts";
 export { decodeIntent, encodeIntent } from "./codec.ts";
 export type { EncodedIntent } from "./codec.ts";
 export { copiedChecksum } from "./copied.ts";

@@ -14,7 +14,13 @@ async function load(disk: Reader, intent: RefcountIntent) {
   const range = refcountByteRange(geometry, first[0], last[0] + last[1] - 1);
   const { start, bytes } = await readWindow(disk, intent.block, range.start, range.end);
   const firstEntry = (start * 8) / 2 ** intent.order;
-  return { geometry, start, bytes, view: new DataView(bytes.buffer), firstEntry };
+  return {
+    geometry,
+    start,
+    bytes,
+    view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
+    firstEntry,
+  };
 }
 
 export async function applyRefcount(disk: Disk, intent: RefcountIntent): Promise<void> {

@@ -11,7 +11,8 @@ export interface Window {
 /** Reads bytes [start, end) of the cluster at `base`, widened to sectors. */
 export async function readWindow(disk: Reader, base: number, start: number, end: number): Promise<Window> {
   const from = Math.floor(start / SECTOR_SIZE) * SECTOR_SIZE;
-  const bytes = new Uint8Array(Math.ceil(end / SECTOR_SIZE) * SECTOR_SIZE - from);
+  // Not zeroed first: a read fills the whole of it.
+  const bytes = Buffer.allocUnsafeSlow(Math.ceil(end / SECTOR_SIZE) * SECTOR_SIZE - from);
   await disk.read(base + from, bytes);
   return { start: from, bytes };
 }
