@@ -56,6 +56,31 @@ export function writeRefcount(block: DataView, geometry: RefcountWidth, index: n
   }
 }
 
+/** The refcounts of one block in host order, a number each. */
+export type RefcountArray = Uint8Array | Uint16Array | Uint32Array | Float64Array;
+
+/** Decodes a whole block; widths that a typed array has are swapped in place, and `block` must not be used afterwards. */
+export function decodeRefcountBlock(block: Buffer, geometry: RefcountWidth): RefcountArray {
+  const { buffer, byteOffset, length } = block;
+  switch (geometry.refcountOrder) {
+    case 3:
+      return block;
+    case 4:
+      block.swap16();
+      return new Uint16Array(buffer, byteOffset, length / 2);
+    case 5:
+      block.swap32();
+      return new Uint32Array(buffer, byteOffset, length / 4);
+    default: {
+      const entries = (length * 8) / 2 ** geometry.refcountOrder;
+      const result = geometry.refcountOrder === 6 ? new Float64Array(entries) : new Uint8Array(entries);
+      const view = new DataView(buffer, byteOffset, length);
+      for (let entry = 0; entry < entries; entry += 1) result[entry] = readRefcount(view, geometry, entry);
+      return result;
+    }
+  }
+}
+
 /** Byte range [start, end) of a block that holds entries `first` to `last`. */
 export function refcountByteRange(
   geometry: RefcountWidth,

@@ -1,6 +1,13 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
-import { type Geometry, type Header, hostOffset, readRefcount } from "../format/index.ts";
+import {
+  type Geometry,
+  type Header,
+  type RefcountArray,
+  decodeRefcountBlock,
+  hostOffset,
+} from "../format/index.ts";
+import { readClusters } from "./read-table.ts";
 
 /** Refcount blocks are held in memory while an operation is planned; more than this is refused rather than swapped. */
 const MAX_BLOCK_BYTES = 2 ** 31;
@@ -12,13 +19,14 @@ export class Refcounts {
   readonly tableOffset: number;
   /** Host offset of each refcount block by table slot, 0 where there is none. */
   readonly table: Float64Array;
-  readonly #blocks: ReadonlyMap<number, DataView>;
+  /** By table slot; a slot that has no block has no element. */
+  readonly #blocks: readonly (RefcountArray | undefined)[];
 
   constructor(
     geometry: Geometry,
     tableOffset: number,
     table: Float64Array,
-    blocks: ReadonlyMap<number, DataView>,
+    blocks: readonly (RefcountArray | undefined)[],
   ) {
     this.tableOffset = tableOffset;
     this.geometry = geometry;
@@ -29,18 +37,17 @@ export class Refcounts {
   /** Refcount of a host cluster; 0 where no block covers it. */
   get(cluster: number): number {
     const entries = this.geometry.refcountEntries;
-    const block = this.#blocks.get(Math.floor(cluster / entries));
-    return block === undefined ? 0 : readRefcount(block, this.geometry, cluster % entries);
+    return this.#blocks[Math.floor(cluster / entries)]?.[cluster % entries] ?? 0;
   }
 
-  block(index: number): DataView | undefined {
-    return this.#blocks.get(index);
+  block(index: number): RefcountArray | undefined {
+    return this.#blocks[index];
   }
 
   /** The same as if these slots of the table were empty. */
   without(slots: ReadonlySet<number>): Refcounts {
     const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
-    const blocks = new Map([...this.#blocks].filter(([index]) => !slots.has(index)));
+    const blocks = this.#blocks.map((block, index) => (slots.has(index) ? undefined : block));
     return new Refcounts(this.geometry, this.tableOffset, table, blocks);
   }
 }
@@ -70,20 +77,18 @@ export async function readRefcounts(
     );
   }
   slots.sort((a, b) => (table[a] ?? 0) - (table[b] ?? 0));
-  const blocks = new Map<number, DataView>();
-  let previous = -1;
+  const slotAt = new Map<number, number>();
   for (const index of slots) {
     const offset = table[index] ?? 0;
-    if (offset === previous) {
+    if (slotAt.has(offset)) {
       damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
       table[index] = 0;
-      continue;
-    }
-    previous = offset;
+    } else slotAt.set(offset, index);
+  }
+  const blocks: (RefcountArray | undefined)[] = [];
+  for await (const { offset, bytes } of readClusters(disk, [...slotAt.keys()], geometry.clusterSize)) {
     onBlock?.();
-    const bytes = new Uint8Array(geometry.clusterSize);
-    await disk.read(offset, bytes);
-    blocks.set(index, new DataView(bytes.buffer));
+    blocks[slotAt.get(offset) ?? 0] = decodeRefcountBlock(Buffer.from(bytes), geometry);
   }
   return new Refcounts(geometry, header.refcountTableOffset, table, blocks);
 }

@@ -1,4 +1,4 @@
-import { type L2Reference, decodeL2Entry, isCopied, writeL1Entry } from "../format/index.ts";
+import { writeL1Entry } from "../format/index.ts";
 import type { L1Table } from "../image/index.ts";
 import { type CopiedIntent, type EntryRun, copiedChecksum } from "../intent/index.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
@@ -17,25 +17,39 @@ export function countFlags({ clear, set }: CopiedIntents): number {
   return flags;
 }
 
-/** The rule of the COPIED flag: set where, and only where, exactly one path leads to the cluster. */
-const isCopiedAfter = (changes: RefcountChanges, cluster: number): boolean => changes.after(cluster) === 1;
-
 class Runs {
   readonly set: EntryRun[] = [];
   readonly clear: EntryRun[] = [];
+  #first = 0;
+  #end = 0;
+  #flag = false;
 
+  /** Entries come in order. */
   add(entry: number, flag: boolean): void {
-    const runs = flag ? this.set : this.clear;
-    const last = runs.at(-1);
-    if (last !== undefined && last[0] + last[1] === entry) runs[runs.length - 1] = [last[0], last[1] + 1];
-    else runs.push([entry, 1]);
+    if (entry === this.#end && flag === this.#flag && this.#end > this.#first) {
+      this.#end += 1;
+      return;
+    }
+    this.#close();
+    this.#first = entry;
+    this.#end = entry + 1;
+    this.#flag = flag;
+  }
+
+  #close(): void {
+    if (this.#end > this.#first) {
+      (this.#flag ? this.set : this.clear).push([this.#first, this.#end - this.#first]);
+    }
+    this.#first = this.#end;
   }
 
   /** `table` holds the big endian bytes; its COPIED flags are cleared for the checksum. */
-  into(result: CopiedIntents, offset: number, table: Uint8Array, entrySize: 8 | 16): void {
+  into(result: CopiedIntents, offset: number, table: () => Uint8Array, entrySize: 8 | 16): void {
+    this.#close();
     if (this.set.length === 0 && this.clear.length === 0) return;
-    const checksum = copiedChecksum(table, entrySize);
-    const common = { kind: "copied", table: offset, length: table.length, entrySize, checksum } as const;
+    const bytes = table();
+    const checksum = copiedChecksum(bytes, entrySize);
+    const common = { kind: "copied", table: offset, length: bytes.length, entrySize, checksum } as const;
     if (this.clear.length > 0) result.clear.push({ ...common, set: false, runs: this.clear });
     if (this.set.length > 0) result.set.push({ ...common, set: true, runs: this.set });
   }
@@ -43,7 +57,8 @@ class Runs {
 
 /**
  * Compares the flags of an L2 table, reachable from the active layer afterwards,
- * with what they have to be. `words` is turned back into big endian bytes.
+ * with what they have to be. `words` may be turned back into big endian bytes.
+ * Returns how many of its clusters had other references before, and have none afterwards.
  * @throws QcowalError IMAGE_INVALID when a cluster of the active layer would not be counted
  */
 export function copiedInL2(
@@ -51,30 +66,14 @@ export function copiedInL2(
   offset: number,
   words: Uint32Array,
   result: CopiedIntents,
-): void {
-  const { geometry } = changes.stored;
-  const reference: L2Reference = { kind: "none", first: 0, last: 0 };
-  const step = geometry.l2EntrySize / 4;
+): number {
   const runs = new Runs();
-  for (let at = 0; at < words.length; at += step) {
-    const high = words[at] ?? 0;
-    const low = words[at + 1] ?? 0;
-    if (high === 0 && low === 0) continue;
-    decodeL2Entry(geometry, high, low, reference);
-    if (reference.kind === "invalid") {
-      throw changes.damaged(`L2 table at 0x${offset.toString(16)}: entry ${at / step} is invalid`);
-    }
-    let flag = false;
-    if (reference.kind === "standard") {
-      const after = changes.after(reference.first);
-      if (after === 0) throw changes.damaged(`cluster ${reference.first} is in use but its refcount is 0`);
-      flag = after === 1;
-    }
-    if (flag !== isCopied(high)) runs.add(at / step, flag);
-  }
-  const bytes = Buffer.from(words.buffer, words.byteOffset, words.byteLength);
-  bytes.swap32();
-  runs.into(result, offset, bytes, geometry.l2EntrySize);
+  const newlyExclusive = changes.compareFlags(offset, words, (entry, flag) => {
+    runs.add(entry, flag);
+  });
+  const bytes = (): Buffer => Buffer.from(words.buffer, words.byteOffset, words.byteLength).swap32();
+  runs.into(result, offset, bytes, changes.stored.geometry.l2EntrySize);
+  return newlyExclusive;
 }
 
 /** The same for the entries of an active L1 table that stays where it is, a cluster at a time. */
@@ -88,7 +87,7 @@ export function copiedInL1(changes: RefcountChanges, l1: L1Table, result: Copied
       const flag = copiedOfL1Entry(changes, l1.targets[base + entry] ?? 0);
       if (flag !== (l1.copied[base + entry] === 1)) runs.add(entry, flag);
     }
-    runs.into(result, l1.offset + base * 8, l1Bytes(l1, base, count), 8);
+    runs.into(result, l1.offset + base * 8, () => l1Bytes(l1, base, count), 8);
   }
 }
 
@@ -100,13 +99,13 @@ export function clearedInL1(l1: L1Table, perCluster: number, result: CopiedInten
     for (let entry = 0; entry < count; entry += 1) {
       if (l1.copied[base + entry] === 1) runs.add(entry, false);
     }
-    runs.into(result, l1.offset + base * 8, l1Bytes(l1, base, count), 8);
+    runs.into(result, l1.offset + base * 8, () => l1Bytes(l1, base, count), 8);
   }
 }
 
 /** COPIED flag of an active L1 entry that points to the L2 table at `target`, 0 for none. */
 export function copiedOfL1Entry(changes: RefcountChanges, target: number): boolean {
-  return target !== 0 && isCopiedAfter(changes, target / changes.stored.geometry.clusterSize);
+  return target !== 0 && changes.after(target / changes.stored.geometry.clusterSize) === 1;
 }
 
 /** The stored bytes of L1 entries, without COPIED flags. Reading refused reserved bits, so nothing else is in them. */

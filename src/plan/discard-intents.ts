@@ -1,16 +1,17 @@
 import type { DiscardIntent } from "../intent/index.ts";
+import type { ClusterRun } from "./refcount-changes.ts";
 
 /** Runs of one intent: as many as still fit a journal record. */
 const MAX_DISCARD_RUNS = 16_384;
 
 /** The freed clusters (ascending) as runs of bytes. */
-export function discardIntents(freed: readonly number[], clusterSize: number): DiscardIntent[] {
+export function discardIntents(freed: readonly ClusterRun[], clusterSize: number): DiscardIntent[] {
   const runs: [number, number][] = [];
-  for (const cluster of freed) {
+  for (const [first, count] of freed) {
     const last = runs.at(-1);
-    const offset = cluster * clusterSize;
-    if (last !== undefined && last[0] + last[1] === offset) last[1] += clusterSize;
-    else runs.push([offset, clusterSize]);
+    const offset = first * clusterSize;
+    if (last !== undefined && last[0] + last[1] === offset) last[1] += count * clusterSize;
+    else runs.push([offset, count * clusterSize]);
   }
   const intents: DiscardIntent[] = [];
   for (let at = 0; at < runs.length; at += MAX_DISCARD_RUNS) {
@@ -18,3 +19,6 @@ export function discardIntents(freed: readonly number[], clusterSize: number): D
   }
   return intents;
 }
+
+export const clustersOf = (runs: readonly ClusterRun[]): number =>
+  runs.reduce((sum, [, count]) => sum + count, 0);

@@ -26,6 +26,12 @@ export interface Draft {
   readonly snapshots: readonly DraftSnapshot[];
 }
 
+/** The image as it is, and as it is to be. */
+export interface Drafts {
+  readonly before: Draft;
+  readonly after: Draft;
+}
+
 /** Where a root that uses its own table is stored. */
 export function storedRoot(contents: L1Location): Root {
   return { contents, stored: true, entries: contents.entries };

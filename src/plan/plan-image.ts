@@ -8,28 +8,16 @@
  */
 import { QcowalError } from "../errors/index.ts";
 import { AUTOCLEAR_BITMAPS, bitmapCount, clustersFor } from "../format/index.ts";
-import {
-  type Image,
-  type L1Location,
-  type L1Table,
-  checkL1Location,
-  readL1Table,
-  readRefcounts,
-  readTables,
-} from "../image/index.ts";
+import { type Image, checkL1Location, readRefcounts } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
-import {
-  type CopiedIntents,
-  copiedInL1,
-  copiedInL2,
-  copiedOfL1Entry,
-  countFlags,
-  l1Bytes,
-} from "./copied-intents.ts";
+import { countTables } from "./count-tables.ts";
+import { L1Tables } from "./l1-tables.ts";
+import { copiedIntents } from "./copied-flags.ts";
+import { copiedOfL1Entry, countFlags, l1Bytes } from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
-import { discardIntents } from "./discard-intents.ts";
+import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
@@ -42,7 +30,7 @@ import { planRepairOperation } from "./plan-repair-operation.ts";
 import { revert } from "./revert.ts";
 import { Space } from "./space.ts";
 import type { Step } from "./step.ts";
-import { abandonedTables, l2Weights, rootWeights } from "./table-weights.ts";
+import { abandonedTables } from "./table-weights.ts";
 
 export interface PlanOptions {
   /** Milliseconds since 1970: the date of the snapshots that are created. */
@@ -96,7 +84,7 @@ async function planSnapshots(
   );
   checkMetadataCounted(image, before, changes);
   const tables = new L1Tables(image);
-  const tablesCounted = await countTables(image, before, after, tables, changes, options);
+  const counted = await countTables(image, { before, after }, tables, changes, options);
 
   const space = new Space(changes);
   const placed = placeTables(image, after, space, changes);
@@ -107,7 +95,7 @@ async function planSnapshots(
   const growth = growRefcounts(image, space, changes);
 
   const refcounts = refcountIntents(changes, growth);
-  const copied = await copiedIntents(image, after, tables, changes, options);
+  const copied = await copiedIntents(image, { before, after }, tables, changes, counted, options);
   const reserve: Intent[] = [...refcounts.reserve];
   for (const { root, offset, isActive } of placed.roots) {
     const table = await tables.read(root.contents);
@@ -151,8 +139,8 @@ async function planSnapshots(
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.allocated,
-      clustersFreed: refcounts.freed.length,
-      tablesCounted,
+      clustersFreed: clustersOf(refcounts.freed),
+      tablesCounted: counted.weights.size,
       refcountsChanged: changes.count(),
       copiedFlagsChanged: countFlags(copied),
     },
@@ -223,46 +211,6 @@ function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChang
   }
 }
 
-/** L1 tables that the plan needs, each read once. */
-class L1Tables {
-  readonly #image: Image;
-  readonly #tables = new Map<number, Promise<L1Table>>();
-
-  constructor(image: Image) {
-    this.#image = image;
-  }
-
-  read(location: L1Location): Promise<L1Table> {
-    const { disk, header } = this.#image;
-    const table = this.#tables.get(location.offset) ?? readL1Table(disk, header.geometry, location);
-    this.#tables.set(location.offset, table);
-    return table;
-  }
-}
-
-const ascending = (offsets: Iterable<number>): number[] => [...offsets].toSorted((a, b) => a - b);
-
-/** Counts every cluster below the roots that come and go. Returns how many L2 tables had to be read. */
-async function countTables(
-  image: Image,
-  before: Draft,
-  after: Draft,
-  tables: L1Tables,
-  changes: RefcountChanges,
-  { onTable }: PlanOptions,
-): Promise<number> {
-  const roots = [];
-  for (const root of rootWeights(before, after))
-    roots.push({ ...root, table: await tables.read(root.contents) });
-  const weights = l2Weights(roots);
-  const { clusterSize } = image.header.geometry;
-  for await (const { offset, words } of readTables(image.disk, ascending(weights.keys()), clusterSize)) {
-    onTable?.();
-    changes.addL2Table(offset, words, weights.get(offset) ?? 0);
-  }
-  return weights.size;
-}
-
 interface PlacedTables {
   readonly roots: readonly { readonly root: Root; readonly offset: number; readonly isActive: boolean }[];
   readonly activeOffset: number;
@@ -303,23 +251,4 @@ function growRefcounts(image: Image, space: Space, changes: RefcountChanges) {
     release(changes, header.refcountTableOffset, header.refcountTableClusters * header.geometry.clusterSize);
   }
   return growth;
-}
-
-/** COPIED flags of everything the active layer reaches afterwards. */
-async function copiedIntents(
-  image: Image,
-  after: Draft,
-  tables: L1Tables,
-  changes: RefcountChanges,
-  { onTable }: PlanOptions,
-): Promise<CopiedIntents> {
-  const result: CopiedIntents = { clear: [], set: [] };
-  const l1 = await tables.read(after.active.contents);
-  if (after.active.stored) copiedInL1(changes, l1, result);
-  const targets = ascending(new Set(l1.targets.filter((target) => target !== 0)));
-  for await (const { offset, words } of readTables(image.disk, targets, image.header.geometry.clusterSize)) {
-    onTable?.();
-    copiedInL2(changes, offset, words, result);
-  }
-  return result;
 }

@@ -12,7 +12,7 @@ import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { type Image, takeCensus } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
-import { discardIntents } from "./discard-intents.ts";
+import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { grownTo } from "./grown-to.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
@@ -161,7 +161,7 @@ async function plan(
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.allocated,
-      clustersFreed: refcounts.freed.length,
+      clustersFreed: clustersOf(refcounts.freed),
       tablesCounted: tables,
       refcountsChanged: changes.count(),
       copiedFlagsChanged: countFlags(copied) + countFlags(hardened),

@@ -1,91 +1,237 @@
 import { QcowalError, invariant } from "../errors/index.ts";
-import { type Geometry, type L2Reference, decodeL2Entry } from "../format/index.ts";
+import {
+  type Geometry,
+  type L2Reference,
+  type RefcountArray,
+  decodeL2Entry,
+  isCopied,
+  plainCluster,
+} from "../format/index.ts";
 import type { Refcounts } from "../image/index.ts";
+import type { RefcountRun } from "../intent/index.ts";
+
+/** A run of host clusters. */
+export type ClusterRun = readonly [first: number, count: number];
+
+/** Entries of one refcount block that change, in order. */
+export interface BlockChanges {
+  readonly raise: RefcountRun[];
+  readonly lower: RefcountRun[];
+  /** Clusters whose refcount becomes 0. */
+  readonly freed: ClusterRun[];
+}
 
 /**
  * How many references each host cluster gains or loses: flat arrays by refcount
  * block, in the units in which they will be stored. A refcount counts paths from
  * the roots, so a table that gains a root gains one for every cluster below it.
+ *
+ * The loops over L2 entries see every entry of a disk: they decide the common
+ * kind of entry by themselves and leave the others to `decodeL2Entry`.
  */
 export class RefcountChanges {
   readonly stored: Refcounts;
   readonly #image: string;
   readonly #geometry: Geometry;
-  readonly #blocks = new Map<number, Int32Array>();
+  readonly #entryBits: number;
+  /** What is stored where no block is: nothing. */
+  readonly #nothing: RefcountArray;
+  /** By refcount block; a block without changes has no element. */
+  readonly #blocks: (Int32Array | undefined)[] = [];
+  readonly #unchanged: Int32Array;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
-  #lastIndex = -1;
-  #lastBlock: Int32Array = new Int32Array(0);
 
   constructor(image: string, stored: Refcounts) {
     this.#image = image;
     this.stored = stored;
     this.#geometry = stored.geometry;
+    this.#entryBits = Math.log2(stored.geometry.refcountEntries);
+    this.#nothing = new Uint8Array(stored.geometry.refcountEntries);
+    this.#unchanged = new Int32Array(stored.geometry.refcountEntries);
   }
 
   /** Blocks in which something changes, ascending. */
   get blockIndexes(): readonly number[] {
-    return [...this.#blocks.keys()].toSorted((a, b) => a - b);
+    const indexes: number[] = [];
+    // Unlike `entries`, `forEach` skips the blocks that are not there.
+    this.#blocks.forEach((_, index) => indexes.push(index));
+    return indexes;
   }
 
   /** Changes in one block, by entry. */
   block(index: number): Int32Array | undefined {
-    return this.#blocks.get(index);
+    return this.#blocks[index];
   }
 
   /** Refcount after the change. Infinity stays what it is: too large to count. */
   after(cluster: number): number {
     const { refcountEntries } = this.#geometry;
-    const change = this.#blocks.get(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
+    const change = this.#blocks[Math.floor(cluster / refcountEntries)]?.[cluster % refcountEntries] ?? 0;
     return this.stored.get(cluster) + change;
+  }
+
+  /** The first cluster from `cluster` on that is free today and is not used afterwards. */
+  nextFree(cluster: number): number {
+    const { refcountEntries } = this.#geometry;
+    let index = Math.floor(cluster / refcountEntries);
+    let entry = cluster % refcountEntries;
+    for (;;) {
+      const stored = this.stored.block(index) ?? this.#nothing;
+      const changes = this.#blocks[index] ?? this.#unchanged;
+      entry = stored.indexOf(0, entry);
+      while (entry >= 0 && changes[entry] !== 0) entry = stored.indexOf(0, entry + 1);
+      if (entry >= 0) return index * refcountEntries + entry;
+      index += 1;
+      entry = 0;
+    }
   }
 
   /** Changes the references to a cluster that something in the image refers to already. */
   addReferences(cluster: number, weight: number): void {
-    if (this.stored.get(cluster) === 0)
-      throw this.damaged(`cluster ${cluster} is in use but its refcount is 0`);
+    if (this.stored.get(cluster) === 0) throw this.#uncounted(cluster);
     this.add(cluster, weight);
   }
 
   /** Changes the references to a cluster, also one that was free. */
   add(cluster: number, weight: number): void {
     const { refcountEntries } = this.#geometry;
-    const index = Math.floor(cluster / refcountEntries);
-    if (index !== this.#lastIndex) {
-      this.#lastBlock = this.#blocks.get(index) ?? new Int32Array(refcountEntries);
-      this.#blocks.set(index, this.#lastBlock);
-      this.#lastIndex = index;
-    }
+    const block = this.#changesOf(Math.floor(cluster / refcountEntries));
     const entry = cluster % refcountEntries;
-    const change = (this.#lastBlock[entry] ?? 0) + weight;
-    invariant(change === (change | 0), "a refcount change exceeds 32 bits");
-    this.#lastBlock[entry] = change;
+    block[entry] = changed(block[entry] ?? 0, weight);
   }
 
   /** Adds `weight` to an L2 table and to every cluster below it. */
   addL2Table(offset: number, words: Uint32Array, weight: number): void {
-    const geometry = this.#geometry;
-    const reference = this.#reference;
-    const step = geometry.l2EntrySize / 4;
+    const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
+    const step = l2EntrySize / 4;
+    const entryBits = this.#entryBits;
+    const entryMask = refcountEntries - 1;
+    let index = -1;
+    let stored = this.#nothing;
+    let changes: Int32Array = new Int32Array(0);
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
-      if (high === 0 && low === 0) continue;
-      decodeL2Entry(geometry, high, low, reference);
-      if (reference.kind === "none") continue;
-      if (reference.kind === "invalid") {
-        throw this.damaged(`L2 table at 0x${offset.toString(16)}: entry ${at / step} is invalid`);
+      if ((high | low) === 0) continue;
+      const cluster = plainCluster(clusterBits, high, low);
+      if (cluster <= 0) {
+        this.#addOtherEntry(offset, at / step, high, low, weight);
+        continue;
       }
-      for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
-        this.addReferences(cluster, weight);
+      if (cluster >>> entryBits !== index) {
+        index = cluster >>> entryBits;
+        stored = this.stored.block(index) ?? this.#nothing;
+        changes = this.#changesOf(index);
       }
+      const entry = cluster & entryMask;
+      if (stored[entry] === 0) throw this.#uncounted(cluster);
+      changes[entry] = changed(changes[entry] ?? 0, weight);
     }
-    this.addReferences(offset / geometry.clusterSize, weight);
+    this.addReferences(offset / clusterSize, weight);
+  }
+
+  #addOtherEntry(offset: number, entry: number, high: number, low: number, weight: number): void {
+    const reference = this.#decode(offset, entry, high, low);
+    if (reference.kind === "none") return;
+    for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
+      this.addReferences(cluster, weight);
+    }
+  }
+
+  /**
+   * Compares the COPIED flags of an L2 table with the rule: set where, and only
+   * where, exactly one path leads to the cluster. `onWrong` is called for each
+   * entry with the flag that it should have, in order. Returns how many clusters
+   * had other references before, and have none afterwards.
+   * @throws QcowalError IMAGE_INVALID for a cluster that would not be counted
+   */
+  compareFlags(offset: number, words: Uint32Array, onWrong: (entry: number, flag: boolean) => void): number {
+    const { clusterBits, l2EntrySize, refcountEntries } = this.#geometry;
+    const step = l2EntrySize / 4;
+    const entryBits = this.#entryBits;
+    const entryMask = refcountEntries - 1;
+    let index = -1;
+    let stored = this.#nothing;
+    let changes = this.#unchanged;
+    let newlyExclusive = 0;
+    for (let at = 0; at < words.length; at += step) {
+      const high = words[at] ?? 0;
+      const low = words[at + 1] ?? 0;
+      if ((high | low) === 0) continue;
+      const cluster = plainCluster(clusterBits, high, low);
+      if (cluster <= 0) {
+        const only = this.#onlyClusterOfOtherEntry(offset, at / step, high, low);
+        if (only > 0 !== isCopied(high)) onWrong(at / step, only > 0);
+        if (only > 0 && this.isNewlyExclusive(only)) newlyExclusive += 1;
+        continue;
+      }
+      if (cluster >>> entryBits !== index) {
+        index = cluster >>> entryBits;
+        stored = this.stored.block(index) ?? this.#nothing;
+        changes = this.#blocks[index] ?? this.#unchanged;
+      }
+      const entry = cluster & entryMask;
+      const after = (stored[entry] ?? 0) + (changes[entry] ?? 0);
+      if (after === 0) throw this.#uncounted(cluster);
+      const flag = after === 1;
+      if (flag !== isCopied(high)) onWrong(at / step, flag);
+      if (flag && (stored[entry] ?? 0) > 1) newlyExclusive += 1;
+    }
+    return newlyExclusive;
+  }
+
+  /** The cluster of a standard entry to which only this path will lead; 0 for all others. */
+  #onlyClusterOfOtherEntry(offset: number, entry: number, high: number, low: number): number {
+    const { kind, first } = this.#decode(offset, entry, high, low);
+    if (kind !== "standard") return 0;
+    const after = this.after(first);
+    if (after === 0) throw this.#uncounted(first);
+    return after === 1 ? first : 0;
+  }
+
+  /** Whether a cluster had several references, and has one afterwards. */
+  isNewlyExclusive(cluster: number): boolean {
+    return this.after(cluster) === 1 && this.stored.get(cluster) > 1;
+  }
+
+  /** How many clusters had several references, and have one afterwards. */
+  newlyExclusive(): number {
+    let count = 0;
+    this.#blocks.forEach((changes, index) => {
+      const stored = this.stored.block(index) ?? this.#nothing;
+      for (let entry = 0; entry < stored.length; entry += 1) {
+        const change = changes?.[entry] ?? 0;
+        if (change < 0 && (stored[entry] ?? 0) + change === 1) count += 1;
+      }
+    });
+    return count;
+  }
+
+  #decode(offset: number, entry: number, high: number, low: number): L2Reference {
+    decodeL2Entry(this.#geometry, high, low, this.#reference);
+    if (this.#reference.kind !== "invalid") return this.#reference;
+    throw this.damaged(`L2 table at 0x${offset.toString(16)}: entry ${entry} is invalid`);
+  }
+
+  #changesOf(index: number): Int32Array {
+    const present = this.#blocks[index];
+    if (present !== undefined) return present;
+    const created = new Int32Array(this.#geometry.refcountEntries);
+    this.#blocks[index] = created;
+    return created;
+  }
+
+  #uncounted(cluster: number): QcowalError {
+    return this.damaged(`cluster ${cluster} is in use but its refcount is 0`);
   }
 
   /** Entries that change. */
   count(): number {
     let count = 0;
-    for (const changes of this.#blocks.values()) for (const change of changes) if (change !== 0) count += 1;
+    this.#blocks.forEach((changes) => {
+      if (changes === undefined) return;
+      for (let entry = 0; entry < changes.length; entry += 1) if (changes[entry] !== 0) count += 1;
+    });
     return count;
   }
 
@@ -97,27 +243,48 @@ export class RefcountChanges {
   }
 
   /**
-   * The entries of a block that change, as (entry, from, to) in order.
+   * The entries of a block that change, as runs.
    * @throws QcowalError REFCOUNT_OVERFLOW, IMAGE_INVALID when a refcount would fall below 0
    */
-  *changesIn(index: number): Generator<readonly [entry: number, from: number, to: number]> {
-    const changes = this.#blocks.get(index) ?? [];
-    const { refcountEntries, refcountMax, refcountOrder } = this.#geometry;
-    const base = index * refcountEntries;
-    for (let entry = 0; entry < changes.length; entry += 1) {
+  changesIn(index: number): BlockChanges {
+    const result: BlockChanges = { raise: [], lower: [], freed: [] };
+    const changes = this.#blocks[index];
+    if (changes === undefined) return result;
+    const stored = this.stored.block(index) ?? this.#nothing;
+    const base = index * this.#geometry.refcountEntries;
+    let entry = 0;
+    while (entry < changes.length) {
       const change = changes[entry] ?? 0;
-      if (change === 0) continue;
-      const from = this.stored.get(base + entry);
-      const to = from + change;
-      if (to < 0)
-        throw this.damaged(`the refcount ${from} of cluster ${base + entry} is lower than its references`);
-      if (to > refcountMax) {
-        throw new QcowalError(
-          "REFCOUNT_OVERFLOW",
-          `${this.#image}: cluster ${base + entry} would get refcount ${to}, but its ${2 ** refcountOrder}-bit refcounts end at ${refcountMax}. Nothing was changed; delete a snapshot, or widen the refcounts ('qemu-img amend -o refcount_bits=16').`,
-        );
+      if (change === 0) {
+        entry += 1;
+        continue;
       }
-      yield [entry, from, to];
+      const from = stored[entry] ?? 0;
+      const first = entry;
+      do entry += 1;
+      while (entry < changes.length && changes[entry] === change && stored[entry] === from);
+      const to = from + change;
+      this.#checkRefcount(base + first, from, to);
+      (to > from ? result.raise : result.lower).push([first, entry - first, from, to]);
+      if (to === 0) result.freed.push([base + first, entry - first]);
+    }
+    return result;
+  }
+
+  #checkRefcount(cluster: number, from: number, to: number): void {
+    const { refcountMax, refcountOrder } = this.#geometry;
+    if (to < 0) throw this.damaged(`the refcount ${from} of cluster ${cluster} is lower than its references`);
+    if (to > refcountMax) {
+      throw new QcowalError(
+        "REFCOUNT_OVERFLOW",
+        `${this.#image}: cluster ${cluster} would get refcount ${to}, but its ${2 ** refcountOrder}-bit refcounts end at ${refcountMax}. Nothing was changed; delete a snapshot, or widen the refcounts ('qemu-img amend -o refcount_bits=16').`,
+      );
     }
   }
+}
+
+function changed(change: number, weight: number): number {
+  const sum = change + weight;
+  invariant(sum === (sum | 0), "a refcount change exceeds 32 bits");
+  return sum;
 }

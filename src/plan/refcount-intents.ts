@@ -1,6 +1,6 @@
 import { writeRefcount } from "../format/index.ts";
-import { type Intent, type RefcountRun, fill } from "../intent/index.ts";
-import type { RefcountChanges } from "./refcount-changes.ts";
+import { type Intent, fill } from "../intent/index.ts";
+import type { ClusterRun, RefcountChanges } from "./refcount-changes.ts";
 import type { RefcountGrowth } from "./space.ts";
 
 /** An intent of this many runs still fits a journal record, whatever the block's size. */
@@ -12,7 +12,7 @@ export interface RefcountIntents {
   readonly raise: Intent[];
   readonly lower: Intent[];
   /** Clusters whose refcount becomes 0, ascending. */
-  readonly freed: number[];
+  readonly freed: ClusterRun[];
 }
 
 /** Turns the changes into intents: what grows is raised before the switch, what shrinks is lowered behind it. */
@@ -29,12 +29,8 @@ export function refcountIntents(changes: RefcountChanges, growth: RefcountGrowth
       }
       continue;
     }
-    const raise: RefcountRun[] = [];
-    const lower: RefcountRun[] = [];
-    for (const [entry, from, to] of changes.changesIn(index)) {
-      append(to > from ? raise : lower, entry, from, to);
-      if (to === 0) result.freed.push(index * geometry.refcountEntries + entry);
-    }
+    const { raise, lower, freed } = changes.changesIn(index);
+    for (const run of freed) result.freed.push(run);
     const block = table[index] ?? 0;
     for (const runs of pieces(raise))
       result.raise.push({ kind: "refcount", block, order: geometry.refcountOrder, runs });
@@ -50,7 +46,9 @@ function newBlockBytes(changes: RefcountChanges, index: number): Uint8Array {
   const { geometry } = changes.stored;
   const bytes = new Uint8Array(geometry.clusterSize);
   const view = new DataView(bytes.buffer);
-  for (const [entry, , to] of changes.changesIn(index)) writeRefcount(view, geometry, entry, to);
+  for (const [first, count, , to] of changes.changesIn(index).raise) {
+    for (let entry = first; entry < first + count; entry += 1) writeRefcount(view, geometry, entry, to);
+  }
   return bytes;
 }
 
@@ -61,13 +59,6 @@ function tableBytes(changes: RefcountChanges, growth: RefcountGrowth): Uint8Arra
   for (const [index, offset] of table.entries()) view.setBigUint64(index * 8, BigInt(offset));
   for (const [index, offset] of growth.blocks) view.setBigUint64(index * 8, BigInt(offset));
   return bytes;
-}
-
-function append(runs: RefcountRun[], entry: number, from: number, to: number): void {
-  const last = runs.at(-1);
-  if (last !== undefined && last[0] + last[1] === entry && last[2] === from && last[3] === to) {
-    runs[runs.length - 1] = [last[0], last[1] + 1, from, to];
-  } else runs.push([entry, 1, from, to]);
 }
 
 function* pieces<Run>(runs: readonly Run[]): Generator<readonly Run[]> {

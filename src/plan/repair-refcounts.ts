@@ -35,7 +35,7 @@ export async function believedRefcounts(
   if (!isAlone(refcountTableOffset, refcountTableClusters)) {
     const slots = new Float64Array((refcountTableClusters * clusterSize) / 8);
     return {
-      refcounts: new Refcounts(geometry, refcountTableOffset, slots, new Map()),
+      refcounts: new Refcounts(geometry, refcountTableOffset, slots, []),
       damagedSlots: 0,
       newTable: true,
       tableCounted: false,

@@ -47,13 +47,13 @@ export class Space {
   /** Reserves `count` clusters in a row and returns the host offset of the first; 0 when `count` is 0. */
   allocate(count: number): number {
     if (count === 0) return 0;
-    let first = this.#from;
-    let found = 0;
-    for (let cluster = first; found < count; cluster += 1) {
-      if (this.#isFree(cluster)) found += 1;
+    let first = this.#changes.nextFree(this.#from);
+    for (let found = 1; found < count;) {
+      const next = this.#changes.nextFree(first + found);
+      if (next === first + found) found += 1;
       else {
-        found = 0;
-        first = cluster + 1;
+        first = next;
+        found = 1;
       }
     }
     if (count === 1) this.#from = first + 1;
@@ -67,10 +67,6 @@ export class Space {
     const first = offset / this.#clusterSize;
     for (let cluster = first; cluster < first + count; cluster += 1) this.#changes.add(cluster, -1);
     this.#allocated -= count;
-  }
-
-  #isFree(cluster: number): boolean {
-    return this.#changes.stored.get(cluster) === 0 && this.#changes.after(cluster) === 0;
   }
 
   /**

@@ -5,6 +5,7 @@ import { checkImage as check } from "../../src/index.ts";
 import { checkImage, inspectImage, readRoot } from "../support/naive-qcow2.ts";
 import { judge, rawDigest, requireQemu, tempDir } from "../support/qemu.ts";
 import { seededRandom } from "../support/random.ts";
+import { expectEqualPlans } from "../support/simple-plan/index.ts";
 import { SECRET, shapes } from "./shapes.ts";
 
 beforeAll(requireQemu);
@@ -21,6 +22,11 @@ describe("an image shape made by qemu", () => {
     await judge(shape.encrypted === true ? { path, secret: SECRET } : path);
     expect(await check(path)).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0, findings: [] });
     const { header, snapshots } = inspectImage(bytes);
+    await expectEqualPlans(bytes, [{ type: "create", image: path, name: "equal plans" }]);
+    for (const { id } of snapshots.slice(0, 3)) {
+      await expectEqualPlans(bytes, [{ type: "revert", image: path, id }]);
+      await expectEqualPlans(bytes, [{ type: "delete", image: path, id }]);
+    }
     expect(snapshots.length).toBeLessThanOrEqual(shape.maxSnapshots ?? Infinity);
     expect(header.backingName !== null).toBe(shape.backing === true);
     expect(header.cryptMethod !== 0).toBe(shape.encrypted === true);

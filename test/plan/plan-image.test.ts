@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { QcowalError } from "../../src/errors/index.ts";
-import type { Operation } from "../../src/plan/index.ts";
+import { readImage } from "../../src/image/index.ts";
+import { type Operation, planImage } from "../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { applyPlan, planOn } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
@@ -261,5 +262,35 @@ describe("operations that cancel out", () => {
     const { plan, report } = await when(given(), create("s"), { type: "delete", image, id: "1" });
     expect(plan.phases).toMatchObject({ raise: [], switch: [], lower: [], discard: [] });
     expect(report.snapshots).toEqual([]);
+  });
+});
+
+describe("COPIED flags", () => {
+  // QEMU never shares a cluster across places in the L1 table, but the format does not forbid it.
+  const shared: Partial<ImageSpec> = {
+    snapshots: [{ name: "s", changes: [{ at: 3, kind: "data" }] }],
+    active: {
+      changes: [
+        { at: 600, kind: "alias", of: 3 },
+        { at: 3, kind: "data", seed: 9 },
+      ],
+    },
+  };
+
+  test("are set in a table that no root gives up, when a cluster below it becomes its own", async () => {
+    const { plan } = await when(given(shared), remove("s"));
+    expect(plan.phases.lower.filter(({ kind }) => kind === "copied")).not.toEqual([]);
+  });
+
+  test("are not looked for in tables that nothing of the operation can change", async () => {
+    const data = { kind: "data", count: 8 } as const;
+    const disk = given({
+      snapshots: [{ name: "s", changes: [0, 512, 520, 1010].map((at) => ({ at, ...data })) }],
+      active: { changes: [{ at: 1, kind: "data", seed: 9 }] },
+    });
+    let read = 0;
+    await planImage(await readImage(disk), [revert("s")], { now: 0, onTable: () => (read += 1) });
+    // One refcount block, the two tables that differ to be counted, and one of them for its flags.
+    expect(read).toBe(4);
   });
 });
