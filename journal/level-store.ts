@@ -1,12 +1,18 @@
 import { access, mkdir, mkdtemp, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Level } from "level";
+import type { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
 import type { Store } from "./store.ts";
 
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 100;
+
+/** Loaded when a journal is opened: commands that need none start without it. */
+async function newDatabase(dir: string): Promise<Level<string, Uint8Array>> {
+  const { Level: Database } = await import("level");
+  return new Database(dir, { keyEncoding: "utf8", valueEncoding: "view" });
+}
 
 /** The code that LevelDB's binding puts on an error, or on its cause. */
 function levelCode(error: unknown): string | undefined {
@@ -93,7 +99,7 @@ async function createDatabase(dir: string): Promise<void> {
   const prefix = `${basename(dir)}.new-`;
   try {
     const fresh = await mkdtemp(join(parent, prefix));
-    const database = new Level(fresh);
+    const database = await newDatabase(fresh);
     await database.open();
     await database.close();
     await syncPath(fresh);
@@ -122,7 +128,7 @@ export async function openLevelStore(dir: string, waitMs: number): Promise<Store
   }
   const deadline = performance.now() + waitMs;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
-    const database = new Level<string, Uint8Array>(dir, { keyEncoding: "utf8", valueEncoding: "view" });
+    const database = await newDatabase(dir);
     try {
       await database.open();
       return new LevelStore(dir, database, await lockFileOf(dir));

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
 import { ensureSystemPackages } from "./system-packages.ts";
 
@@ -33,10 +33,7 @@ function count(modules: readonly TestModule[]): Totals {
 
 ensureSystemPackages();
 // Some tests run the command as it is installed: compiled.
-execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", "tsconfig.build.json"], {
-  cwd: root,
-  stdio: "inherit",
-});
+execFileSync("npm", ["run", "--silent", "build"], { cwd: root, stdio: "inherit" });
 const vitest = await startVitest("test", process.argv.slice(2), {
   root,
   config: false,
