@@ -1,0 +1,145 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { must, run } from "../../../test/support/programs.ts";
+import type { BenchImage } from "../images/catalogue.ts";
+import type { BenchOperation } from "../operations.ts";
+import { physicalFloor } from "./floor.ts";
+import { type IoCounts, NO_IO, countIo } from "./io-counts.ts";
+import { type Measured, type Result, median } from "./result.ts";
+import { type TimedProcess, timedProcess } from "./timed-process.ts";
+
+const root = resolve(import.meta.dirname, "../../..");
+const OURS = [process.execPath, join(root, "dist/qcowal.js")];
+const IN_PROCESS = [process.execPath, "--import", "tsx", join(import.meta.dirname, "in-process.ts")];
+
+/** Longer than this is run once: its noise is small against the difference that is measured. */
+const LONG_SECONDS = 8;
+
+/** A folder in which each run gets a fresh copy of the image. */
+class Bench {
+  readonly #folder: string;
+  readonly #source: string;
+
+  constructor(folder: string, source: string) {
+    this.#folder = folder;
+    this.#source = source;
+  }
+
+  get image(): string {
+    return join(this.#folder, "image.qcow2");
+  }
+
+  /** A journal that is there already: making one is done once in its life. */
+  async fresh(copies = 1): Promise<string[]> {
+    await rm(this.#folder, { recursive: true, force: true });
+    await mkdir(this.#folder);
+    const paths = Array.from({ length: copies }, (_, index) =>
+      index === 0 ? this.image : join(this.#folder, `image-${index}.qcow2`),
+    );
+    for (const path of paths) await must("cp", ["--sparse=always", "--reflink=auto", this.#source, path]);
+    await this.#makeJournal();
+    await must("sync", ["-f", this.image]);
+    return paths;
+  }
+
+  async #makeJournal(): Promise<void> {
+    const small = join(this.#folder, "small.qcow2");
+    const [node = "", qcowal = ""] = OURS;
+    await must("qemu-img", ["create", "-q", "-f", "qcow2", small, "1M"]);
+    await must(node, [qcowal, "create", "first", small]);
+    await rm(small);
+  }
+
+  get folder(): string {
+    return this.#folder;
+  }
+}
+
+export interface MeasureOptions {
+  readonly runs: number;
+  readonly onStep: (what: string) => void;
+}
+
+/** Everybody in turn, so that what else the machine does meets all alike. */
+export async function measure(
+  folder: string,
+  source: string,
+  spec: BenchImage,
+  operation: BenchOperation,
+  { runs, onStep }: MeasureOptions,
+): Promise<Result> {
+  const bench = new Bench(folder, source);
+  const ours = [...OURS, ...operation.ours(bench.image)];
+  const peer = spec.isWithoutPeer === true ? undefined : ["qemu-img", ...operation.qemu(bench.image)];
+  const oursRuns: TimedProcess[] = [];
+  const peerRuns: TimedProcess[] = [];
+  for (let index = 0; index < runs; index += 1) {
+    onStep(`run ${index + 1} of ${runs}`);
+    oursRuns.push(await once(bench, ours));
+    const last = peerRuns.at(-1);
+    if (peer !== undefined && (last === undefined || last.seconds < LONG_SECONDS)) {
+      peerRuns.push(await once(bench, peer));
+    }
+    if (peer === undefined && (oursRuns[0]?.seconds ?? 0) > LONG_SECONDS) break;
+  }
+  onStep("in process");
+  const inProcess = await measureInProcess(bench, operation, Math.min(runs, copiesThatFit(spec)));
+  onStep("system calls");
+  const ourIo = await io(bench, ours);
+  const peerIo =
+    peer === undefined || (peerRuns[0]?.seconds ?? 0) > LONG_SECONDS ? NO_IO : await io(bench, peer);
+  onStep("floor");
+  const imageBytesWritten = ourIo.bytesWritten - ourIo.journalBytes;
+  const floor = await physicalFloor(join(folder, "floor"), ourIo.bytesRead, imageBytesWritten);
+  onStep("recover");
+  const recover = operation.type === undefined ? undefined : await measureRecover(bench, ours);
+  return {
+    image: spec.title,
+    operation: operation.name,
+    ours: measured(oursRuns, ourIo),
+    peer: peer === undefined ? undefined : measured(peerRuns, peerIo),
+    inProcess,
+    floor,
+    recover,
+  };
+}
+
+const copiesThatFit = ({ virtualSize }: BenchImage): number => (virtualSize > 2 ** 41 ? 1 : 3);
+
+const measured = (runs: readonly TimedProcess[], counts: IoCounts): Measured => ({
+  seconds: median(runs.map(({ seconds }) => seconds)),
+  runs: runs.length,
+  peakMemory: Math.max(...runs.map(({ peakMemory }) => peakMemory)),
+  io: counts,
+});
+
+async function once(bench: Bench, command: readonly string[]): Promise<TimedProcess> {
+  await bench.fresh();
+  return timedProcess(command);
+}
+
+async function io(bench: Bench, command: readonly string[]): Promise<IoCounts> {
+  await bench.fresh();
+  return countIo(command, bench.folder);
+}
+
+async function measureInProcess(bench: Bench, { type, name, snapshot }: BenchOperation, copies: number) {
+  const images = await bench.fresh(copies);
+  const [program = "", ...args] = IN_PROCESS;
+  const printed = await must(program, [...args, type ?? name, snapshot, ...images]);
+  return median(JSON.parse(printed) as number[]);
+}
+
+/** Kills the operation in the middle of what it writes to the image, and times what finishes it. */
+async function measureRecover(bench: Bench, command: readonly string[]): Promise<number> {
+  await bench.fresh();
+  const { writes, journalWrites } = await countIo(command, bench.folder);
+  await bench.fresh();
+  const kill = `inject=pwrite64:signal=KILL:when=${Math.ceil((writes - journalWrites) / 2)}`;
+  const strace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64", "-e", kill];
+  // strace counts by thread: with one for all the file's calls, its count is the one meant.
+  const ended = await run("strace", [...strace, ...command], { env: { UV_THREADPOOL_SIZE: "1" } });
+  if (ended.code === 0) throw new Error("the operation that is to be recovered was not killed");
+  const { seconds } = await timedProcess([...OURS, "recover", bench.image]);
+  return seconds;
+}

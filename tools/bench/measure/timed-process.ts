@@ -1,0 +1,41 @@
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
+
+export interface TimedProcess {
+  readonly seconds: number;
+  /** Largest resident set, in bytes. */
+  readonly peakMemory: number;
+}
+
+const POLL_MS = 5;
+
+/** Runs a command to its end, which must be a good one; the kernel's own high-water mark tells its memory. */
+export async function timedProcess(command: readonly string[]): Promise<TimedProcess> {
+  const [program = "", ...args] = command;
+  const started = performance.now();
+  const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
+  let peakMemory = 0;
+  const poll = setInterval(() => {
+    peakMemory = Math.max(peakMemory, highWaterMark(child.pid ?? 0));
+  }, POLL_MS);
+  let words = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (words += text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  const seconds = (performance.now() - started) / 1000;
+  clearInterval(poll);
+  if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}:\n${words}`);
+  return { seconds, peakMemory };
+}
+
+function highWaterMark(pid: number): number {
+  try {
+    const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+    return Number(kib ?? 0) * 1024;
+  } catch {
+    // It has ended between two looks.
+    return 0;
+  }
+}

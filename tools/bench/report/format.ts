@@ -1,0 +1,15 @@
+const MIB = 2 ** 20;
+
+export function seconds(value: number): string {
+  if (value < 0.1) return `${(value * 1000).toFixed(0)} ms`;
+  return `${value.toFixed(value < 10 ? 2 : 1)} s`;
+}
+
+export function ratio(value: number): string {
+  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)}x`;
+}
+
+export function bytes(value: number): string {
+  if (value < 10 * MIB) return `${(value / 1024).toFixed(0)} KiB`;
+  return `${(value / MIB).toFixed(0)} MiB`;
+}
