@@ -205,15 +205,16 @@ class LevelStore implements Store {
    * another in the middle of a long plan, the old one was never synced, and the
    * name of the new one neither: a power cut could keep a prepare whose parts
    * are lost, or lose it with its file, when the image is fenced already. So
-   * after each change of files all logs and the directory are synced too. A log
-   * that is gone is in a table, which LevelDB does sync.
+   * after each change of files the older logs and the directory are synced too.
+   * A log that is gone is in a table, which LevelDB does sync.
    */
   async #syncLogs(): Promise<void> {
     const names = (await readdir(this.#dir)).toSorted();
     const known = names.join("/");
     if (known === this.#durableNames) return;
-    for (const name of names) {
-      if (!name.endsWith(".log")) continue;
+    // Numbered with leading zeros: the last one is what LevelDB has just synced.
+    const older = names.filter((name) => name.endsWith(".log")).slice(0, -1);
+    for (const name of older) {
       try {
         await syncPath(join(this.#dir, name));
       } catch (error) {
