@@ -7,6 +7,7 @@ import {
   cryptoHeader,
   decodeBitmapDirectory,
   decodeL2Entry,
+  isUnalignedZero,
   l1Target,
 } from "../format/index.ts";
 import type { Image } from "./image.ts";
@@ -32,6 +33,15 @@ interface Block {
   readonly owners: Uint8Array;
 }
 
+/** An entry of an L2 table, by its two halves. */
+export interface UnalignedZero {
+  /** Host offset of the L2 table. */
+  readonly table: number;
+  readonly entry: number;
+  readonly high: number;
+  readonly low: number;
+}
+
 /**
  * References per host cluster, counted from the tables: as many as the refcount
  * should say. Flat arrays by refcount block, in the units in which refcounts are
@@ -41,6 +51,8 @@ export class Census {
   readonly geometry: Geometry;
   /** What contradicts the format, the first of it in words. */
   readonly findings: string[] = [];
+  /** Entries that read as zeros and keep a cluster at an odd place: they refer to none. */
+  readonly unalignedZeros: UnalignedZero[] = [];
   readonly #blocks = new Map<number, Block>();
   /** Clusters that lie in the file, at least in part. */
   readonly #fileClusters: number;
@@ -101,6 +113,10 @@ export class Census {
       // The last sector of a compressed stream may be cut off by the end of the file.
       const limit = this.#fileClusters + (isCompressed ? 1 : 0);
       if (reference.kind === "invalid") {
+        if (isUnalignedZero(this.geometry, high, low)) {
+          this.unalignedZeros.push({ table: offset, entry: at / step, high, low });
+          continue;
+        }
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} is invalid`);
       } else if (reference.last >= limit) {
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} points behind the end of the file`);

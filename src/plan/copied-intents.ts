@@ -43,7 +43,8 @@ class Runs {
 
 /**
  * Compares the flags of an L2 table, reachable from the active layer afterwards,
- * with what they have to be. `words` is turned back into big endian bytes.
+ * with what they have to be. `words` is turned back into big endian bytes. The
+ * entries `without`, ascending, change in other ways: no checksum covers them.
  * @throws QcowalError IMAGE_INVALID when a cluster of the active layer would not be counted
  */
 export function copiedInL2(
@@ -51,12 +52,40 @@ export function copiedInL2(
   offset: number,
   words: Uint32Array,
   result: CopiedIntents,
+  without: readonly number[] = [],
 ): void {
+  const { l2EntrySize } = changes.stored.geometry;
+  const parts: (readonly [first: number, end: number, runs: Runs])[] = [];
+  let first = 0;
+  for (const end of [...without, (words.length * 4) / l2EntrySize]) {
+    if (end > first) parts.push([first, end, flagsBetween(changes, offset, words, first, end)]);
+    first = end + 1;
+  }
+  const bytes = Buffer.from(words.buffer, words.byteOffset, words.byteLength);
+  bytes.swap32();
+  for (const [from, end, runs] of parts) {
+    runs.into(
+      result,
+      offset + from * l2EntrySize,
+      bytes.subarray(from * l2EntrySize, end * l2EntrySize),
+      l2EntrySize,
+    );
+  }
+}
+
+/** The flags of the entries from `first` to before `end` that have to change, counted from `first`. */
+function flagsBetween(
+  changes: RefcountChanges,
+  offset: number,
+  words: Uint32Array,
+  first: number,
+  end: number,
+): Runs {
   const { geometry } = changes.stored;
   const reference: L2Reference = { kind: "none", first: 0, last: 0 };
   const step = geometry.l2EntrySize / 4;
   const runs = new Runs();
-  for (let at = 0; at < words.length; at += step) {
+  for (let at = first * step; at < end * step; at += step) {
     const high = words[at] ?? 0;
     const low = words[at + 1] ?? 0;
     if (high === 0 && low === 0) continue;
@@ -70,11 +99,9 @@ export function copiedInL2(
       if (after === 0) throw changes.damaged(`cluster ${reference.first} is in use but its refcount is 0`);
       flag = after === 1;
     }
-    if (flag !== isCopied(high)) runs.add(at / step, flag);
+    if (flag !== isCopied(high)) runs.add(at / step - first, flag);
   }
-  const bytes = Buffer.from(words.buffer, words.byteOffset, words.byteLength);
-  bytes.swap32();
-  runs.into(result, offset, bytes, geometry.l2EntrySize);
+  return runs;
 }
 
 /** The same for the entries of an active L1 table that stays where it is, a cluster at a time. */

@@ -7,6 +7,7 @@ function positionOf(intent: Intent): number {
     case "refcount":
       return intent.block;
     case "copied":
+    case "zero":
       return intent.table;
     case "pointer":
       return intent.slot;

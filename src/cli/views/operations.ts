@@ -26,9 +26,15 @@ function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): 
   return `${words[type]} ${quoted(snapshot.name)} (id ${printable(snapshot.id)})${size}`;
 }
 
+/** What a repair leaves, and why. */
+export function leftLines(image: string, outcome: OperationOutcome): string[] {
+  if (outcome.type !== "repair") return [];
+  return outcome.left.map((what) => `${shownPath(image)}: left as it is: ${printable(what)}.`);
+}
+
 export function doneLines({ images, transaction }: RunReport): string[] {
   return images.flatMap(({ image, outcomes, summary }) =>
-    outcomes.map((outcome) => {
+    outcomes.flatMap((outcome) => {
       const changed = [
         ...(summary.clustersAllocated === 0
           ? []
@@ -38,7 +44,7 @@ export function doneLines({ images, transaction }: RunReport): string[] {
           : [`${bytes(summary.clustersFreed * summary.clusterSize)} freed`]),
       ];
       const facts = [...changed, `transaction ${transaction}`].join(", ");
-      return `${shownPath(image)}: ${inWords(outcome, DONE)} [${facts}]`;
+      return [`${shownPath(image)}: ${inWords(outcome, DONE)} [${facts}]`, ...leftLines(image, outcome)];
     }),
   );
 }
@@ -50,7 +56,12 @@ export function planText({ images }: DryRunReport): string {
         `${shownPath(image)}:`,
         ...outcomes.flatMap((outcome) => [
           `  would ${inWords(outcome, WOULD)}`,
-          ...(outcome.type === "repair" ? outcome.findings.map((what) => `    ${printable(what)}`) : []),
+          ...(outcome.type === "repair"
+            ? [
+                ...outcome.findings.map((what) => `    ${printable(what)}`),
+                ...outcome.left.map((what) => `    would stay: ${printable(what)}`),
+              ]
+            : []),
         ]),
         `  ${plural(summary.refcountsChanged, "refcount")} and ${plural(summary.copiedFlagsChanged, "COPIED flag")} to change`,
         `  ${plural(summary.clustersAllocated, "cluster")} to allocate, ${plural(summary.clustersFreed, "cluster")} to free (${bytes(summary.clusterSize)} each)`,

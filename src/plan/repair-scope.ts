@@ -1,0 +1,53 @@
+import type { Image, Snapshot } from "../image/index.ts";
+import type { RepairOperation } from "./operation.ts";
+import type { ReadableSnapshots } from "./readable-snapshots.ts";
+import { damaged, limits, moreThanLeaks, refusal } from "./repair-findings.ts";
+
+type DamagedSnapshot = ReadableSnapshots["damaged"][number];
+
+/** How far a repair may go. */
+export interface RepairScope {
+  /** False for leaks only. */
+  readonly isAll: boolean;
+  /** The snapshots that are in the table afterwards. */
+  readonly kept: readonly Snapshot[];
+  /** Those of them that cannot be read: what looks leaked may be theirs. */
+  readonly stays: readonly DamagedSnapshot[];
+  /** Snapshots that are given up. */
+  readonly dropped: readonly DamagedSnapshot[];
+  /** Entries that lose extra data, and entries that are lost. */
+  readonly cut: number;
+  readonly lost: number;
+  /** What is wrong with the table as a whole, in words. */
+  readonly limits: readonly string[];
+  /** The table was read in a way that only refcounts can confirm: nothing may be freed because of it. */
+  readonly isDoubtful: boolean;
+}
+
+/** @throws QcowalError IMAGE_DAMAGED for a snapshot table that nobody has allowed to cut */
+export function repairScope(
+  { disk, snapshotTable }: Image,
+  { damaged: unreadable }: ReadableSnapshots,
+  { what, dropDamagedSnapshots }: RepairOperation,
+): RepairScope {
+  const isDropping = dropDamagedSnapshots === true;
+  const { cut, lost } = snapshotTable.rescued ?? { cut: 0, lost: 0 };
+  const wrong = limits(cut, lost);
+  const isAll = what !== "leaks";
+  if (!isAll && wrong.length > 0) throw moreThanLeaks(disk.path, wrong);
+  // Behind an entry that was read wrongly, all others are.
+  if (!isDropping && (lost > 0 || (cut > 0 && unreadable.length > 0))) {
+    throw refusal(disk.path, [...wrong, ...damaged(unreadable)], unreadable);
+  }
+  const gone = new Set(isDropping ? unreadable.map(({ snapshot }) => snapshot) : []);
+  return {
+    isAll,
+    kept: snapshotTable.snapshots.filter((snapshot) => !gone.has(snapshot)),
+    stays: isDropping ? [] : unreadable,
+    dropped: isDropping ? unreadable : [],
+    cut,
+    lost,
+    limits: wrong,
+    isDoubtful: cut > 0 && !isDropping,
+  };
+}
