@@ -76,8 +76,8 @@ async function plan(
   const isBelieved = !believed.newTable && believed.damagedSlots === 0;
   const differences = refcountDifferences(disk.path, census, believed.refcounts, {
     raise: scope.isAll,
-    // With `leaks`, a block that its slot does not name any more looks leaked, and may hold the only true refcounts.
-    lower: scope.stays.length === 0 && (scope.isAll || isBelieved),
+    // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.
+    lower: scope.stays.length === 0 && (scope.isAll || (isBelieved && census.unalignedZeros.length === 0)),
   });
   if (census.findings.length > 0) throw irreparable(disk.path, census.findings);
   const { changes } = differences;

@@ -53,7 +53,7 @@ export function leftRefcounts(
   const reason =
     scope.stays.length > 0
       ? "what looks leaked may belong to a snapshot that cannot be read"
-      : "a refcount block may be among what looks leaked";
+      : "what looks leaked may be meant by what is left";
   return [
     ...(tooHigh === 0
       ? []

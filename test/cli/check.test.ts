@@ -73,7 +73,7 @@ describe("qcowal check", () => {
       [1],
       [1, "a.qcow2", "a.qcow2"],
       [1, "missing.qcow2"],
-      [1, "-r", "all", "a.qcow2"],
+      [1, "-r", "most", "a.qcow2"],
       [1, "--image-opts", "driver=qcow2"],
       [1, "--output", "xml", "a.qcow2"],
       [63, "raw"],

@@ -5,8 +5,8 @@ import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools
 import { applyPlan, planOn } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
 import { visible } from "../support/model.ts";
-import { checkImage, describeCheck, parseHeader } from "../support/naive-qcow2.ts";
-import { FileBytes } from "../support/naive-qcow2/file.ts";
+import { checkImage, describeCheck } from "../support/naive-qcow2.ts";
+import { type Places, clusterAt, flag, placesIn, setRefcount, targetAt } from "../support/places.ts";
 import { spoiled } from "../support/spoiled.ts";
 
 const SPEC: ImageSpec = {
@@ -20,38 +20,6 @@ const SPEC: ImageSpec = {
   active: { changes: [{ at: 7, count: 30, kind: "data", seed: 3 }] },
 };
 const CLUSTER = 4096;
-
-/** Where things are in an image of `SPEC`. */
-interface Places {
-  readonly bytes: Buffer;
-  readonly l1: number;
-  readonly l2: number;
-  readonly table: number;
-  readonly block: number;
-  /** An L2 entry of the active layer that points to data of its own. */
-  readonly entry: number;
-  readonly snapshots: number;
-}
-
-function placesIn(bytes: Buffer): Places {
-  const { l1Offset, refcountTableOffset, snapshotsOffset } = parseHeader(new FileBytes(bytes), {});
-  const target = (at: number): number => Number(bytes.readBigUInt64BE(at) & 0x00ff_ffff_ffff_fe00n);
-  const l2 = target(l1Offset);
-  return {
-    bytes,
-    l1: l1Offset,
-    l2,
-    table: refcountTableOffset,
-    block: target(refcountTableOffset),
-    entry: l2 + 8 * 10,
-    snapshots: snapshotsOffset,
-  };
-}
-
-const targetAt = ({ bytes }: Places, entry: number): number =>
-  Number(bytes.readBigUInt64BE(entry) & 0x00ff_ffff_ffff_fe00n);
-const clusterAt = ({ bytes }: Places, entry: number): number =>
-  Number(bytes.readBigUInt64BE(entry) & 0x00ff_ffff_ffff_fe00n) / CLUSTER;
 
 type Damage = (at: Places) => void;
 
@@ -85,10 +53,6 @@ async function carriedOut(disk: MemoryDisk, rest: Partial<RepairOperation>) {
   await applyPlan(disk, plan);
   return plan.outcomes;
 }
-
-const flag = ({ bytes }: Places, at: number): void => void (bytes[at] = (bytes[at] ?? 0) ^ 0x80);
-const setRefcount = ({ bytes, block }: Places, cluster: number, value: number): void =>
-  void bytes.writeUInt16BE(value, block + 2 * cluster);
 
 /** The second of two entries says that it has so much extra data. */
 async function exceeding(

@@ -1,5 +1,6 @@
 import type {
   DryRunReport,
+  ImageReport,
   Operation,
   OperationOutcome,
   RecoveredTransaction,
@@ -32,20 +33,26 @@ export function leftLines(image: string, outcome: OperationOutcome): string[] {
   return outcome.left.map((what) => `${shownPath(image)}: left as it is: ${printable(what)}.`);
 }
 
+export function doneLine(
+  { image, summary }: ImageReport,
+  outcome: OperationOutcome,
+  transaction: number,
+): string {
+  const { clustersAllocated, clustersFreed, clusterSize } = summary;
+  const facts = [
+    ...(clustersAllocated === 0 ? [] : [`${bytes(clustersAllocated * clusterSize)} new`]),
+    ...(clustersFreed === 0 ? [] : [`${bytes(clustersFreed * clusterSize)} freed`]),
+    `transaction ${transaction}`,
+  ];
+  return `${shownPath(image)}: ${inWords(outcome, DONE)} [${facts.join(", ")}]`;
+}
+
 export function doneLines({ images, transaction }: RunReport): string[] {
-  return images.flatMap(({ image, outcomes, summary }) =>
-    outcomes.flatMap((outcome) => {
-      const changed = [
-        ...(summary.clustersAllocated === 0
-          ? []
-          : [`${bytes(summary.clustersAllocated * summary.clusterSize)} new`]),
-        ...(summary.clustersFreed === 0
-          ? []
-          : [`${bytes(summary.clustersFreed * summary.clusterSize)} freed`]),
-      ];
-      const facts = [...changed, `transaction ${transaction}`].join(", ");
-      return [`${shownPath(image)}: ${inWords(outcome, DONE)} [${facts}]`, ...leftLines(image, outcome)];
-    }),
+  return images.flatMap((report) =>
+    report.outcomes.flatMap((outcome) => [
+      doneLine(report, outcome, transaction),
+      ...leftLines(report.image, outcome),
+    ]),
   );
 }
 
