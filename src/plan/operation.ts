@@ -102,11 +102,13 @@ export interface Mended {
   readonly refcountBlocks: number;
   /** The refcount table was written anew. */
   readonly refcountTable: boolean;
+  /** The header says again where the snapshot table is, or how many snapshots there are. */
+  readonly snapshotTable: boolean;
   /** Entries of the snapshot table that lacked fields which version 3 requires. */
   readonly snapshotEntries: number;
   /** Entries of the snapshot table of which unknown extra data was cut off, because QEMU reads at most 1024 bytes. */
   readonly snapshotEntriesCut: number;
-  /** Entries of the snapshot table that nothing can read, or that say nothing: they have no name to give. */
+  /** Entries of the snapshot table that nothing can read: they have no name to give. */
   readonly snapshotEntriesLost: number;
   /** Snapshots that were given up. */
   readonly snapshotsDropped: readonly { readonly id: string; readonly name: string }[];

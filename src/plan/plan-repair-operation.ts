@@ -14,6 +14,7 @@ import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { discardIntents } from "./discard-intents.ts";
 import { grownTo } from "./grown-to.ts";
+import { withFoundSnapshotTable } from "./found-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
@@ -55,10 +56,12 @@ export async function planRepairOperation(
 }
 
 async function plan(
-  image: Image,
+  given: Image,
   operation: RepairOperation,
   onTable: (() => void) | undefined,
 ): Promise<ImagePlan> {
+  const isLost = given.header.rescued?.snapshotTable !== undefined && given.header.snapshotCount > 0;
+  const image = isLost ? ((await withFoundSnapshotTable(given, onTable)) ?? given) : given;
   const { disk, header } = image;
   const { geometry } = header;
   const snapshots = await readableSnapshots(image);
@@ -81,7 +84,12 @@ async function plan(
   });
   if (census.findings.length > 0) throw irreparable(disk.path, census.findings);
   const { changes } = differences;
-  if (scope.isDoubtful && differences.leakedClusters + differences.tooHigh > 0) {
+  // Refcounts that cannot be believed confirm nothing.
+  const isConfirmed =
+    isBelieved &&
+    differences.uncounted + differences.leakedClusters + differences.tooHigh === 0 &&
+    (header.rescued?.snapshotTable === undefined || differences.tooLow === 0);
+  if (scope.isDoubtful && !isConfirmed) {
     throw words.refusal(disk.path, [...scope.limits, ...differences.findings].slice(0, MAX_FINDINGS), []);
   }
 
@@ -144,6 +152,7 @@ async function plan(
     zeroClusters: zeros.length,
     refcountBlocks: missing.length,
     refcountTable: growth.table !== undefined,
+    snapshotTable: scope.isPointerWrong,
     snapshotEntries: table === undefined ? 0 : incomplete.length,
     snapshotEntriesCut: scope.cut,
     snapshotEntriesLost: scope.lost,

@@ -65,5 +65,12 @@ function notOurs(path: string, findings: readonly string[], cause?: QcowalError)
   );
 }
 
-const isInHeader = ({ dirtyBit, corruptBit, refcountTable, snapshotEntries }: Mended): boolean =>
-  dirtyBit || corruptBit || refcountTable || snapshotEntries > 0;
+const isInHeader = ({
+  dirtyBit,
+  corruptBit,
+  refcountTable,
+  snapshotTable,
+  snapshotEntries,
+  snapshotEntriesCut,
+}: Mended): boolean =>
+  dirtyBit || corruptBit || refcountTable || snapshotTable || snapshotEntries + snapshotEntriesCut > 0;

@@ -1,6 +1,6 @@
 /** What a repair has to say of what it finds, mends, leaves and refuses. */
 import { QcowalError } from "../errors/index.ts";
-import type { Header } from "../format/index.ts";
+import type { Header, RescuedSnapshots } from "../format/index.ts";
 import type { Snapshot, UnalignedZero } from "../image/index.ts";
 import { type CopiedIntents, countFlags } from "./copied-intents.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
@@ -15,10 +15,16 @@ const entries = (count: number): string => some(count, "entry", "entries");
 
 export const damaged = (snapshots: DamagedSnapshots): string[] => snapshots.map(({ why }) => why);
 
-export function limits(cut: number, lost: number): string[] {
+/** What is wrong with the snapshot table as a whole. */
+export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
+  const { cut, lost, empty, pointer } = table;
   return [
+    ...(pointer === undefined ? [] : [pointer]),
     ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),
-    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table behind the 64 MiB that QEMU reads`]),
+    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table where QEMU does not read`]),
+    ...(empty === 0
+      ? []
+      : [`a number of snapshots in the header of which ${some(empty, "is", "are")} not there`]),
   ];
 }
 

@@ -40,7 +40,8 @@ export async function believedRefcounts(
       newTable: true,
       tableCounted: false,
       findings: [
-        `the refcount table at 0x${refcountTableOffset.toString(16)} lies in the place of something else, or behind the end of the file`,
+        header.rescued?.refcountTable ??
+          `the refcount table at 0x${refcountTableOffset.toString(16)} lies in the place of something else, or behind the end of the file`,
       ],
     };
   }

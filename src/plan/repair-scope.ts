@@ -22,21 +22,25 @@ export interface RepairScope {
   readonly limits: readonly string[];
   /** The table was read in a way that only refcounts can confirm: nothing may be freed because of it. */
   readonly isDoubtful: boolean;
+  /** The header does not say where the table is, or how many entries it has. */
+  readonly isPointerWrong: boolean;
 }
 
 /** @throws QcowalError IMAGE_DAMAGED for a snapshot table that nobody has allowed to cut */
 export function repairScope(
-  { disk, snapshotTable }: Image,
+  { disk, header, snapshotTable }: Image,
   { damaged: unreadable }: ReadableSnapshots,
   { what, dropDamagedSnapshots }: RepairOperation,
 ): RepairScope {
   const isDropping = dropDamagedSnapshots === true;
-  const { cut, lost } = snapshotTable.rescued ?? { cut: 0, lost: 0 };
-  const wrong = limits(cut, lost);
+  const { cut, lost, empty } = snapshotTable.rescued ?? { cut: 0, lost: 0, empty: 0 };
+  const pointer = header.rescued?.snapshotTable;
+  const wrong = limits({ cut, lost, empty, pointer });
   const isAll = what !== "leaks";
   if (!isAll && wrong.length > 0) throw moreThanLeaks(disk.path, wrong);
   // Behind an entry that was read wrongly, all others are.
-  if (!isDropping && (lost > 0 || (cut > 0 && unreadable.length > 0))) {
+  const isDoubtful = cut + empty > 0 || pointer !== undefined;
+  if (!isDropping && (lost > 0 || (isDoubtful && unreadable.length > 0))) {
     throw refusal(disk.path, [...wrong, ...damaged(unreadable)], unreadable);
   }
   const gone = new Set(isDropping ? unreadable.map(({ snapshot }) => snapshot) : []);
@@ -48,6 +52,7 @@ export function repairScope(
     cut,
     lost,
     limits: wrong,
-    isDoubtful: cut > 0 && !isDropping,
+    isDoubtful: isDoubtful && !isDropping,
+    isPointerWrong: empty > 0 || pointer !== undefined,
   };
 }

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { requireBuiltCommand } from "../support/command.ts";
@@ -9,6 +9,7 @@ import { parseHeader } from "../support/naive-qcow2.ts";
 import { FileBytes } from "../support/naive-qcow2/file.ts";
 import { must } from "../support/programs.ts";
 import { requireQemu } from "../support/qemu.ts";
+import { makeImage } from "../../tools/image-maker/index.ts";
 import { Lab, SPEC } from "./lab.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -133,6 +134,28 @@ describe("qcowal repair", () => {
     });
     expect((await lab.qcowal("repair", "a.qcow2")).code).toBe(0);
     expect(await lab.verdict()).toBe("clean");
+  });
+
+  test("killed on headers that nobody opens: recovery ends it, and a scan without the journal", async () => {
+    const lab = await Lab.open({ "a.qcow2": SPEC, "b.qcow2": SPEC });
+    for (const [name, step] of [
+      ["a.qcow2", "switch"],
+      ["b.qcow2", "reserve"],
+    ] as const) {
+      const bytes = await lab.bytes(name);
+      bytes.writeBigUInt64BE(0x1234n, 48);
+      await writeFile(lab.path(name), bytes);
+      await lab.dieAt({ type: "repair", image: lab.path(name) }, step);
+    }
+    const { recovered } = await lab.json<{ recovered: object[] }>("recover", "a.qcow2");
+    expect(recovered).toMatchObject([{ result: "finished" }]);
+    await rm(lab.path(".qcowal"), { recursive: true });
+    expect(await lab.qcowal("repair", "--without-journal", "b.qcow2")).toMatchObject({ code: 0 });
+    for (const name of ["a.qcow2", "b.qcow2"]) {
+      expect(await lab.verdict(name)).toBe("clean");
+      expect(visible(await lab.bytes(name))).toEqual(visible(makeImage(SPEC)));
+      await must("qemu-img", ["check", lab.path(name)]);
+    }
   });
 
   test("flags that contradict each other are misuse", async () => {

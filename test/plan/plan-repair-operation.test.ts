@@ -342,7 +342,13 @@ describe("a snapshot whose L1 table cannot be read", () => {
 describe("a snapshot table that exceeds QEMU's limits", () => {
   const CASES: readonly [string, number, RegExp, Partial<Mended>, kept: number][] = [
     ["extra data", 2000, /1 entry of the snapshot table with more extra data/, { snapshotEntriesCut: 1 }, 2],
-    ["an end", 2 ** 31, /1 entry of the snapshot table behind the 64 MiB/, { snapshotEntriesLost: 1 }, 1],
+    [
+      "an end",
+      2 ** 31,
+      /1 entry of the snapshot table where QEMU does not read/,
+      { snapshotEntriesLost: 1 },
+      1,
+    ],
   ];
 
   test("(extra data) is cut where the refcounts confirm what it says", async () => {
@@ -374,6 +380,104 @@ describe("a snapshot table that exceeds QEMU's limits", () => {
       expect(visible(disk.bytes()).content).toBe(visible(Buffer.from(makeImage(SPEC))).content);
     },
   );
+});
+
+describe("a header that QEMU does not open", () => {
+  const MENDABLE: readonly [string, Partial<Mended>, Damage][] = [
+    [
+      "the refcount table at an odd place",
+      { refcountTable: true },
+      ({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 48),
+    ],
+    ["no refcount table", { refcountTable: true }, ({ bytes }) => void bytes.writeUInt32BE(0, 56)],
+    [
+      "a refcount table that is too large",
+      { refcountTable: true },
+      ({ bytes }) => void bytes.writeUInt32BE(2 ** 24, 56),
+    ],
+    [
+      "the snapshot table at an odd place",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 64),
+    ],
+    [
+      "the snapshot table out of reach",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeBigUInt64BE(2n ** 63n, 64),
+    ],
+    [
+      "more snapshots than 65,536",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeUInt32BE(65_537, 60),
+    ],
+    [
+      "more snapshots than any table holds",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeUInt32BE(2 ** 31 + 2, 60),
+    ],
+  ];
+
+  test.each(MENDABLE)("(%s) is mended where that loses nothing", async (_what, expected, damage) => {
+    const { disk, sound } = damaged(damage);
+    await expect(readImage(disk)).rejects.toMatchObject({
+      code: "IMAGE_INVALID",
+      message: expect.stringMatching(/Nothing was changed; 'qcowal repair' may mend it\.$/),
+    });
+    expect(await mend(disk)).toMatchObject({ leakedClusters: 0, snapshotsDropped: [], ...expected });
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
+  test.each(MENDABLE.filter(([what, { snapshotTable }]) => snapshotTable && !what.includes("any table")))(
+    "(%s) is refused where something looks leaked",
+    async (_what, _expected, damage) => {
+      const { disk } = damaged((at) => {
+        damage(at);
+        setRefcount(at, 2000, 1);
+      });
+      await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+        code: "IMAGE_DAMAGED",
+        message: expect.stringMatching(/cannot be told from leaks.*--drop-damaged-snapshots/),
+      });
+      expect(disk.events).toBe(0);
+      await mend(disk, { dropDamagedSnapshots: true });
+    },
+  );
+
+  test("(the snapshot table at an odd place) gives up its snapshots when it cannot be found, and only then", async () => {
+    const { disk, sound } = damaged((at) => {
+      at.bytes.writeBigUInt64BE(0x1234n, 64);
+      // An id that no qemu gives: whatever this is, it is no table.
+      at.bytes.fill(0x78, at.snapshots + 40 + 24, at.snapshots + 40 + 25);
+    });
+    await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+      message: expect.stringMatching(
+        /Snapshot table offset invalid \(0x1234\); 2 entries of the snapshot table/,
+      ),
+    });
+    const mended = await mend(disk, { dropDamagedSnapshots: true });
+    expect(mended).toMatchObject({ snapshotEntriesLost: 2, snapshotTable: true });
+    expect(visible(disk.bytes())).toEqual({ ...visible(sound), snapshots: [] });
+  });
+
+  test("(the snapshot table at an odd place, without snapshots) says 0 afterwards", async () => {
+    const { disk, sound } = damaged(({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 64), {
+      ...SPEC,
+      snapshots: [],
+    });
+    expect(await mend(disk)).toMatchObject({ snapshotTable: true });
+    expect(disk.bytes().subarray(60, 72)).toEqual(new Uint8Array(12));
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
+  test("(the active L1 table at an odd place) is for a copy: nobody knows what belongs to the disk", async () => {
+    const { disk } = damaged(({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 40));
+    await expect(readImage(disk, true)).rejects.toMatchObject({
+      code: "IMAGE_INVALID",
+      message: expect.stringMatching(
+        /Active L1 table offset invalid.*Nothing was changed; restore the image from a copy/,
+      ),
+    });
+  });
 });
 
 test("with `harden` no L1 table of a snapshot says COPIED any more", async () => {

@@ -30,6 +30,7 @@ export function mendedText({ mended, left }: RepairOutcome, isDryRun: boolean): 
     ...some(mended.zeroClusters, "unaligned zero cluster"),
     ...some(mended.refcountBlocks, "refcount block"),
     ...(mended.refcountTable ? ["the refcount table"] : []),
+    ...(mended.snapshotTable ? ["the header's pointer to the snapshot table"] : []),
     ...some(mended.snapshotEntries, "incomplete snapshot entry", "incomplete snapshot entries"),
     ...(mended.dirtyBit ? ["the dirty bit"] : []),
     ...(mended.corruptBit ? ["the corrupt bit"] : []),
