@@ -1,8 +1,8 @@
 /** `qcowal check -r`, beside `qemu-img check -r` on the same bytes. */
 import { readdir, writeFile } from "node:fs/promises";
-import { beforeAll, describe, expect, test, vi } from "vitest";
-import { runCli } from "../../src/cli/run-cli.ts";
+import { beforeAll, describe, expect, test } from "vitest";
 import type { ImageSpec } from "../../tools/image-maker/index.ts";
+import { qcowal } from "../support/in-process.ts";
 import { visible } from "../support/model.ts";
 import { type Places, clusterAt, flag, placesIn, setRefcount } from "../support/places.ts";
 import { run } from "../support/programs.ts";
@@ -23,28 +23,6 @@ const SPEC: ImageSpec = {
   ],
   active: { changes: [{ at: 7, count: 30, kind: "data", seed: 3 }, zeros(41)] },
 };
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** The command in this process: a hundred starts of node would take a minute. */
-async function qcowal(...args: readonly string[]): Promise<Ended> {
-  const said = { stdout: "", stderr: "" };
-  const spies = (["stdout", "stderr"] as const).map((stream) =>
-    vi.spyOn(process[stream], "write").mockImplementation((text) => {
-      said[stream] += String(text);
-      return true;
-    }),
-  );
-  try {
-    return { code: await runCli(args), ...said };
-  } finally {
-    for (const spy of spies) spy.mockRestore();
-  }
-}
 
 /** Clusters at the end of the file that nothing uses. */
 const SPARE = 4;
