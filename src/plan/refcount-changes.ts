@@ -92,7 +92,7 @@ export class RefcountChanges {
   damaged(what: string): QcowalError {
     return new QcowalError(
       "IMAGE_INVALID",
-      `${this.#image}: ${what}. Nothing was changed; see 'qemu-img check'.`,
+      `${this.#image}: ${what}. Nothing was changed; see 'qcowal check' and 'qcowal repair'.`,
     );
   }
 
