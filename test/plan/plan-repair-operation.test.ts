@@ -160,17 +160,20 @@ describe("is mended, and nothing that a user sees changes:", () => {
 
   test("any of it at once, on any image", async () => {
     let corrupt = 0;
+    let zeros = 0;
     for (let seed = 1; seed <= 60; seed += 1) {
       const random = seededRandom(seed);
       const sound = makeImage(randomSpec(random, { maxClusterBits: random.chance(0.8) ? 10 : 14 }));
       const disk = new MemoryDisk(spoiled(sound, random));
       if (checkImage(disk.bytes()).corruptions.length > 0) corrupt += 1;
-      await mend(disk, { harden: random.chance(0.5) }).catch((cause: unknown) => {
+      const mended = await mend(disk, { harden: random.chance(0.5) }).catch((cause: unknown) => {
         throw new Error(`seed ${seed}`, { cause });
       });
+      if (mended.zeroClusters > 0) zeros += 1;
       expect(visible(disk.bytes()), `seed ${seed}`).toEqual(visible(sound));
     }
     expect(corrupt).toBeGreaterThan(20);
+    expect(zeros).toBeGreaterThan(3);
   });
 });
 
