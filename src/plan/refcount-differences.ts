@@ -26,7 +26,7 @@ export interface RefcountDifferences {
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
 /** Largest difference that is counted. */
-const MAX_DIFFERENCE = 2 ** 31 - 1;
+export const MAX_DIFFERENCE = 2 ** 31 - 1;
 
 /**
  * Compares every stored refcount with the census, behind the end of the file
@@ -60,8 +60,7 @@ export function refcountDifferences(
         continue;
       }
       if (Math.abs(difference) > MAX_DIFFERENCE) {
-        const stored = Number.isFinite(refcount) ? String(refcount) : "above 2^53";
-        census.find(`the refcount of cluster ${cluster} is too far off to be changed (${stored})`);
+        census.find(`the refcount of cluster ${cluster} is too far off to be changed (${refcount})`);
         continue;
       }
       changes.add(cluster, difference);

@@ -158,6 +158,21 @@ describe("is mended, and nothing that a user sees changes:", () => {
     expect(visible(disk.bytes())).toEqual(visible(sound));
   });
 
+  test.each([
+    [5, 2n ** 32n - 1n],
+    [6, 2n ** 64n - 1n],
+  ] as const)("a refcount that nothing can reach, in 2^%i bits", async (refcountOrder, value) => {
+    const { disk, sound } = damaged(
+      ({ bytes, block }) => {
+        if (refcountOrder === 5) bytes.writeUInt32BE(Number(value), block);
+        else bytes.writeBigUInt64BE(value, block);
+      },
+      { ...SPEC, refcountOrder },
+    );
+    expect(await mend(disk)).toMatchObject({ refcountBlocks: 1, refcountTable: true });
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
   test("any of it at once, on any image", async () => {
     let corrupt = 0;
     let zeros = 0;
