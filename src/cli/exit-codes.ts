@@ -6,6 +6,8 @@ export const EXIT = {
   done: 0,
   failed: 1,
   misuse: 2,
+  /** A repair that had to leave something: 'repair' only. */
+  damageLeft: 3,
   inUse: 5,
   needsRecovery: 6,
   interrupted: 130,
@@ -16,6 +18,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   0    done
   1    failed, nothing was changed
   2    wrong use of the command, nothing was changed
+  3    repaired as far as possible: damage is left, and named ('repair' only)
   5    the image or the journal is in use, nothing was changed
   6    the image needs 'qcowal recover'
   130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)

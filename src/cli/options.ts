@@ -30,7 +30,7 @@ export const journalOption = (): Option =>
     "directory of the journal (default: QCOWAL_JOURNAL, or .qcowal beside the image)",
   );
 
-const waitOption = (): Option =>
+export const waitOption = (): Option =>
   new Option("--wait <seconds>", "how long to wait while another process holds the journal")
     .argParser(milliseconds)
     .default(10_000, "10");

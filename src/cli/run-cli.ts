@@ -46,7 +46,7 @@ Examples:
   addListCommand(command);
   addCheckCommand(command, answer);
   addRecoverCommand(command);
-  addRepairCommand(command);
+  addRepairCommand(command, answer);
   addHistoryCommand(command);
   addSnapshotCommand(command);
   return command;

@@ -71,6 +71,8 @@ function subjectOf({ intent, range }: Finding): string {
       return "a slot of the refcount table";
     case "header":
       return "the header";
+    case "zero":
+      return `entry ${(range.offset - intent.table) / 8} of the L2 table at ${hex(intent.table)}`;
     case "discard":
       return "freed clusters";
   }

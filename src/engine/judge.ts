@@ -134,6 +134,8 @@ async function readHeadOf(
     if (finding !== undefined) {
       throw contradiction(context, pending, disk, finding, ` (${reasonOf(cause)})`);
     }
+    const rescued = await rescuedHead(context, pending, disk, index);
+    if (rescued !== undefined) return rescued;
     throw stopped(context, pending, disk, "FOREIGN_WRITE", {
       what: `${rangeText(range)} (the header) are not those of an image: ${reasonOf(cause)}`,
       next: `Put the header back as it was and run 'qcowal recover' again, or run: ${repairCommand(disk.path)}.`,
@@ -141,6 +143,24 @@ async function readHeadOf(
       details: range,
     });
   }
+}
+
+/** A header that a repair began with, and has not switched yet: the intent that was to mend it found it so. */
+async function rescuedHead(
+  context: EngineContext,
+  pending: PendingTransaction,
+  disk: Disk,
+  index: number,
+): Promise<ImageHead | undefined> {
+  let isCovered = false;
+  for await (const { image, phase, intents } of headerParts(context, pending)) {
+    if (image === index && phase === "switch" && intents.length > 0) isCovered = true;
+  }
+  if (!isCovered) return undefined;
+  return readHead(disk, true).catch((error: unknown) => {
+    if (isQcowalError(error, "IO_FAILED")) throw error;
+    return undefined;
+  });
 }
 
 async function* headerParts(

@@ -97,7 +97,7 @@ async function refuseFenced(
   for (const path of paths) {
     const disk = await environment.openDisk(path, "read");
     try {
-      const head = await readHead(disk);
+      const head = await readHead(disk, true);
       if (head.header.fenced) throw await fencedError(path, head, journal);
     } finally {
       await disk.close();

@@ -54,7 +54,7 @@ function notFenced(path: string): QcowalError {
 export async function readFence(environment: Environment, path: string): Promise<FenceOwner | undefined> {
   const disk = await environment.openDisk(path, "read");
   try {
-    const head = await readHead(disk);
+    const head = await readHead(disk, true);
     if (!head.header.fenced) throw notFenced(path);
     return fenceOwner(head.area);
   } finally {
@@ -111,7 +111,7 @@ export async function repairByScan(
 ): Promise<RepairReport> {
   const disk = await environment.openDisk(path, by.dryRun === true ? "read" : "write");
   try {
-    const head = await readHead(disk);
+    const head = await readHead(disk, true);
     if (!head.header.fenced) throw notFenced(disk.path);
     const interrupted = fenceOwner(head.area);
     const { image, plan } = await scan(disk);
@@ -133,7 +133,7 @@ export async function repairByScan(
 /** Tables that break the format are refused like any other finding, in words that fit a fenced image. */
 async function scan(disk: Disk): Promise<{ image: Image; plan: RepairPlan }> {
   try {
-    const image = await readImage(disk);
+    const image = await readImage(disk, true);
     return { image, plan: await planRepair(image) };
   } catch (cause) {
     if (!isQcowalError(cause, "IMAGE_INVALID")) throw cause;

@@ -152,6 +152,24 @@ export function hasReservedL2Bits(high: number, low: number): boolean {
   return ((high & L2_RESERVED_HIGH) | (low & L2_RESERVED_LOW)) !== 0;
 }
 
+/**
+ * An entry that reads as zeros and keeps a cluster at an odd place for later.
+ * What the guest sees is known all the same. Version 3 only: in version 2 the
+ * flag is a reserved bit, and what was meant by it nobody knows.
+ */
+export function isUnalignedZero(geometry: Geometry, high: number, low: number): boolean {
+  return (
+    geometry.version === 3 &&
+    !isCompressed(high) &&
+    isZeroFlagged(geometry, low) &&
+    !hasReservedL2Bits(high, low) &&
+    entryOffset(high, low) % geometry.clusterSize !== 0
+  );
+}
+
+/** An entry that reads as zeros and keeps no cluster, in big endian order. */
+export const PLAIN_ZERO_ENTRY: Uint8Array = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, ZERO_LOW);
+
 export function isZeroFlagged(geometry: Geometry, low: number): boolean {
   return !geometry.extendedL2 && (low & ZERO_LOW) !== 0;
 }

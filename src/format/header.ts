@@ -1,4 +1,4 @@
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { type Geometry, geometryOf, l1EntriesFor } from "./geometry.ts";
 import { layout, readField, readField64 } from "./layout.ts";
 import { MAX_BACKING_NAME_BYTES, MAX_L1_ENTRIES, MAX_REFCOUNT_TABLE_BYTES, MAX_SNAPSHOTS } from "./limits.ts";
@@ -64,6 +64,14 @@ export const FENCE_BIT = 62;
 const FENCE_FEATURE = 1n << BigInt(FENCE_BIT);
 const FENCE_VERSION_FLAG = 0x8000_0000;
 
+/** What a rescue could not take as the header says it, in words. */
+export interface HeaderRescue {
+  /** Offset or length of the refcount table: it reads as one cluster in the place of the header. */
+  readonly refcountTable?: string;
+  /** Offset of the snapshot table: it reads as 0. */
+  readonly snapshotTable?: string;
+}
+
 /** A header whose every field was checked; it can only come from `decodeHeader`. */
 export interface Header {
   readonly geometry: Geometry;
@@ -75,6 +83,7 @@ export interface Header {
   readonly l1TableOffset: HostOffset;
   readonly refcountTableOffset: HostOffset;
   readonly refcountTableClusters: number;
+  /** At most 65,536; with a rescue it may be anything. */
   readonly snapshotCount: number;
   readonly snapshotsOffset: HostOffset;
   readonly dirty: boolean;
@@ -84,19 +93,30 @@ export interface Header {
   /** Zero when there is no backing file. Bounds the header extensions. */
   readonly backingFileOffset: number;
   readonly backingFileSize: number;
+  /** Undefined for a header that keeps to the format. */
+  readonly rescued?: HeaderRescue;
 }
 
 const invalid = (what: string): QcowalError =>
-  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qemu-img check' may say more.`);
+  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; restore the image from a copy.`);
+
+const repairable = (what: string): QcowalError =>
+  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qcowal repair' may mend it.`);
 
 const unsupported = (what: string): QcowalError =>
   new QcowalError("IMAGE_UNSUPPORTED", `${what}. Nothing was changed.`);
 
 /** Offset of a table as a safe integer that is cluster aligned and whose end stays below 2^53. */
-function tableOffset(raw: bigint, bytes: number, clusterSize: number, name: string): HostOffset {
+function tableOffset(
+  raw: bigint,
+  bytes: number,
+  clusterSize: number,
+  name: string,
+  refuse = invalid,
+): HostOffset {
   const offset = u64ToNumber(raw);
   if (offset === undefined || offset % clusterSize !== 0 || !Number.isSafeInteger(offset + bytes)) {
-    throw invalid(`${name} offset invalid (0x${raw.toString(16)})`);
+    throw refuse(`${name} offset invalid (0x${raw.toString(16)})`);
   }
   return hostOffset(offset);
 }
@@ -151,10 +171,12 @@ function checkFeatures(bytes: Uint8Array, version: VersionFields): void {
 /**
  * Decodes and validates the header from the first bytes of the file (at least
  * HEADER_PROBE_BYTES where the file has them). Every bound is checked before
- * anything is allocated from a field; limits are QEMU's.
+ * anything is allocated from a field; limits are QEMU's. With `rescue`, which is
+ * for a repair, what can be found out in other ways may be wrong: where the
+ * refcount table and the snapshot table are, and how many snapshots there are.
  * @throws QcowalError IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED
  */
-export function decodeHeader(bytes: Uint8Array): Header {
+export function decodeHeader(bytes: Uint8Array, rescue = false): Header {
   const version = decodeVersion(bytes);
   const clusterBits = readField(bytes, HEADER.clusterBits);
   if (clusterBits < 9 || clusterBits > 21) throw invalid(`Cluster size 2^${clusterBits} is out of range`);
@@ -186,27 +208,21 @@ export function decodeHeader(bytes: Uint8Array): Header {
   const cryptMethod = readField(bytes, HEADER.cryptMethod);
   if (cryptMethod > CRYPT_LUKS) throw unsupported(`Unknown encryption method ${cryptMethod}`);
 
-  const refcountTableClusters = readField(bytes, HEADER.refcountTableClusters);
-  if (refcountTableClusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) {
-    throw invalid("Reference count table too large");
-  }
-  if (refcountTableClusters === 0) throw invalid("Image does not contain a reference count table");
-  const refcountTableOffset = tableOffset(
-    readField64(bytes, HEADER.refcountTableOffset),
-    refcountTableClusters * clusterSize,
-    clusterSize,
-    "Reference count table",
-  );
-
+  const refcountTable = rescuing(rescue, () => refcountTableOf(bytes, clusterSize));
   const snapshotCount = readField(bytes, HEADER.nbSnapshots);
-  if (snapshotCount > MAX_SNAPSHOTS) throw invalid(`Snapshot table too large (${snapshotCount} entries)`);
+  if (snapshotCount > MAX_SNAPSHOTS && !rescue) {
+    throw repairable(`Snapshot table too large (${snapshotCount} entries)`);
+  }
   // Must be aligned even without snapshots: QEMU refuses the image otherwise.
-  const snapshotsOffset = tableOffset(
-    readField64(bytes, HEADER.snapshotsOffset),
-    0,
-    clusterSize,
-    "Snapshot table",
-  );
+  const snapshotTable = rescuing(rescue, () => ({
+    offset: tableOffset(
+      readField64(bytes, HEADER.snapshotsOffset),
+      0,
+      clusterSize,
+      "Snapshot table",
+      repairable,
+    ),
+  }));
 
   const rawSize = readField64(bytes, HEADER.size);
   const virtualSize = u64ToNumber(rawSize);
@@ -229,16 +245,57 @@ export function decodeHeader(bytes: Uint8Array): Header {
     cryptMethod,
     l1Size,
     l1TableOffset,
-    refcountTableOffset,
-    refcountTableClusters,
+    refcountTableOffset: refcountTable.found?.offset ?? hostOffset(0),
+    refcountTableClusters: refcountTable.found?.clusters ?? 1,
     snapshotCount,
-    snapshotsOffset,
+    snapshotsOffset: snapshotTable.found?.offset ?? hostOffset(0),
     dirty: (version.incompatible & INCOMPATIBLE.dirty) !== 0n,
     corrupt: (version.incompatible & INCOMPATIBLE.corrupt) !== 0n,
     externalDataFile: (version.incompatible & INCOMPATIBLE.externalDataFile) !== 0n,
     autoclearFeatures: version.autoclear,
     backingFileOffset: Number(backingFileOffset),
     backingFileSize,
+    ...rescuedOf(refcountTable.problem, snapshotTable.problem),
+  };
+}
+
+/** What `read` returns, or with `rescue` why it cannot. */
+function rescuing<Result>(
+  rescue: boolean,
+  read: () => Result,
+): { readonly found?: Result; readonly problem?: string } {
+  try {
+    return { found: read() };
+  } catch (error) {
+    if (!rescue || !isQcowalError(error, "IMAGE_INVALID")) throw error;
+    return { problem: error.message.replace(/\. Nothing was changed.*$/s, "") };
+  }
+}
+
+function rescuedOf(
+  refcountTable: string | undefined,
+  snapshotTable: string | undefined,
+): { readonly rescued?: HeaderRescue } {
+  if ((refcountTable ?? snapshotTable) === undefined) return {};
+  return {
+    rescued: {
+      ...(refcountTable === undefined ? {} : { refcountTable }),
+      ...(snapshotTable === undefined ? {} : { snapshotTable }),
+    },
+  };
+}
+
+function refcountTableOf(
+  bytes: Uint8Array,
+  clusterSize: number,
+): { readonly offset: HostOffset; readonly clusters: number } {
+  const clusters = readField(bytes, HEADER.refcountTableClusters);
+  if (clusters * clusterSize > MAX_REFCOUNT_TABLE_BYTES) throw repairable("Reference count table too large");
+  if (clusters === 0) throw repairable("Image does not contain a reference count table");
+  const raw = readField64(bytes, HEADER.refcountTableOffset);
+  return {
+    offset: tableOffset(raw, clusters * clusterSize, clusterSize, "Reference count table", repairable),
+    clusters,
   };
 }
 

@@ -29,6 +29,11 @@ export function readRefcount(block: DataView, geometry: RefcountWidth, index: nu
   }
 }
 
+/** A 64-bit refcount of any size, in decimal digits. */
+export function refcountDigits(block: DataView, index: number): string {
+  return String(block.getBigUint64(index * 8));
+}
+
 /** Stores a refcount; `value` must be at most `geometry.refcountMax`. */
 export function writeRefcount(block: DataView, geometry: RefcountWidth, index: number, value: number): void {
   const order = geometry.refcountOrder;

@@ -1,6 +1,6 @@
 import { QcowalError, invariant } from "../errors/index.ts";
 import { layout, readField, readField64, writeField } from "./layout.ts";
-import { MAX_SNAPSHOT_EXTRA_BYTES, MAX_SNAPSHOT_TABLE_BYTES } from "./limits.ts";
+import { MAX_SNAPSHOTS, MAX_SNAPSHOT_EXTRA_BYTES, MAX_SNAPSHOT_TABLE_BYTES } from "./limits.ts";
 import { roundUp } from "./units.ts";
 
 /** Fixed part of a snapshot table entry; extra data, id and name follow, then padding to 8. */
@@ -58,6 +58,8 @@ export interface RescuedSnapshots {
   readonly cut: number;
   /** Entries at the end that lie behind all that QEMU reads. */
   readonly lost: number;
+  /** Entries at the end that say nothing, of a table that is said to have more than QEMU reads. */
+  readonly empty: number;
 }
 
 /** As much of a table as keeps QEMU's limits, and what is wrong with the entry behind it. */
@@ -66,7 +68,7 @@ export interface SnapshotTablePrefix extends DecodedSnapshotTable {
 }
 
 const invalid = (what: string): QcowalError =>
-  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qemu-img check' may repair it.`);
+  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qcowal repair' may mend it.`);
 
 /**
  * Decodes `count` entries. `bytes` holds the table from its start, as much as is
@@ -90,33 +92,102 @@ export function decodeSnapshotTablePrefix(bytes: Uint8Array, count: number): Sna
 }
 
 function decode(bytes: Uint8Array, count: number, rescue: boolean): SnapshotTablePrefix | undefined {
-  const entries: SnapshotEntry[] = [];
+  const table = new RescuedTable(count);
   let tableEnd = 0;
-  let cut = 0;
-  const stop = (problem: string | undefined, lost: number): SnapshotTablePrefix => ({
-    entries,
-    bytes: tableEnd,
-    problem,
-    ...(cut + lost === 0 ? {} : { rescued: { cut, lost } }),
-  });
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
     if (start + ENTRY_BYTES > bytes.length) return undefined;
     const extraSize = readField(bytes, ENTRY.extraSize, start);
     const isOversized = extraSize > MAX_SNAPSHOT_EXTRA_BYTES;
-    if (isOversized && !rescue) return stop(`Too much extra metadata in snapshot table entry ${index}`, 0);
+    if (isOversized && !rescue) {
+      return table.prefix(`Too much extra metadata in snapshot table entry ${index}`);
+    }
     const idAt = start + ENTRY_BYTES + extraSize;
     const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
     const end = nameAt + readField(bytes, ENTRY.nameSize, start);
     if (end > MAX_SNAPSHOT_TABLE_BYTES) {
-      return rescue ? stop(undefined, count - index) : stop("Snapshot table is too big", 0);
+      if (!rescue) return table.prefix("Snapshot table is too big");
+      return table.upTo(index);
     }
     if (end > bytes.length) return undefined;
-    entries.push(decodeEntry(bytes, start, extraSize, idAt, nameAt, end));
+    const entry = (): SnapshotEntry => decodeEntry(bytes, start, extraSize, idAt, nameAt, end);
+    if (isEmpty(bytes, start, end)) table.addEmpty(end, entry);
+    else if (index >= MAX_SNAPSHOTS) table.addLost();
+    else table.add(end, entry(), isOversized);
     tableEnd = end;
-    if (isOversized) cut += 1;
+    if (table.isOver) return table.upTo(index + 1);
   }
-  return stop(undefined, 0);
+  return table.upTo(count);
+}
+
+/** An entry without id, name and L1 table, and without anything else: no snapshot has one. */
+function isEmpty(bytes: Uint8Array, start: number, end: number): boolean {
+  if (end !== start + ENTRY_BYTES) return false;
+  for (let at = start; at < end; at += 1) if (bytes[at] !== 0) return false;
+  return true;
+}
+
+/** The entries of a table, as far as they can be kept. */
+class RescuedTable {
+  readonly #count: number;
+  readonly #entries: SnapshotEntry[] = [];
+  /** Behind the last entry that says something, and behind the last of all. */
+  #filled = { entries: 0, bytes: 0 };
+  #bytes = 0;
+  #cut = 0;
+  #lost = 0;
+  /** Entries in a row, up to now, that say nothing. */
+  #emptyBehind = 0;
+
+  constructor(count: number) {
+    this.#count = count;
+  }
+
+  /** More than any table has of nothing: what is behind it is nothing too. */
+  get isOver(): boolean {
+    return this.#emptyBehind > MAX_SNAPSHOTS;
+  }
+
+  add(end: number, entry: SnapshotEntry, isCut: boolean): void {
+    this.#entries.push(entry);
+    this.#bytes = end;
+    this.#filled = { entries: this.#entries.length, bytes: end };
+    this.#emptyBehind = 0;
+    if (isCut) this.#cut += 1;
+  }
+
+  addEmpty(end: number, entry: () => SnapshotEntry): void {
+    this.#emptyBehind += 1;
+    if (this.#entries.length >= MAX_SNAPSHOTS) return;
+    this.#entries.push(entry());
+    this.#bytes = end;
+  }
+
+  addLost(): void {
+    this.#emptyBehind = 0;
+    this.#lost += 1;
+  }
+
+  prefix(problem: string): SnapshotTablePrefix {
+    return { entries: this.#entries, bytes: this.#bytes, problem };
+  }
+
+  /** The table, of which `read` entries were read. */
+  upTo(read: number): SnapshotTablePrefix {
+    // Of so many that QEMU reads none, those at the end that say nothing are no snapshots.
+    const isTrimmed = this.#count > MAX_SNAPSHOTS;
+    const unread = this.#count - read;
+    const lost = this.#lost + (isTrimmed && this.#emptyBehind > 0 ? 0 : unread);
+    const kept =
+      isTrimmed && lost === 0 ? this.#filled : { entries: this.#entries.length, bytes: this.#bytes };
+    const rescued = { cut: this.#cut, lost, empty: isTrimmed ? this.#count - lost - kept.entries : 0 };
+    return {
+      entries: this.#entries.slice(0, kept.entries),
+      bytes: kept.bytes,
+      problem: undefined,
+      ...(rescued.cut + lost + rescued.empty === 0 ? {} : { rescued }),
+    };
+  }
 }
 
 function decodeEntry(

@@ -7,66 +7,68 @@ import {
   cryptoHeader,
   decodeBitmapDirectory,
   decodeL2Entry,
+  isUnalignedZero,
   l1Target,
 } from "../format/index.ts";
+import { OWNER, ReferenceCounts } from "./check/reference-counts.ts";
 import type { Image } from "./image.ts";
 import { type L1Location, checkL1Location, readL1Table } from "./l1-table.ts";
 import { readTables } from "./read-table.ts";
 import type { Refcounts } from "./refcounts.ts";
 
-/** Who may share a cluster with whom: data with data, compressed streams with each other, all others with nobody. */
+/** By the numbers of `OWNER`. */
 const OWNERS = ["nothing", "metadata", "an L2 table", "data", "compressed data"] as const;
-const METADATA = 1;
-const L2_TABLE = 2;
-const DATA = 3;
-const COMPRESSED = 4;
 
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
-const MAX_COUNT = 2 ** 32 - 1;
 const PIECE_BYTES = 1024 * 1024;
-const SECTOR = 512;
 
-interface Block {
-  readonly counts: Uint32Array;
-  readonly owners: Uint8Array;
+/** An entry of an L2 table, by its two halves. */
+export interface UnalignedZero {
+  /** Host offset of the L2 table. */
+  readonly table: number;
+  readonly entry: number;
+  readonly high: number;
+  readonly low: number;
 }
 
 /**
  * References per host cluster, counted from the tables: as many as the refcount
- * should say. Flat arrays by refcount block, in the units in which refcounts are
- * stored, so that both can be compared side by side.
+ * should say. What `ReferenceCounts` takes as it is has to make sense here.
  */
 export class Census {
   readonly geometry: Geometry;
   /** What contradicts the format, the first of it in words. */
   readonly findings: string[] = [];
-  readonly #blocks = new Map<number, Block>();
+  /** Entries that read as zeros and keep a cluster at an odd place: they refer to none. */
+  readonly unalignedZeros: UnalignedZero[] = [];
+  readonly #counts: ReferenceCounts;
   /** Clusters that lie in the file, at least in part. */
   readonly #fileClusters: number;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
-  #lastIndex = -1;
-  #lastBlock: Block = { counts: new Uint32Array(0), owners: new Uint8Array(0) };
 
   constructor(geometry: Geometry, fileSize: number) {
     this.geometry = geometry;
-    this.#fileClusters = Math.ceil((Math.ceil(fileSize / SECTOR) * SECTOR) / geometry.clusterSize);
+    this.#counts = new ReferenceCounts(geometry, fileSize, (cluster, one, other) =>
+      this.find(`cluster ${cluster} belongs to ${OWNERS[one]} and to ${OWNERS[other]}`),
+    );
+    this.#fileClusters = this.#counts.clusters;
   }
 
   /** Blocks in which something is counted, ascending. */
   get blockIndexes(): readonly number[] {
-    return [...this.#blocks.keys()].toSorted((a, b) => a - b);
+    return this.#counts.blockIndexes.toSorted((a, b) => a - b);
   }
 
-  /** References of the clusters of one block, by entry; undefined without any. */
+  /** References of the clusters of one block, by entry; undefined without any. Counting ends at 2^32 - 1. */
   counts(index: number): Uint32Array | undefined {
-    return this.#blocks.get(index)?.counts;
+    return this.#counts.counts(index);
   }
 
   /** References to one cluster. */
   count(cluster: number): number {
     const { refcountEntries } = this.geometry;
-    return this.#blocks.get(Math.floor(cluster / refcountEntries))?.counts[cluster % refcountEntries] ?? 0;
+    return this.counts(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
   }
 
   find(what: string): void {
@@ -75,22 +77,16 @@ export class Census {
 
   /** One reference to each cluster of a structure that has them for itself. */
   claim(offset: number, length: number, what: string): void {
-    if (length === 0) return;
-    const { clusterSize } = this.geometry;
-    const first = Math.floor(offset / clusterSize);
-    const last = Math.floor((offset + length - 1) / clusterSize);
-    if (last >= this.#fileClusters) {
+    if (!this.#counts.claim(offset, length, 1, OWNER.metadata)) {
       this.find(`${what} at ${hex(offset)} reaches behind the end of the file`);
-      return;
     }
-    for (let cluster = first; cluster <= last; cluster += 1) this.#add(cluster, 1, METADATA);
   }
 
   /** `weight` paths lead to this L2 table, and so to every cluster below it. */
   addL2Table(offset: number, words: Uint32Array, weight: number): void {
     const reference = this.#reference;
     const step = this.geometry.l2EntrySize / 4;
-    this.#add(offset / this.geometry.clusterSize, weight, L2_TABLE);
+    this.#counts.add(offset / this.geometry.clusterSize, weight, OWNER.l2Table);
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
@@ -101,12 +97,16 @@ export class Census {
       // The last sector of a compressed stream may be cut off by the end of the file.
       const limit = this.#fileClusters + (isCompressed ? 1 : 0);
       if (reference.kind === "invalid") {
+        if (isUnalignedZero(this.geometry, high, low)) {
+          this.unalignedZeros.push({ table: offset, entry: at / step, high, low });
+          continue;
+        }
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} is invalid`);
       } else if (reference.last >= limit) {
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} points behind the end of the file`);
       } else {
         for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
-          this.#add(cluster, weight, isCompressed ? COMPRESSED : DATA);
+          this.#counts.add(cluster, weight, isCompressed ? OWNER.compressed : OWNER.data);
         }
       }
     }
@@ -114,29 +114,6 @@ export class Census {
 
   isInFile(offset: number): boolean {
     return offset / this.geometry.clusterSize < this.#fileClusters;
-  }
-
-  #add(cluster: number, weight: number, owner: number): void {
-    const { refcountEntries } = this.geometry;
-    const index = Math.floor(cluster / refcountEntries);
-    if (index !== this.#lastIndex) {
-      this.#lastBlock = this.#blocks.get(index) ?? {
-        counts: new Uint32Array(refcountEntries),
-        owners: new Uint8Array(refcountEntries),
-      };
-      this.#blocks.set(index, this.#lastBlock);
-      this.#lastIndex = index;
-    }
-    const { counts, owners } = this.#lastBlock;
-    const entry = cluster % refcountEntries;
-    const other = owners[entry] ?? 0;
-    if (other === 0) owners[entry] = owner;
-    else if (other !== owner || owner === METADATA || owner === L2_TABLE) {
-      this.find(`cluster ${cluster} belongs to ${OWNERS[other]} and to ${OWNERS[owner]}`);
-    }
-    const count = (counts[entry] ?? 0) + weight;
-    if (count > MAX_COUNT) this.find(`cluster ${cluster} has more references than can be counted`);
-    counts[entry] = count;
   }
 }
 

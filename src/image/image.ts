@@ -25,13 +25,16 @@ export interface Image extends ImageHead {
   readonly snapshotTable: SnapshotTable;
 }
 
-/** @throws QcowalError IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED, IO_FAILED */
-export async function readHead(disk: Disk): Promise<ImageHead> {
+/**
+ * `rescue` is for a repair: see `decodeHeader`.
+ * @throws QcowalError IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED, IO_FAILED
+ */
+export async function readHead(disk: Disk, rescue = false): Promise<ImageHead> {
   const fileSize = await disk.size();
   const probe = new Uint8Array(Math.min(HEADER_PROBE_BYTES, fileSize));
   await disk.read(0, probe);
   try {
-    const header = decodeHeader(probe);
+    const header = decodeHeader(probe, rescue);
     const cluster = new Uint8Array(header.geometry.clusterSize);
     await disk.read(0, cluster);
     return { header, area: decodeExtensions(cluster, header), cluster, fileSize };
@@ -44,7 +47,7 @@ export async function readHead(disk: Disk): Promise<ImageHead> {
 
 /** `rescue` is for a repair: see `readSnapshotTable`. */
 export async function readImage(disk: Disk, rescue = false): Promise<Image> {
-  const head = await readHead(disk);
+  const head = await readHead(disk, rescue);
   return { ...head, disk, snapshotTable: await readSnapshotTable(disk, head.header, rescue) };
 }
 

@@ -57,5 +57,5 @@ export async function readL1Table(disk: Disk, geometry: Geometry, location: L1Lo
 }
 
 function invalid(what: string): QcowalError {
-  return new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qemu-img check' may say more.`);
+  return new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qcowal check' says more.`);
 }

@@ -126,6 +126,6 @@ const refuse =
 function invalid(disk: Disk, what: string): QcowalError {
   return new QcowalError(
     "IMAGE_INVALID",
-    `${disk.path}: ${what}. Nothing was changed; 'qemu-img check' may repair it.`,
+    `${disk.path}: ${what}. Nothing was changed; 'qcowal repair' may mend it.`,
   );
 }

@@ -39,7 +39,13 @@ export function toSnapshot(entry: SnapshotEntry): Snapshot {
  * @throws QcowalError IMAGE_INVALID
  */
 export async function readSnapshotTable(disk: Disk, header: Header, rescue = false): Promise<SnapshotTable> {
+  if (header.rescued?.snapshotTable !== undefined) return lostTable(header.snapshotCount);
   return readGrowing(disk, header, (bytes, count) => decodeSnapshotTable(bytes, count, rescue));
+}
+
+/** Nobody knows where it is. */
+function lostTable(lost: number): SnapshotTable {
+  return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued: { cut: 0, lost, empty: 0 } }) };
 }
 
 /** The snapshots of a table that may be damaged, up to the first entry that cannot be read. */

@@ -5,6 +5,7 @@ import { applyHeader } from "./header-patches.ts";
 import type { Intent } from "./intent.ts";
 import { applyPointer } from "./pointer.ts";
 import { applyRefcount } from "./refcount.ts";
+import { applyZero } from "./zero.ts";
 
 /**
  * Makes it so. Applying an intent to a disk that shows any state but `foreign`
@@ -26,6 +27,9 @@ export async function applyIntent(disk: Disk, intent: Intent): Promise<void> {
       return;
     case "header":
       await applyHeader(disk, intent);
+      return;
+    case "zero":
+      await applyZero(disk, intent);
       return;
     case "discard":
       for (const [offset, length] of intent.runs) await disk.discard(offset, length);

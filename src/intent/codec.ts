@@ -4,10 +4,10 @@
  */
 import { QcowalError, invariant } from "../errors/index.ts";
 import type { BytePatch } from "../format/index.ts";
-import type { EntryRun, Intent, RefcountRun } from "./intent.ts";
+import type { EntryRun, Intent, RefcountRun, ZeroedEntry } from "./intent.ts";
 import { packNumbers, unpackNumbers } from "./varint.ts";
 
-const TAG = { fill: 0, refcount: 1, copied: 2, pointer: 3, header: 4, discard: 5 } as const;
+const TAG = { fill: 0, refcount: 1, copied: 2, pointer: 3, header: 4, discard: 5, zero: 6 } as const;
 
 /** Longer contents are logged by digest only: they are durable in the image before the commit. */
 const MAX_LOGGED_FILL_BYTES = 4096;
@@ -36,6 +36,8 @@ export function encodeIntent(intent: Intent): EncodedIntent {
       return [TAG.pointer, intent.slot, intent.from, intent.to];
     case "header":
       return [TAG.header, intent.patches.map(({ offset, before, after }) => [offset, before, after])];
+    case "zero":
+      return [TAG.zero, intent.table, packNumbers(flattenEntries(intent.entries))];
     case "discard":
       return [TAG.discard, packNumbers(intent.runs.flat())];
   }
@@ -50,6 +52,17 @@ function* flattenGaps(runs: readonly (readonly [first: number, count: number, ..
     yield count;
     yield* rest;
     end = first + count;
+  }
+}
+
+function* flattenEntries(entries: readonly ZeroedEntry[]): Generator<number> {
+  let next = 0;
+  for (const [entry, high, low] of entries) {
+    invariant(entry >= next, "entries of an intent are out of order");
+    yield entry - next;
+    yield high;
+    yield low;
+    next = entry + 1;
   }
 }
 
@@ -87,6 +100,8 @@ export function decodeIntent(value: unknown): Intent {
       return { kind: "pointer", slot: fields.number(), from: fields.number(), to: fields.number() };
     case TAG.header:
       return { kind: "header", patches: fields.array().map(decodePatch) };
+    case TAG.zero:
+      return { kind: "zero", table: fields.number(), entries: entriesOf(fields.packed()) };
     case TAG.discard:
       return { kind: "discard", runs: pairs(fields.packed()) };
     default:
@@ -112,6 +127,18 @@ function unflatten(values: readonly number[], width: 2 | 4): number[][] {
     end += gap + count;
   }
   return runs;
+}
+
+function entriesOf(values: readonly number[]): ZeroedEntry[] {
+  if (values.length === 0 || values.length % 3 !== 0) throw damaged("entries are cut off");
+  const entries: ZeroedEntry[] = [];
+  let next = 0;
+  for (let at = 0; at < values.length; at += 3) {
+    const [gap = 0, high = 0, low = 0] = values.slice(at, at + 3);
+    entries.push([next + gap, high, low]);
+    next += gap + 1;
+  }
+  return entries;
 }
 
 function pairs(values: readonly number[]): [number, number][] {

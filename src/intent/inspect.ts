@@ -6,6 +6,7 @@ import type { ByteRange, Inspection, Reader } from "./inspection.ts";
 import type { Intent } from "./intent.ts";
 import { inspectPointer } from "./pointer.ts";
 import { inspectRefcount } from "./refcount.ts";
+import { inspectZero } from "./zero.ts";
 
 /**
  * Tells what the disk shows under an intent, without writing. Bytes that cannot
@@ -40,6 +41,8 @@ async function inspect(reader: Reader, intent: Intent): Promise<Inspection> {
       return inspectPointer(reader, intent);
     case "header":
       return inspectHeader(reader, intent);
+    case "zero":
+      return inspectZero(reader, intent);
     case "discard":
       // Advisory: it shows nothing.
       return { state: "after" };

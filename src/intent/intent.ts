@@ -6,7 +6,7 @@ import type { BytePatch } from "../format/index.ts";
  * before it, after it, a mixture that a torn write left, or something foreign.
  */
 export type Intent =
-  FillIntent | RefcountIntent | CopiedIntent | PointerIntent | HeaderIntent | DiscardIntent;
+  FillIntent | RefcountIntent | CopiedIntent | PointerIntent | HeaderIntent | DiscardIntent | ZeroIntent;
 
 /**
  * Contents of freshly reserved clusters, to which nothing refers before the
@@ -59,6 +59,16 @@ export interface HeaderIntent {
   readonly kind: "header";
   readonly patches: readonly BytePatch[];
 }
+
+/** Entries of one L2 table that give up a cluster and go on to read as zeros. */
+export interface ZeroIntent {
+  readonly kind: "zero";
+  /** Host offset of the table, which has entries of 8 bytes. */
+  readonly table: number;
+  readonly entries: readonly ZeroedEntry[];
+}
+/** The two halves of the entry are those before. Ascending, and no other intent covers the entry. */
+export type ZeroedEntry = readonly [entry: number, high: number, low: number];
 
 /** Freed runs of [host offset, length], given back to the file system while the fence stands. */
 export interface DiscardIntent {

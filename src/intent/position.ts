@@ -8,6 +8,7 @@ export function positionOf(intent: Intent): number {
     case "refcount":
       return intent.block;
     case "copied":
+    case "zero":
       return intent.table;
     case "pointer":
       return intent.slot;

@@ -57,7 +57,8 @@ class Runs {
 
 /**
  * Compares the flags of an L2 table, reachable from the active layer afterwards,
- * with what they have to be. `words` may be turned back into big endian bytes.
+ * with what they have to be. `words` may be turned back into big endian bytes. The
+ * entries `without`, ascending, change in other ways: no checksum covers them.
  * Returns how many of its clusters had other references before, and have none afterwards.
  * @throws QcowalError IMAGE_INVALID when a cluster of the active layer would not be counted
  */
@@ -66,13 +67,30 @@ export function copiedInL2(
   offset: number,
   words: Uint32Array,
   result: CopiedIntents,
+  without: readonly number[] = [],
 ): number {
-  const runs = new Runs();
-  const newlyExclusive = changes.compareFlags(offset, words, (entry, flag) => {
-    runs.add(entry, flag);
-  });
-  const bytes = (): Buffer => Buffer.from(words.buffer, words.byteOffset, words.byteLength).swap32();
-  runs.into(result, offset, bytes, changes.stored.geometry.l2EntrySize);
+  const { l2EntrySize } = changes.stored.geometry;
+  let table: Buffer | undefined;
+  const part = (first: number, end: number) => (): Uint8Array => {
+    table ??= Buffer.from(words.buffer, words.byteOffset, words.byteLength).swap32();
+    return table.subarray(first * l2EntrySize, end * l2EntrySize);
+  };
+  const parts: (readonly [first: number, end: number, runs: Runs])[] = [];
+  let newlyExclusive = 0;
+  let first = 0;
+  for (const end of [...without, (words.length * 4) / l2EntrySize]) {
+    const runs = new Runs();
+    const base = first;
+    newlyExclusive += changes.compareFlags(offset, words, base, end, (entry, flag) => {
+      runs.add(entry - base, flag);
+    });
+    parts.push([base, end, runs]);
+    first = end + 1;
+  }
+  // Only now: the parts that follow are compared as words.
+  for (const [from, end, runs] of parts) {
+    runs.into(result, offset + from * l2EntrySize, part(from, end), l2EntrySize);
+  }
   return newlyExclusive;
 }
 

@@ -17,8 +17,10 @@ export interface HeaderChange {
   readonly refcountTableClusters: number;
   readonly snapshotCount: number;
   readonly snapshotsOffset: number;
-  /** Takes the marks of an image that was not closed cleanly, or was found corrupt, away. */
-  readonly marksSound?: boolean;
+  /** Takes the mark of an image that was not closed cleanly away. */
+  readonly notDirty?: boolean;
+  /** The same for the mark of an image that was found corrupt. */
+  readonly notCorrupt?: boolean;
 }
 
 const FIRST = HEADER.size.offset;
@@ -39,8 +41,7 @@ export function headerIntents(header: Header, cluster: Uint8Array, change: Heade
   writeField(head, HEADER.nbSnapshots, change.snapshotCount);
   writeField(head, HEADER.snapshotsOffset, change.snapshotsOffset);
   const fields: BytePatch = { offset: FIRST, before: cluster.slice(FIRST, END), after: head.slice(FIRST) };
-  const marks = change.marksSound === true ? damageMarks(header, cluster) : [];
-  const patches = [fields, ...marks, ...unknownAutoclear(header)].filter(
+  const patches = [fields, ...damageMarks(cluster, change), ...unknownAutoclear(header)].filter(
     ({ before, after }) => Buffer.compare(before, after) !== 0,
   );
   return patches.length === 0 ? [] : [{ kind: "header", patches }];
@@ -64,10 +65,12 @@ function unknownAutoclear(header: Header): BytePatch[] {
 }
 
 /** The dirty and the corrupt bit, which share the last byte of the incompatible features. */
-function damageMarks(header: Header, cluster: Uint8Array): BytePatch[] {
-  if (!header.dirty && !header.corrupt) return [];
+function damageMarks(cluster: Uint8Array, { notDirty, notCorrupt }: HeaderChange): BytePatch[] {
+  const marks =
+    (notDirty === true ? Number(INCOMPATIBLE.dirty) : 0) |
+    (notCorrupt === true ? Number(INCOMPATIBLE.corrupt) : 0);
+  if (marks === 0) return [];
   const offset = HEADER.incompatibleFeatures.offset + HEADER.incompatibleFeatures.size - 1;
   const before = cluster.slice(offset, offset + 1);
-  const marks = Number(INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt);
   return [{ offset, before, after: before.map((byte) => byte & ~marks) }];
 }

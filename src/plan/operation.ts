@@ -34,8 +34,9 @@ export interface RepairOperation {
   readonly type: "repair";
   readonly image: string;
   /**
-   * `leaks`: only space that nothing uses, and the COPIED flags that follow from
-   * it; any other damage is refused. `all` (the default): whatever can be mended.
+   * `leaks`: only space that nothing uses, and what follows from it, COPIED flags
+   * and marks of damage; other damage stays as it is. `all` (the default):
+   * whatever can be mended.
    */
   readonly what?: "leaks" | "all";
   /**
@@ -43,7 +44,11 @@ export interface RepairOperation {
    * but QEMU's own revert copies them into the active table, where they do.
    */
   readonly harden?: boolean;
-  /** Gives up snapshots that cannot be read, and extra data of theirs that QEMU refuses; without it they are a refusal. */
+  /**
+   * Gives up snapshots that cannot be read, and extra data of theirs that QEMU
+   * refuses. Without it such snapshots stay, and so does every cluster that they
+   * may own.
+   */
   readonly dropDamagedSnapshots?: boolean;
 }
 
@@ -75,6 +80,8 @@ export interface RepairOutcome {
   readonly mended: Mended;
   /** The first of it in words. */
   readonly findings: readonly string[];
+  /** Damage that stays, and why, in words. Empty: nothing is left. */
+  readonly left: readonly string[];
 }
 
 export interface Mended {
@@ -83,14 +90,20 @@ export interface Mended {
   /** Refcounts of clusters in use that were too high. */
   readonly refcountsTooHigh: number;
   readonly refcountsTooLow: number;
+  /** Clusters in use that no refcount counted, because their block was missing or could not be believed. */
+  readonly clustersUncounted: number;
   /** COPIED flags of the active layer. */
   readonly copiedFlags: number;
   /** COPIED flags in L1 tables of snapshots, with `harden`. */
   readonly snapshotFlags: number;
+  /** L2 entries that read as zeros and kept a cluster at an odd place, which they give up. */
+  readonly zeroClusters: number;
   /** Refcount blocks that were missing, unreadable or in the place of something else. */
   readonly refcountBlocks: number;
   /** The refcount table was written anew. */
   readonly refcountTable: boolean;
+  /** The header says again where the snapshot table is, or how many snapshots there are. */
+  readonly snapshotTable: boolean;
   /** Entries of the snapshot table that lacked fields which version 3 requires. */
   readonly snapshotEntries: number;
   /** Entries of the snapshot table of which unknown extra data was cut off, because QEMU reads at most 1024 bytes. */

@@ -9,22 +9,26 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Image, takeCensus } from "../image/index.ts";
+import { type Census, type Image, takeCensus } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { grownTo } from "./grown-to.ts";
+import { withFoundSnapshotTable } from "./found-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
 import { padded, placeSnapshotTable } from "./placed-table.ts";
-import { type ReadableSnapshots, readableSnapshots } from "./readable-snapshots.ts";
+import { readableSnapshots } from "./readable-snapshots.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
 import { refcountIntents } from "./refcount-intents.ts";
+import * as words from "./repair-findings.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
+import { type RepairScope, repairScope } from "./repair-scope.ts";
 import { Space } from "./space.ts";
 import { wrongFlags } from "./wrong-flags.ts";
+import { zeroIntents } from "./zero-intents.ts";
 
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
@@ -39,7 +43,7 @@ export async function planRepairOperation(
   if (header.externalDataFile) {
     throw new QcowalError(
       "IMAGE_UNSUPPORTED",
-      `${disk.path} keeps its data in an external file, which a repair does not know. Nothing was changed; see 'qemu-img check'.`,
+      `${disk.path} keeps its data in an external file, which a repair does not know. Nothing was changed; see 'qcowal check'.`,
     );
   }
   try {
@@ -52,108 +56,150 @@ export async function planRepairOperation(
 }
 
 async function plan(
-  image: Image,
+  given: Image,
   operation: RepairOperation,
   onTable: (() => void) | undefined,
 ): Promise<ImagePlan> {
+  const isLost = given.header.rescued?.snapshotTable !== undefined && given.header.snapshotCount > 0;
+  const image = isLost ? ((await withFoundSnapshotTable(given, onTable)) ?? given) : given;
   const { disk, header } = image;
   const { geometry } = header;
   const snapshots = await readableSnapshots(image);
-  const { cut, lost } = image.snapshotTable.rescued ?? { cut: 0, lost: 0 };
-  const limits = limitFindings(cut, lost);
-  refuseDamaged(disk.path, snapshots, limits, operation);
-  const kept = snapshots.readable.map(({ snapshot }) => snapshot);
-  const counted: Image = { ...image, snapshotTable: { ...image.snapshotTable, snapshots: kept } };
+  const scope = repairScope(image, snapshots, operation);
+  const counted: Image = {
+    ...image,
+    snapshotTable: { ...image.snapshotTable, snapshots: snapshots.readable.map(({ snapshot }) => snapshot) },
+  };
   let tables = 0;
   const census = await takeCensus(counted, undefined, () => {
     tables += 1;
     onTable?.();
   });
   const believed = await believedRefcounts(image, census, onTable);
-  const differences = refcountDifferences(disk.path, census, believed.refcounts);
+  const isBelieved = !believed.newTable && believed.damagedSlots === 0;
+  const differences = refcountDifferences(disk.path, census, believed.refcounts, {
+    raise: scope.isAll,
+    // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.
+    lower: scope.stays.length === 0 && (scope.isAll || (isBelieved && census.unalignedZeros.length === 0)),
+  });
   if (census.findings.length > 0) throw irreparable(disk.path, census.findings);
   const { changes } = differences;
+  // Refcounts that cannot be believed confirm nothing.
+  const isConfirmed =
+    isBelieved &&
+    differences.uncounted + differences.leakedClusters + differences.tooHigh === 0 &&
+    (header.rescued?.snapshotTable === undefined || differences.tooLow === 0);
+  if (scope.isDoubtful && !isConfirmed) {
+    throw words.refusal(disk.path, [...scope.limits, ...differences.findings].slice(0, MAX_FINDINGS), []);
+  }
 
   const missing = changes.blockIndexes.filter((index) => believed.refcounts.block(index) === undefined);
-  // Where refcounts are missing, nobody knows what else is written there: what is new goes behind the end of the file.
-  const from = believed.newTable ? Math.ceil(image.fileSize / geometry.clusterSize) : 0;
-  const space = new Space(changes, from);
+  const isRebuilt = scope.isAll && (missing.length > 0 || !isBelieved);
+  if (isRebuilt && scope.stays.length > 0) {
+    throw words.refusal(disk.path, [...words.damaged(scope.stays), ...believed.findings], scope.stays);
+  }
+  // Where refcounts are missing, nobody knows what else is written there; nor where a snapshot cannot be read.
+  const isUncertain = believed.newTable || scope.stays.length > 0;
+  const space = new Space(changes, isUncertain ? Math.ceil(image.fileSize / geometry.clusterSize) : 0);
   // Not `release`: what is replaced may never have been counted, and is mended by that.
   const giveUp = (offset: number, bytes: number): void => {
     for (let at = offset; at < offset + bytes; at += geometry.clusterSize) {
       changes.add(at / geometry.clusterSize, -1);
     }
   };
-  const incomplete = geometry.version === 3 ? kept.filter(({ entry }) => entry.diskSize === undefined) : [];
-  const entries = kept.map(({ entry }) => ({
+  const entries = scope.kept.map(({ entry }) => ({
     ...entry,
     diskSize: entry.diskSize ?? BigInt(header.virtualSize),
   }));
+  const incomplete =
+    geometry.version === 3 ? scope.kept.filter(({ entry }) => entry.diskSize === undefined) : [];
   const table =
-    incomplete.length + snapshots.damaged.length + cut + lost === 0
-      ? undefined
-      : placeSnapshotTable(image, entries, space, changes);
+    scope.isAll && incomplete.length + scope.dropped.length + scope.cut + scope.lost > 0
+      ? placeSnapshotTable(image, entries, space, changes)
+      : undefined;
   if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
-  const growth = space.growRefcounts(believed.newTable);
+  const growth = space.growRefcounts(scope.isAll && believed.newTable);
   if (growth.table !== undefined && believed.tableCounted) {
     giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
   }
   const refcounts = refcountIntents(changes, growth);
-  const copied = await wrongFlags(image, changes, onTable);
+  const zeros = scope.isAll ? census.unalignedZeros : [];
+
+  const left = [
+    ...words.stays(scope.stays),
+    ...words.leftRefcounts(differences.left, scope),
+    ...(scope.isAll
+      ? []
+      : [...believed.findings, ...words.incomplete(incomplete), ...words.zeros(census.unalignedZeros)]),
+  ];
+  const isSound = left.length === 0;
+  const { copied, unset } = await copiedIntents(image, census, changes, scope, isSound, onTable);
   const hardened: CopiedIntents = { clear: [], set: [] };
   if (operation.harden === true) {
     for (const { l1 } of snapshots.readable) clearedInL1(l1, geometry.l1EntriesPerCluster, hardened);
   }
 
+  // As long as it is set, QEMU's next writer repairs by itself, and frees what a snapshot that it cannot read owns.
+  const notDirty = header.dirty && (scope.isAll || isSound);
+  const notCorrupt = header.corrupt && isSound;
   const mended: Mended = {
     leakedClusters: differences.leakedClusters,
     refcountsTooHigh: differences.tooHigh,
     refcountsTooLow: differences.tooLow,
+    clustersUncounted: differences.uncounted,
     copiedFlags: countFlags(copied),
     snapshotFlags: countFlags(hardened),
+    zeroClusters: zeros.length,
     refcountBlocks: missing.length,
     refcountTable: growth.table !== undefined,
-    snapshotEntries: incomplete.length,
-    snapshotEntriesCut: cut,
-    snapshotEntriesLost: lost,
-    snapshotsDropped: snapshots.damaged.map(({ snapshot: { id, name } }) => ({ id, name })),
-    dirtyBit: header.dirty,
-    corruptBit: header.corrupt,
+    snapshotTable: scope.isPointerWrong,
+    snapshotEntries: table === undefined ? 0 : incomplete.length,
+    snapshotEntriesCut: scope.cut,
+    snapshotEntriesLost: scope.lost,
+    snapshotsDropped: scope.dropped.map(({ snapshot: { id, name } }) => ({ id, name })),
+    dirtyBit: notDirty,
+    corruptBit: notCorrupt,
   };
   const findings = [
-    ...(header.dirty ? ["the image was not closed cleanly (its dirty bit is set)"] : []),
-    ...(header.corrupt ? ["the image is marked corrupt"] : []),
-    ...limits,
-    ...snapshots.damaged.map(({ why }) => why),
-    ...believed.findings,
+    ...(notDirty ? ["the image was not closed cleanly (its dirty bit is set)"] : []),
+    ...(notCorrupt ? ["the image is marked corrupt"] : []),
+    ...scope.limits,
+    ...words.damaged(scope.dropped),
+    ...(scope.isAll ? believed.findings : []),
     ...(missing.length > believed.damagedSlots ? [`${missing.length} refcount blocks are missing`] : []),
-    ...incomplete.map(
-      ({ id, name }) => `the entry of snapshot ${JSON.stringify(name)} (id ${id}) is incomplete`,
-    ),
+    ...(table === undefined ? [] : words.incomplete(incomplete)),
+    ...words.zeros(zeros),
     ...differences.findings,
-    ...flagFindings(copied),
+    ...words.flags(copied),
   ].slice(0, MAX_FINDINGS);
-  if (operation.what === "leaks") refuseMore(disk.path, mended, findings);
 
   const reserve: Intent[] = [...refcounts.reserve];
   if (table !== undefined && table.bytes.length > 0) {
     reserve.push(fill(table.offset, padded(geometry.clusterSize, table.bytes)));
   }
   return {
-    outcomes: [{ type: "repair", mended, findings }],
+    outcomes: [
+      {
+        type: "repair",
+        mended,
+        findings,
+        left: [...left, ...words.leftFlags(unset), ...words.leftMarks(header, notDirty, notCorrupt)],
+      },
+    ],
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([...refcounts.raise, ...copied.clear, ...hardened.clear]),
+      raise: inFileOrder([...refcounts.raise, ...copied.clear, ...hardened.clear, ...zeroIntents(zeros)]),
       switch: headerIntents(header, image.cluster, {
         virtualSize: header.virtualSize,
         l1Size: header.l1Size,
         l1TableOffset: header.l1TableOffset,
         refcountTableOffset: growth.table?.offset ?? header.refcountTableOffset,
         refcountTableClusters: growth.table?.clusters ?? header.refcountTableClusters,
-        snapshotCount: kept.length,
+        snapshotCount: scope.kept.length,
         snapshotsOffset: table?.offset ?? header.snapshotsOffset,
-        marksSound: true,
+        notDirty,
+        notCorrupt,
       }),
       lower: inFileOrder([...refcounts.lower, ...copied.set]),
       discard: discardIntents(refcounts.freed, geometry.clusterSize),
@@ -169,52 +215,28 @@ async function plan(
   };
 }
 
-/** Clusters of a snapshot that cannot be counted look leaked; freeing them would be the end of it. */
-function refuseDamaged(
-  path: string,
-  { damaged }: ReadableSnapshots,
-  limits: readonly string[],
-  { dropDamagedSnapshots }: RepairOperation,
-): void {
-  const findings = [...limits, ...damaged.map(({ why }) => why)];
-  if (findings.length === 0 || dropDamagedSnapshots === true) return;
-  throw new QcowalError(
-    "IMAGE_DAMAGED",
-    `${path}: ${findings.join("; ")}. What only such a snapshot refers to cannot be told from leaks. Nothing was changed; restore the image from a copy, or give up what cannot be read ('qcowal repair --drop-damaged-snapshots').`,
-    {
-      details: { path, findings, snapshots: damaged.map(({ snapshot: { id, name } }) => ({ id, name })) },
-    },
-  );
-}
-
-function limitFindings(cut: number, lost: number): string[] {
-  const entries = (count: number): string => (count === 1 ? "1 entry" : `${count} entries`);
-  return [
-    ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),
-    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table behind the 64 MiB that QEMU reads`]),
-  ];
-}
-
-/** With `leaks`: on an image with other damage, what looks leaked may be what is missing elsewhere. */
-function refuseMore(path: string, mended: Mended, findings: readonly string[]): void {
-  const { refcountsTooLow, refcountBlocks, refcountTable, snapshotEntries, dirtyBit, corruptBit } = mended;
-  const more =
-    refcountsTooLow + refcountBlocks + snapshotEntries > 0 || refcountTable || dirtyBit || corruptBit;
-  if (!more) return;
-  throw new QcowalError(
-    "IMAGE_DAMAGED",
-    `${path} has more than leaks: ${findings.join("; ")}. Nothing was changed; 'qcowal repair' mends that too.`,
-    { details: { path, findings } },
-  );
-}
-
-function flagFindings(copied: CopiedIntents): string[] {
-  const flags = countFlags(copied);
-  const [first] = [...copied.clear, ...copied.set];
-  if (first === undefined) return [];
-  return [
-    `${flags} COPIED flag${flags === 1 ? "" : "s"} of the active layer are wrong, the first in the table at 0x${first.table.toString(16)}`,
-  ];
+/** The flags that can be made to fit while other damage stays. */
+async function copiedIntents(
+  image: Image,
+  { unalignedZeros }: Census,
+  changes: Parameters<typeof wrongFlags>[1],
+  scope: RepairScope,
+  isSound: boolean,
+  onTable?: () => void,
+): Promise<{ readonly copied: CopiedIntents; readonly unset: number }> {
+  // A refcount that stays too low is no ground for a flag.
+  if (!scope.isAll && !isSound) return { copied: { clear: [], set: [] }, unset: 0 };
+  const without = new Map<number, number[]>();
+  for (const { table, entry } of unalignedZeros) {
+    const entries = without.get(table);
+    if (entries === undefined) without.set(table, [entry]);
+    else entries.push(entry);
+  }
+  const copied = await wrongFlags(image, changes, without, onTable);
+  // A clear flag costs a copy. A set one lets a guest write over what a snapshot that cannot be read may own too.
+  if (scope.stays.length === 0) return { copied, unset: 0 };
+  const cleared = { clear: copied.clear, set: [] };
+  return { copied: cleared, unset: countFlags(copied) - countFlags(cleared) };
 }
 
 function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {

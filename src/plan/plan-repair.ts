@@ -32,6 +32,7 @@ export interface RepairSummary {
 export async function planRepair(image: Image): Promise<RepairPlan> {
   const plan = await planned(image);
   const [outcome] = plan.outcomes;
+  if (outcome?.type === "repair" && outcome.left.length > 0) throw notOurs(image.disk.path, outcome.left);
   const mended = outcome?.type === "repair" ? outcome.mended : undefined;
   const { clusterSize, clustersFreed, copiedFlagsChanged } = plan.summary;
   return {
@@ -52,14 +53,24 @@ async function planned(image: Image): Promise<ImagePlan> {
     return await planRepairOperation(image, { type: "repair", image: path }, {});
   } catch (cause) {
     if (!isQcowalError(cause, "IMAGE_DAMAGED")) throw cause;
-    const findings = cause.details["findings"] as readonly string[];
-    throw new QcowalError(
-      "IMAGE_DAMAGED",
-      `${path} shows what no interrupted operation leaves: ${findings.join("; ")}. Nothing was changed, the fence stays; restore the journal ('qcowal recover') or the image.`,
-      { cause, details: { ...cause.details, path, findings } },
-    );
+    throw notOurs(path, cause.details["findings"] as readonly string[], cause);
   }
 }
 
-const isInHeader = ({ dirtyBit, corruptBit, refcountTable, snapshotEntries }: Mended): boolean =>
-  dirtyBit || corruptBit || refcountTable || snapshotEntries > 0;
+function notOurs(path: string, findings: readonly string[], cause?: QcowalError): QcowalError {
+  return new QcowalError(
+    "IMAGE_DAMAGED",
+    `${path} shows what no interrupted operation leaves: ${findings.join("; ")}. Nothing was changed, the fence stays; restore the journal ('qcowal recover') or the image.`,
+    { cause, details: { ...cause?.details, path, findings } },
+  );
+}
+
+const isInHeader = ({
+  dirtyBit,
+  corruptBit,
+  refcountTable,
+  snapshotTable,
+  snapshotEntries,
+  snapshotEntriesCut,
+}: Mended): boolean =>
+  dirtyBit || corruptBit || refcountTable || snapshotTable || snapshotEntries + snapshotEntriesCut > 0;

@@ -139,13 +139,19 @@ export class RefcountChanges {
   }
 
   /**
-   * Compares the COPIED flags of an L2 table with the rule: set where, and only
+   * Compares the COPIED flags of the entries from `first` to before `end` of an L2 table with the rule: set where, and only
    * where, exactly one path leads to the cluster. `onWrong` is called for each
    * entry with the flag that it should have, in order. Returns how many clusters
    * had other references before, and have none afterwards.
    * @throws QcowalError IMAGE_INVALID for a cluster that would not be counted
    */
-  compareFlags(offset: number, words: Uint32Array, onWrong: (entry: number, flag: boolean) => void): number {
+  compareFlags(
+    offset: number,
+    words: Uint32Array,
+    first: number,
+    end: number,
+    onWrong: (entry: number, flag: boolean) => void,
+  ): number {
     const { clusterBits, l2EntrySize, refcountEntries } = this.#geometry;
     const step = l2EntrySize / 4;
     const entryBits = this.#entryBits;
@@ -154,7 +160,7 @@ export class RefcountChanges {
     let stored = this.#nothing;
     let changes = this.#unchanged;
     let newlyExclusive = 0;
-    for (let at = 0; at < words.length; at += step) {
+    for (let at = first * step; at < end * step; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
       if ((high | low) === 0) continue;
@@ -238,7 +244,7 @@ export class RefcountChanges {
   damaged(what: string): QcowalError {
     return new QcowalError(
       "IMAGE_INVALID",
-      `${this.#image}: ${what}. Nothing was changed; see 'qemu-img check'.`,
+      `${this.#image}: ${what}. Nothing was changed; see 'qcowal check' and 'qcowal repair'.`,
     );
   }
 

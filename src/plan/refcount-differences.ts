@@ -1,14 +1,24 @@
 import type { Census, Refcounts } from "../image/index.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 
+/** In which direction refcounts may change. */
+export interface AllowedChanges {
+  readonly raise: boolean;
+  readonly lower: boolean;
+}
+
 /** Where the stored refcounts differ from what the tables refer to. */
 export interface RefcountDifferences {
-  /** What makes them agree. */
+  /** What makes them agree, as far as it is allowed. */
   readonly changes: RefcountChanges;
+  /** Refcounts that stay as they are, because a change was not allowed. */
+  readonly left: { readonly tooHigh: number; readonly tooLow: number };
   readonly leakedClusters: number;
   /** Of clusters in use. */
   readonly tooHigh: number;
   readonly tooLow: number;
+  /** Clusters in use of which no refcount is stored. */
+  readonly uncounted: number;
   /** The first of them in words: what endangers data before what only takes space. */
   readonly findings: readonly string[];
 }
@@ -16,16 +26,22 @@ export interface RefcountDifferences {
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
 /** Largest difference that is counted. */
-const MAX_DIFFERENCE = 2 ** 31 - 1;
+export const MAX_DIFFERENCE = 2 ** 31 - 1;
 
 /**
  * Compares every stored refcount with the census, behind the end of the file
  * too. Where no block is stored, every reference is one that is not counted.
  */
-export function refcountDifferences(path: string, census: Census, refcounts: Refcounts): RefcountDifferences {
+export function refcountDifferences(
+  path: string,
+  census: Census,
+  refcounts: Refcounts,
+  allowed: AllowedChanges,
+): RefcountDifferences {
   const changes = new RefcountChanges(path, refcounts);
   const { refcountEntries } = census.geometry;
-  const totals = { leakedClusters: 0, tooHigh: 0, tooLow: 0 };
+  const totals = { leakedClusters: 0, tooHigh: 0, tooLow: 0, uncounted: 0 };
+  const left = { tooHigh: 0, tooLow: 0 };
   const low = new Runs();
   const high = new Runs();
   const stored = [...refcounts.table.keys()].filter((index) => refcounts.table[index] !== 0);
@@ -39,13 +55,17 @@ export function refcountDifferences(path: string, census: Census, refcounts: Ref
       const references = counts?.[entry] ?? 0;
       if (refcount === references) continue;
       const difference = references - refcount;
+      if (difference > 0 ? !allowed.raise : !allowed.lower) {
+        left[difference > 0 ? "tooLow" : "tooHigh"] += 1;
+        continue;
+      }
       if (Math.abs(difference) > MAX_DIFFERENCE) {
-        const stored = Number.isFinite(refcount) ? String(refcount) : "above 2^53";
-        census.find(`the refcount of cluster ${cluster} is too far off to be changed (${stored})`);
+        census.find(`the refcount of cluster ${cluster} is too far off to be changed (${refcount})`);
         continue;
       }
       changes.add(cluster, difference);
       // A missing block is one finding, not one for each cluster that it should count.
+      if (!isStored) totals.uncounted += 1;
       if (!isStored) continue;
       if (difference > 0) totals.tooLow += 1;
       else if (references > 0) totals.tooHigh += 1;
@@ -53,7 +73,7 @@ export function refcountDifferences(path: string, census: Census, refcounts: Ref
       (difference > 0 ? low : high).add(cluster, refcount, references);
     }
   }
-  return { changes, ...totals, findings: [...low.words(), ...high.words()].slice(0, MAX_FINDINGS) };
+  return { changes, ...totals, left, findings: [...low.words(), ...high.words()].slice(0, MAX_FINDINGS) };
 }
 
 interface Run {

@@ -1,4 +1,5 @@
 import { type Census, type Image, Refcounts, readRefcounts } from "../image/index.ts";
+import { MAX_DIFFERENCE } from "./refcount-differences.ts";
 
 /** The refcount structures as far as they can be believed. */
 export interface BelievedRefcounts {
@@ -40,7 +41,8 @@ export async function believedRefcounts(
       newTable: true,
       tableCounted: false,
       findings: [
-        `the refcount table at 0x${refcountTableOffset.toString(16)} lies in the place of something else, or behind the end of the file`,
+        header.rescued?.refcountTable ??
+          `the refcount table at 0x${refcountTableOffset.toString(16)} lies in the place of something else, or behind the end of the file`,
       ],
     };
   }
@@ -54,9 +56,12 @@ export async function believedRefcounts(
   const stored = await readRefcounts(disk, header, fileSize, onTable, onDamage);
   for (const [slot, offset] of stored.table.entries()) {
     if (offset === 0) continue;
-    if (isAlone(offset, 1)) census.claim(offset, clusterSize, "a refcount block");
-    else
-      onDamage(slot, `refcount block ${slot} lies in the place of something else (0x${offset.toString(16)})`);
+    const at = `(0x${offset.toString(16)})`;
+    if (!isAlone(offset, 1))
+      onDamage(slot, `refcount block ${slot} lies in the place of something else ${at}`);
+    else if (isAbsurd(stored, slot))
+      onDamage(slot, `refcount block ${slot} counts more than any image has ${at}`);
+    else census.claim(offset, clusterSize, "a refcount block");
   }
   return {
     refcounts: stored.without(damaged),
@@ -65,4 +70,16 @@ export async function believedRefcounts(
     tableCounted: true,
     findings,
   };
+}
+
+const WIDE_ORDER = 5;
+
+/** Wide refcounts can say numbers that no change reaches, and no image has references for. */
+function isAbsurd(stored: Refcounts, slot: number): boolean {
+  const { refcountOrder, refcountEntries } = stored.geometry;
+  if (refcountOrder < WIDE_ORDER) return false;
+  for (let entry = 0; entry < refcountEntries; entry += 1) {
+    if (stored.get(slot * refcountEntries + entry) > MAX_DIFFERENCE) return true;
+  }
+  return false;
 }

@@ -2,10 +2,11 @@ import { type Image, readL1Table, readTables } from "../image/index.ts";
 import { type CopiedIntents, copiedInL1, copiedInL2 } from "./copied-intents.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 
-/** COPIED flags of the active layer that do not say what the refcounts will. */
+/** COPIED flags of the active layer that do not say what the refcounts will. Of some L2 tables there are entries to leave out. */
 export async function wrongFlags(
   { disk, header }: Image,
   changes: RefcountChanges,
+  without: ReadonlyMap<number, readonly number[]>,
   onTable?: () => void,
 ): Promise<CopiedIntents> {
   const { geometry } = header;
@@ -15,7 +16,7 @@ export async function wrongFlags(
   const targets = [...new Set(l1.targets)].filter((target) => target !== 0).toSorted((a, b) => a - b);
   for await (const { offset, words } of readTables(disk, targets, geometry.clusterSize)) {
     onTable?.();
-    copiedInL2(changes, offset, words, result);
+    copiedInL2(changes, offset, words, result, without.get(offset));
   }
   return result;
 }

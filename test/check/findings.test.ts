@@ -241,6 +241,17 @@ const CASES: readonly Case[] = [
     code: 2,
   },
   {
+    name: "a refcount that no number holds exactly",
+    spec: { refcountOrder: 6 },
+    poke: (s) => s.put(s.block, 2n ** 64n - 1n),
+    finds: {
+      kind: "leak",
+      what: "cluster 0 refcount=18446744073709551615 reference=1",
+      refcount: "18446744073709551615",
+    },
+    code: 3,
+  },
+  {
     name: "a bitmap entry with reserved bits",
     spec: { bitmap: { name: "nightly", granularityBits: 16 }, snapshots: [] },
     poke: (s) => {

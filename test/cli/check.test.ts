@@ -73,7 +73,7 @@ describe("qcowal check", () => {
       [1],
       [1, "a.qcow2", "a.qcow2"],
       [1, "missing.qcow2"],
-      [1, "-r", "all", "a.qcow2"],
+      [1, "-r", "most", "a.qcow2"],
       [1, "--image-opts", "driver=qcow2"],
       [1, "--output", "xml", "a.qcow2"],
       [63, "raw"],
@@ -124,6 +124,11 @@ describe("qcowal check", () => {
     const { code, stderr } = await lab.qcowal("check", "a.qcow2");
     expect([2, 3]).toContain(code);
     expect(stderr).toContain("run 'qcowal recover'");
+    const repaired = await lab.qcowal("check", "-r", "all", "a.qcow2");
+    expect(repaired.stderr).toContain(
+      'interrupted transaction 2 (delete "one") had been decided, it is finished now',
+    );
+    expect([repaired.code, await lab.names()]).toEqual([0, ["two"]]);
   });
 
   test("--usage says what each snapshot occupies", async () => {

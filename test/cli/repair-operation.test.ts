@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { requireBuiltCommand } from "../support/command.ts";
@@ -9,6 +9,7 @@ import { parseHeader } from "../support/naive-qcow2.ts";
 import { FileBytes } from "../support/naive-qcow2/file.ts";
 import { must } from "../support/programs.ts";
 import { requireQemu } from "../support/qemu.ts";
+import { makeImage } from "../../tools/image-maker/index.ts";
 import { Lab, SPEC } from "./lab.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -110,11 +111,56 @@ describe("qcowal repair", () => {
     expect([await lab.verdict(), await lab.verdict("b.qcow2")]).toEqual(["clean", "clean"]);
   });
 
-  test("with --leaks refuses more than leaks, and flags that contradict each other are misuse", async () => {
+  test("with --leaks leaves more than leaks, and says so", async () => {
+    const lab = await Lab.open();
+    await spoil(lab);
+    const left = [
+      "left as it is: 1 refcount that is too low",
+      "left as it is: the dirty bit, because of that",
+    ].map((what) => `a.qcow2: ${what}.\n`);
+    const dry = await lab.qcowal("repair", "--leaks", "-n", "a.qcow2");
+    expect(dry).toMatchObject({
+      code: 3,
+      stdout: expect.stringContaining("    would stay: 1 refcount that is"),
+    });
+    const done = await lab.qcowal("repair", "--leaks", "a.qcow2");
+    expect(done.code).toBe(3);
+    expect(done.stderr).toContain("a.qcow2: repaired 2 leaked clusters [");
+    for (const line of left) expect(done.stderr).toContain(line);
+    const again = await lab.qcowal("repair", "--leaks", "a.qcow2");
+    expect(again).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining("a.qcow2: nothing can be mended ["),
+    });
+    expect((await lab.qcowal("repair", "a.qcow2")).code).toBe(0);
+    expect(await lab.verdict()).toBe("clean");
+  });
+
+  test("killed on headers that nobody opens: recovery ends it, and a scan without the journal", async () => {
+    const lab = await Lab.open({ "a.qcow2": SPEC, "b.qcow2": SPEC });
+    for (const [name, step] of [
+      ["a.qcow2", "switch"],
+      ["b.qcow2", "reserve"],
+    ] as const) {
+      const bytes = await lab.bytes(name);
+      bytes.writeBigUInt64BE(0x1234n, 48);
+      await writeFile(lab.path(name), bytes);
+      await lab.dieAt({ type: "repair", image: lab.path(name) }, step);
+    }
+    const { recovered } = await lab.json<{ recovered: object[] }>("recover", "a.qcow2");
+    expect(recovered).toMatchObject([{ result: "finished" }]);
+    await rm(lab.path(".qcowal"), { recursive: true });
+    expect(await lab.qcowal("repair", "--without-journal", "b.qcow2")).toMatchObject({ code: 0 });
+    for (const name of ["a.qcow2", "b.qcow2"]) {
+      expect(await lab.verdict(name)).toBe("clean");
+      expect(visible(await lab.bytes(name))).toEqual(visible(makeImage(SPEC)));
+      await must("qemu-img", ["check", lab.path(name)]);
+    }
+  });
+
+  test("flags that contradict each other are misuse", async () => {
     const lab = await Lab.open();
     const spoiled = await spoil(lab);
-    const refused = await lab.qcowal("repair", "--leaks", "a.qcow2");
-    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("has more than leaks: ") });
     for (const flags of [
       ["--leaks", "--drop-damaged-snapshots"],
       ["--without-journal", "--leaks"],

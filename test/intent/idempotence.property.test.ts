@@ -167,6 +167,7 @@ function foreignByte(intent: Intent, random: ReturnType<typeof seededRandom>): n
     }
     case "refcount":
     case "fill":
+    case "zero":
     case "discard":
       return undefined;
   }

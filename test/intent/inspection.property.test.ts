@@ -182,6 +182,28 @@ describe("one changed byte under a random intent is foreign:", () => {
     );
   });
 
+  test("zero: in its entry", async () => {
+    await fc.assert(
+      fc.asyncProperty(seeds, fc.nat(), fc.integer({ min: 1, max: 255 }), async (seed, sectors, flip) => {
+        const random = seededRandom(seed);
+        const onDisk = randomIntent(random, "zero");
+        const { intent, before } = onDisk;
+        if (intent.kind !== "zero") return;
+        const done = await after(onDisk);
+        const bytes = torn(before, done, sectors % (before.length / SECTOR));
+        const at = coveredByte(random, onDisk);
+        bytes[at] = (bytes[at] ?? 0) ^ flip;
+        const offset = at - ((at - intent.table) % 8);
+        const shown = bytes.subarray(offset, offset + 8);
+        const isOther = [before, done].some((state) => sameBytes(shown, state.subarray(offset, offset + 8)));
+        const inspection = await inspect(onDisk, bytes);
+        if (isOther) expect(inspection.state).not.toBe("foreign");
+        else expect(inspection).toEqual({ state: "foreign", range: { offset, length: 8 } });
+      }),
+      RUNS,
+    );
+  });
+
   test("header: exactly that byte, or where it is half of a change those that change in its sector", async () => {
     let halves = 0;
     await fc.assert(

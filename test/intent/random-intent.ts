@@ -3,6 +3,7 @@ import {
   type EntryRun,
   type Intent,
   type RefcountRun,
+  type ZeroedEntry,
   copiedChecksum,
   decodeIntent,
   encodeIntent,
@@ -10,7 +11,7 @@ import {
 } from "../../src/intent/index.ts";
 import type { Random } from "../support/random.ts";
 
-export const KINDS = ["fill", "short fill", "refcount", "copied", "pointer", "header"] as const;
+export const KINDS = ["fill", "short fill", "refcount", "copied", "pointer", "header", "zero"] as const;
 export type IntentChoice = (typeof KINDS)[number];
 
 const FILE_BYTES = 16 * 1024;
@@ -61,6 +62,8 @@ function build(random: Random, kind: IntentChoice, before: Uint8Array): Intent {
       new DataView(before.buffer).setBigUint64(slot, BigInt(from));
       return { kind: "pointer", slot, from, to };
     }
+    case "zero":
+      return zero(random, before);
     case "header":
       return { kind: "header", patches: randomPatches(random, before) };
   }
@@ -108,6 +111,18 @@ function copied(random: Random, before: Uint8Array): Intent {
   }
   const checksum = copiedChecksum(before.slice(TABLE, TABLE + length), entrySize);
   return { kind: "copied", table: TABLE, length, entrySize, set, runs, checksum };
+}
+
+/** No entry is a plain zero before: that would be its state after. */
+function zero(random: Random, before: Uint8Array): Intent {
+  const entries = randomRuns(random, TABLE / 8).flatMap(([first, count]) =>
+    Array.from({ length: count }, (_, index): ZeroedEntry => {
+      const at = new DataView(before.buffer, TABLE + (first + index) * 8, 8);
+      if (at.getUint32(0) === 0) at.setUint32(0, 1);
+      return [first + index, at.getUint32(0), at.getUint32(4)];
+    }),
+  );
+  return { kind: "zero", table: TABLE, entries };
 }
 
 /** Apart from each other, over sectors, some bytes as they are. */

@@ -5,8 +5,8 @@ import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools
 import { applyPlan, planOn } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
 import { visible } from "../support/model.ts";
-import { checkImage, describeCheck, parseHeader } from "../support/naive-qcow2.ts";
-import { FileBytes } from "../support/naive-qcow2/file.ts";
+import { checkImage, describeCheck } from "../support/naive-qcow2.ts";
+import { type Places, clusterAt, flag, placesIn, setRefcount, targetAt } from "../support/places.ts";
 import { spoiled } from "../support/spoiled.ts";
 
 const SPEC: ImageSpec = {
@@ -20,36 +20,6 @@ const SPEC: ImageSpec = {
   active: { changes: [{ at: 7, count: 30, kind: "data", seed: 3 }] },
 };
 const CLUSTER = 4096;
-
-/** Where things are in an image of `SPEC`. */
-interface Places {
-  readonly bytes: Buffer;
-  readonly l1: number;
-  readonly l2: number;
-  readonly table: number;
-  readonly block: number;
-  /** An L2 entry of the active layer that points to data of its own. */
-  readonly entry: number;
-  readonly snapshots: number;
-}
-
-function placesIn(bytes: Buffer): Places {
-  const { l1Offset, refcountTableOffset, snapshotsOffset } = parseHeader(new FileBytes(bytes), {});
-  const target = (at: number): number => Number(bytes.readBigUInt64BE(at) & 0x00ff_ffff_ffff_fe00n);
-  const l2 = target(l1Offset);
-  return {
-    bytes,
-    l1: l1Offset,
-    l2,
-    table: refcountTableOffset,
-    block: target(refcountTableOffset),
-    entry: l2 + 8 * 10,
-    snapshots: snapshotsOffset,
-  };
-}
-
-const clusterAt = ({ bytes }: Places, entry: number): number =>
-  Number(bytes.readBigUInt64BE(entry) & 0x00ff_ffff_ffff_fe00n) / CLUSTER;
 
 type Damage = (at: Places) => void;
 
@@ -84,9 +54,27 @@ async function carriedOut(disk: MemoryDisk, rest: Partial<RepairOperation>) {
   return plan.outcomes;
 }
 
-const flag = ({ bytes }: Places, at: number): void => void (bytes[at] = (bytes[at] ?? 0) ^ 0x80);
-const setRefcount = ({ bytes, block }: Places, cluster: number, value: number): void =>
-  void bytes.writeUInt16BE(value, block + 2 * cluster);
+/** The second of two entries says that it has so much extra data. */
+async function exceeding(
+  extra: number,
+  more: Damage = () => undefined,
+): Promise<{ disk: MemoryDisk; image: Image }> {
+  const [one, two] = SPEC.snapshots ?? [];
+  const real = extra < 2 ** 20 ? extra : 24;
+  const spec = {
+    ...SPEC,
+    snapshots: [
+      { ...one, name: "one" },
+      { ...two, name: "two", extraSize: real },
+    ],
+  };
+  const { disk } = damaged((at) => {
+    const first = 40 + 24 + 1 + 3;
+    at.bytes.writeUInt32BE(extra, at.snapshots + Math.ceil(first / 8) * 8 + 36);
+    more(at);
+  }, spec);
+  return { disk, image: await readImage(disk, true) };
+}
 
 const MENDED: readonly [what: string, mended: Partial<Mended>, damage: Damage][] = [
   ["nothing", {}, () => undefined],
@@ -170,20 +158,69 @@ describe("is mended, and nothing that a user sees changes:", () => {
     expect(visible(disk.bytes())).toEqual(visible(sound));
   });
 
+  test.each([
+    [5, 2n ** 32n - 1n],
+    [6, 2n ** 64n - 1n],
+  ] as const)("a refcount that nothing can reach, in 2^%i bits", async (refcountOrder, value) => {
+    const { disk, sound } = damaged(
+      ({ bytes, block }) => {
+        if (refcountOrder === 5) bytes.writeUInt32BE(Number(value), block);
+        else bytes.writeBigUInt64BE(value, block);
+      },
+      { ...SPEC, refcountOrder },
+    );
+    expect(await mend(disk)).toMatchObject({ refcountBlocks: 1, refcountTable: true });
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
   test("any of it at once, on any image", async () => {
     let corrupt = 0;
+    let zeros = 0;
     for (let seed = 1; seed <= 60; seed += 1) {
       const random = seededRandom(seed);
       const sound = makeImage(randomSpec(random, { maxClusterBits: random.chance(0.8) ? 10 : 14 }));
       const disk = new MemoryDisk(spoiled(sound, random));
       if (checkImage(disk.bytes()).corruptions.length > 0) corrupt += 1;
-      await mend(disk, { harden: random.chance(0.5) }).catch((cause: unknown) => {
+      const mended = await mend(disk, { harden: random.chance(0.5) }).catch((cause: unknown) => {
         throw new Error(`seed ${seed}`, { cause });
       });
+      if (mended.zeroClusters > 0) zeros += 1;
       expect(visible(disk.bytes()), `seed ${seed}`).toEqual(visible(sound));
     }
     expect(corrupt).toBeGreaterThan(20);
+    expect(zeros).toBeGreaterThan(3);
   });
+});
+
+test("entries that read as zeros and keep a cluster at an odd place become plain zeros", async () => {
+  const [one, two] = SPEC.snapshots ?? [];
+  const zeros = (at: number, count: number) => ({ at, count, kind: "zero-allocated" }) as const;
+  const spec: ImageSpec = {
+    ...SPEC,
+    snapshots: [
+      { name: "one", changes: [...(one?.changes ?? []), zeros(3, 2), zeros(30, 1)] },
+      { name: "two", changes: [...(two?.changes ?? [])] },
+    ],
+    // Not the entries that share a table with flags to mend, of which some lie between them.
+    active: { changes: [{ at: 7, count: 20, kind: "data", seed: 3 }, zeros(12, 1), zeros(14, 3)] },
+  };
+  const { disk, sound } = damaged((at) => {
+    const tables = new Set(
+      [at.l1, Number(at.bytes.readBigUInt64BE(at.snapshots))].map((l1) => targetAt(at, l1)),
+    );
+    expect(tables.size).toBe(2);
+    for (const table of tables) {
+      for (let entry = table; entry < table + CLUSTER; entry += 8) {
+        if ((at.bytes[entry + 7] ?? 0) & 1)
+          at.bytes.writeUInt16BE(at.bytes.readUInt16BE(entry + 6) + 0x200, entry + 6);
+      }
+    }
+    for (const entry of [7, 13, 18]) flag(at, at.l2 + 8 * entry);
+  }, spec);
+  const mended = await mend(disk);
+  // Three of the first snapshot and, with them, seven of the active layer; the second snapshot keeps those three.
+  expect(mended).toMatchObject({ zeroClusters: 10, leakedClusters: 4, refcountsTooHigh: 3, copiedFlags: 3 });
+  expect(visible(disk.bytes())).toEqual(visible(sound));
 });
 
 describe("with `leaks`", () => {
@@ -196,15 +233,44 @@ describe("with `leaks`", () => {
     expect(await mend(disk, { what: "leaks" })).toMatchObject({ refcountsTooHigh: 1, copiedFlags: 1 });
   });
 
-  test.each(
-    MENDED.filter(([, mended]) => mended.refcountsTooLow ?? mended.dirtyBit ?? mended.refcountBlocks),
-  )("%s is a refusal that names it", async (_what, _mended, damage) => {
-    const { disk } = damaged(damage);
-    await expect(planOn(disk, repairOf(disk, { what: "leaks" }))).rejects.toMatchObject({
+  test("the marks go when nothing else is wrong", async () => {
+    const { disk } = damaged((at) => {
+      setRefcount(at, 2000, 3);
+      at.bytes[79] = 3;
+    });
+    expect(await mend(disk, { what: "leaks" })).toMatchObject({
+      leakedClusters: 1,
+      dirtyBit: true,
+      corruptBit: true,
+    });
+  });
+
+  test.each(MENDED.filter(([, mended]) => mended.refcountsTooLow ?? mended.refcountBlocks))(
+    "%s stays, is named, and is for a repair of all",
+    async (_what, expected, damage) => {
+      const { disk, sound } = damaged((at) => {
+        if (expected.refcountBlocks === undefined) setRefcount(at, at.bytes.length / CLUSTER - 1, 7);
+        damage(at);
+        at.bytes[79] = 1;
+      });
+      const before = checkImage(disk.bytes());
+      const [outcome] = await carriedOut(disk, { what: "leaks" });
+      if (outcome?.type !== "repair") throw new Error("a repair has the outcome of one");
+      expect(outcome.left.join("; ")).toMatch(/refcount.*too low.*the dirty bit, because of that/);
+      const after = checkImage(disk.bytes());
+      expect(after.corruptions).toEqual(before.corruptions);
+      expect(after.leaks.length).toBe(before.leaks.length - (expected.refcountBlocks === undefined ? 1 : 0));
+      expect(visible(disk.bytes())).toEqual(visible(sound));
+      await mend(new MemoryDisk(disk.bytes()));
+    },
+  );
+
+  test("a snapshot table that QEMU refuses is a refusal", async () => {
+    const { disk, image } = await exceeding(2000);
+    const plan = planImage(image, [repairOf(disk, { what: "leaks" })], { now: 0 });
+    await expect(plan).rejects.toMatchObject({
       code: "IMAGE_DAMAGED",
-      message: expect.stringMatching(
-        /has more than leaks: .+ Nothing was changed; 'qcowal repair' mends that too/,
-      ),
+      message: expect.stringMatching(/has more than leaks: .+ Nothing was changed; 'qcowal repair' mends/),
     });
     expect(disk.events).toBe(0);
   });
@@ -229,11 +295,54 @@ describe("a snapshot whose L1 table cannot be read", () => {
     ],
   ];
 
-  test.each(CASES)("(%s) is named, and nothing of it is freed", async (_what, message, damage) => {
-    const { disk } = damaged(damage);
+  test.each(CASES)("(%s) stays, and nothing that it may own is freed", async (_what, message, damage) => {
+    const spoil: Damage = (at) => {
+      setRefcount(at, 0, 0);
+      // A flag that is rightly clear once the snapshot can be read.
+      setRefcount(at, clusterAt(at, at.entry), 1);
+      flag(at, at.entry);
+      at.bytes[79] = 3;
+    };
+    const { disk, sound } = damaged((at) => {
+      spoil(at);
+      damage(at);
+    });
+    const intact = damaged(spoil).disk;
+    const [outcome] = await carriedOut(disk, {});
+    expect(outcome).toMatchObject({
+      mended: {
+        leakedClusters: 0,
+        refcountsTooLow: 1,
+        refcountsTooHigh: 0,
+        dirtyBit: true,
+        corruptBit: false,
+      },
+      left: expect.arrayContaining([
+        expect.stringMatching(message),
+        expect.stringMatching(/refcounts that are too high: what looks leaked may belong to a snapshot/),
+        expect.stringMatching(/the corrupt bit, because of that/),
+      ]),
+    });
+    // Whoever puts the entry right has the snapshot back.
+    const rescued = Buffer.from(disk.bytes());
+    const entry = placesIn(Buffer.from(sound)).snapshots;
+    intact
+      .bytes()
+      .subarray(entry, entry + 16)
+      .forEach((byte, index) => (rescued[entry + index] = byte));
+    const repaired = new MemoryDisk(rescued);
+    await mend(repaired);
+    expect(visible(repaired.bytes())).toEqual(visible(sound));
+  });
+
+  test("is a refusal where refcounts are missing too", async () => {
+    const { disk } = damaged((at) => {
+      CASES[0]?.[2](at);
+      at.bytes.fill(0, at.table, at.table + 8);
+    });
     await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
       code: "IMAGE_DAMAGED",
-      message: expect.stringMatching(message),
+      message: expect.stringMatching(CASES[0]?.[1] ?? /^$/),
       details: { snapshots: [{ id: "1", name: "one" }] },
     });
     expect(disk.events).toBe(0);
@@ -251,31 +360,29 @@ describe("a snapshot whose L1 table cannot be read", () => {
 describe("a snapshot table that exceeds QEMU's limits", () => {
   const CASES: readonly [string, number, RegExp, Partial<Mended>, kept: number][] = [
     ["extra data", 2000, /1 entry of the snapshot table with more extra data/, { snapshotEntriesCut: 1 }, 2],
-    ["an end", 2 ** 31, /1 entry of the snapshot table behind the 64 MiB/, { snapshotEntriesLost: 1 }, 1],
+    [
+      "an end",
+      2 ** 31,
+      /1 entry of the snapshot table where QEMU does not read/,
+      { snapshotEntriesLost: 1 },
+      1,
+    ],
   ];
 
-  /** The second of two entries says that it has so much extra data. */
-  async function exceeding(extra: number): Promise<{ disk: MemoryDisk; image: Image }> {
-    const [one, two] = SPEC.snapshots ?? [];
-    const real = extra < 2 ** 20 ? extra : 24;
-    const spec = {
-      ...SPEC,
-      snapshots: [
-        { ...one, name: "one" },
-        { ...two, name: "two", extraSize: real },
-      ],
-    };
-    const { disk } = damaged(({ bytes, snapshots }) => {
-      const first = 40 + 24 + 1 + 3;
-      bytes.writeUInt32BE(extra, snapshots + Math.ceil(first / 8) * 8 + 36);
-    }, spec);
-    return { disk, image: await readImage(disk, true) };
-  }
+  test("(extra data) is cut where the refcounts confirm what it says", async () => {
+    const { disk, image } = await exceeding(2000);
+    const plan = await planImage(image, [repairOf(disk)], { now: 0 });
+    expect(plan.outcomes).toMatchObject([{ mended: { snapshotEntriesCut: 1 }, left: [] }]);
+    await applyPlan(disk, plan);
+    expect(describeCheck(checkImage(disk.bytes()))).toBe("clean");
+    const known = visible(disk.bytes()).snapshots.map((snapshot) => ({ ...snapshot, unknownExtra: "" }));
+    expect(known).toEqual(visible(makeImage(SPEC)).snapshots);
+  });
 
   test.each(CASES)(
-    "(%s) is refused, and repaired when that is allowed",
+    "(%s) is refused where something looks leaked, and repaired when that is allowed",
     async (_what, extra, message, what, kept) => {
-      const { disk, image } = await exceeding(extra);
+      const { disk, image } = await exceeding(extra, (at) => setRefcount(at, 2000, 3));
       const plan = (rest: Partial<RepairOperation>) => planImage(image, [repairOf(disk, rest)], { now: 0 });
       await expect(plan({})).rejects.toMatchObject({
         code: "IMAGE_DAMAGED",
@@ -291,6 +398,104 @@ describe("a snapshot table that exceeds QEMU's limits", () => {
       expect(visible(disk.bytes()).content).toBe(visible(Buffer.from(makeImage(SPEC))).content);
     },
   );
+});
+
+describe("a header that QEMU does not open", () => {
+  const MENDABLE: readonly [string, Partial<Mended>, Damage][] = [
+    [
+      "the refcount table at an odd place",
+      { refcountTable: true },
+      ({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 48),
+    ],
+    ["no refcount table", { refcountTable: true }, ({ bytes }) => void bytes.writeUInt32BE(0, 56)],
+    [
+      "a refcount table that is too large",
+      { refcountTable: true },
+      ({ bytes }) => void bytes.writeUInt32BE(2 ** 24, 56),
+    ],
+    [
+      "the snapshot table at an odd place",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 64),
+    ],
+    [
+      "the snapshot table out of reach",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeBigUInt64BE(2n ** 63n, 64),
+    ],
+    [
+      "more snapshots than 65,536",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeUInt32BE(65_537, 60),
+    ],
+    [
+      "more snapshots than any table holds",
+      { snapshotTable: true },
+      ({ bytes }) => void bytes.writeUInt32BE(2 ** 31 + 2, 60),
+    ],
+  ];
+
+  test.each(MENDABLE)("(%s) is mended where that loses nothing", async (_what, expected, damage) => {
+    const { disk, sound } = damaged(damage);
+    await expect(readImage(disk)).rejects.toMatchObject({
+      code: "IMAGE_INVALID",
+      message: expect.stringMatching(/Nothing was changed; 'qcowal repair' may mend it\.$/),
+    });
+    expect(await mend(disk)).toMatchObject({ leakedClusters: 0, snapshotsDropped: [], ...expected });
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
+  test.each(MENDABLE.filter(([what, { snapshotTable }]) => snapshotTable && !what.includes("any table")))(
+    "(%s) is refused where something looks leaked",
+    async (_what, _expected, damage) => {
+      const { disk } = damaged((at) => {
+        damage(at);
+        setRefcount(at, 2000, 1);
+      });
+      await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+        code: "IMAGE_DAMAGED",
+        message: expect.stringMatching(/cannot be told from leaks.*--drop-damaged-snapshots/),
+      });
+      expect(disk.events).toBe(0);
+      await mend(disk, { dropDamagedSnapshots: true });
+    },
+  );
+
+  test("(the snapshot table at an odd place) gives up its snapshots when it cannot be found, and only then", async () => {
+    const { disk, sound } = damaged((at) => {
+      at.bytes.writeBigUInt64BE(0x1234n, 64);
+      // An id that no qemu gives: whatever this is, it is no table.
+      at.bytes.fill(0x78, at.snapshots + 40 + 24, at.snapshots + 40 + 25);
+    });
+    await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+      message: expect.stringMatching(
+        /Snapshot table offset invalid \(0x1234\); 2 entries of the snapshot table/,
+      ),
+    });
+    const mended = await mend(disk, { dropDamagedSnapshots: true });
+    expect(mended).toMatchObject({ snapshotEntriesLost: 2, snapshotTable: true });
+    expect(visible(disk.bytes())).toEqual({ ...visible(sound), snapshots: [] });
+  });
+
+  test("(the snapshot table at an odd place, without snapshots) says 0 afterwards", async () => {
+    const { disk, sound } = damaged(({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 64), {
+      ...SPEC,
+      snapshots: [],
+    });
+    expect(await mend(disk)).toMatchObject({ snapshotTable: true });
+    expect(disk.bytes().subarray(60, 72)).toEqual(new Uint8Array(12));
+    expect(visible(disk.bytes())).toEqual(visible(sound));
+  });
+
+  test("(the active L1 table at an odd place) is for a copy: nobody knows what belongs to the disk", async () => {
+    const { disk } = damaged(({ bytes }) => void bytes.writeBigUInt64BE(0x1234n, 40));
+    await expect(readImage(disk, true)).rejects.toMatchObject({
+      code: "IMAGE_INVALID",
+      message: expect.stringMatching(
+        /Active L1 table offset invalid.*Nothing was changed; restore the image from a copy/,
+      ),
+    });
+  });
 });
 
 test("with `harden` no L1 table of a snapshot says COPIED any more", async () => {

@@ -6,7 +6,8 @@ import { type ImagePlan, type Operation, planImage } from "../../src/plan/index.
 export const NOW = Date.UTC(2026, 0, 2, 3, 4, 5);
 
 export async function planOn(disk: Disk, ...operations: readonly Operation[]): Promise<ImagePlan> {
-  return planImage(await readImage(disk), operations, { now: NOW });
+  const isRepair = operations.some(({ type }) => type === "repair");
+  return planImage(await readImage(disk, isRepair), operations, { now: NOW });
 }
 
 /** Carries a plan out without journal, fence or syncs: the planner alone is judged. */

@@ -24,6 +24,8 @@ export function coveredRanges(intent: Intent): ByteRange[] {
       return [{ offset: intent.table, length: intent.length }];
     case "pointer":
       return [{ offset: intent.slot, length: 8 }];
+    case "zero":
+      return intent.entries.map(([entry]) => ({ offset: intent.table + entry * 8, length: 8 }));
     case "header":
       return intent.patches.map(({ offset, after }) => ({ offset, length: after.length }));
     case "discard":

@@ -2,10 +2,15 @@ import { parseHeader } from "./naive-qcow2.ts";
 import { FileBytes } from "./naive-qcow2/file.ts";
 import type { Random } from "./random.ts";
 
-/** Random refcounts and COPIED flags: nothing else says what users see. */
+const SECTOR = 512;
+
+/**
+ * Random refcounts and COPIED flags, and entries that read as zeros and keep a
+ * cluster at an odd place: nothing of it says what users see.
+ */
 export function spoiled(sound: Uint8Array, random: Random): Buffer {
   const bytes = Buffer.from(sound);
-  const { l1Offset, l1Size, refcountTableOffset, version, clusterSize } = parseHeader(
+  const { l1Offset, l1Size, refcountTableOffset, version, clusterSize, extendedL2 } = parseHeader(
     new FileBytes(bytes),
     {},
   );
@@ -24,6 +29,19 @@ export function spoiled(sound: Uint8Array, random: Random): Buffer {
   for (let slot = 0; slot < l1Size; slot += 1) {
     if (target(l1Offset + slot * 8) !== 0 && random.chance(0.3)) {
       bytes[l1Offset + slot * 8] = (bytes[l1Offset + slot * 8] ?? 0) ^ 0x80;
+    }
+  }
+  if (version === 3 && !extendedL2 && clusterSize > SECTOR) {
+    for (let slot = 0; slot < l1Size; slot += 1) {
+      const table = target(l1Offset + slot * 8);
+      if (table === 0) continue;
+      for (let at = table; at < table + clusterSize; at += 8) {
+        const isCompressed = ((bytes[at] ?? 0) & 0x40) !== 0;
+        const isZero = ((bytes[at + 7] ?? 0) & 1) !== 0;
+        if (!isCompressed && isZero && target(at) !== 0 && random.chance(0.5)) {
+          bytes[at + 6] = (bytes[at + 6] ?? 0) | (SECTOR >>> 8);
+        }
+      }
     }
   }
   if (version === 3 && random.chance(0.4)) bytes[79] = (bytes[79] ?? 0) | (1 + random.int(3));

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { type RepairOperation, type RepairReport, repairWithoutJournal } from "../../index.ts";
+import { EXIT } from "../exit-codes.ts";
 import { journalBeside, namedJournal } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import { misuse } from "../misuse.ts";
@@ -16,11 +17,11 @@ interface RepairOptions extends WriteOptions {
   readonly dropDamagedSnapshots?: boolean;
 }
 
-export function addRepairCommand(program: Command): void {
+export function addRepairCommand(program: Command, answer: (exitCode: number) => void): void {
   withWriteOptions(program.command("repair"))
     .description("mend leaks, refcounts, COPIED flags and marks of damage; content stays as it is")
     .argument("<image...>", "qcow2 images; several are repaired together or not at all")
-    .option("--leaks", "only give back what nothing uses; refuse an image with other damage")
+    .option("--leaks", "only give back what nothing uses, and leave all other damage as it is")
     .option(
       "--harden",
       "also clear stale COPIED flags in the L1 tables of snapshots: a crash in qemu's own revert to them then corrupts nothing",
@@ -37,11 +38,13 @@ export function addRepairCommand(program: Command): void {
       "after",
       `
 Reads all tables, counts what refers to each cluster, and makes the refcounts,
-the COPIED flags and the dirty and corrupt bits fit: what an interrupted
-qemu-img or a killed VM left. Disk and snapshots keep their content. Like every
-operation it is written to the journal first, and 'qcowal history --json' shows
-what it mended. It refuses, and changes nothing, where the tables contradict
-themselves, and where a snapshot cannot be read: its clusters look leaked.
+the COPIED flags, the snapshot table and the dirty and corrupt bits fit: what an
+interrupted qemu-img or a killed VM left. Disk and snapshots keep their content.
+Like every operation it is written to the journal first, and 'qcowal history
+--json' shows what it mended. It refuses, and changes nothing, where the tables
+contradict themselves. What a snapshot that cannot be read may own is left as it
+is, and the snapshot too, until --drop-damaged-snapshots gives it up; what is
+left is named, and the exit code is 3.
 
 An image that an interrupted operation of qcowal holds is for 'qcowal recover',
 as long as there is a journal: that finishes what was decided, undoes what was
@@ -59,17 +62,17 @@ Examples:
   $ qcowal repair web.qcow2 --harden --reason "host lost power"
   $ qcowal repair --without-journal web.qcow2 --reason "journal disk died"`,
     )
-    .action(repair);
+    .action(async (images: string[], options: RepairOptions) => answer(await repair(images, options)));
 }
 
-async function repair(images: readonly string[], options: RepairOptions): Promise<void> {
+async function repair(images: readonly string[], options: RepairOptions): Promise<number> {
   const { leaks, harden, dropDamagedSnapshots } = options;
   if (options.withoutJournal === true) {
     if (leaks ?? harden ?? dropDamagedSnapshots) {
       throw misuse("--without-journal goes with none of --leaks, --harden and --drop-damaged-snapshots");
     }
     await repairByScan(images, options);
-    return;
+    return EXIT.done;
   }
   if (leaks === true && dropDamagedSnapshots === true) {
     throw misuse("--drop-damaged-snapshots does not go with --leaks, which leaves everything else alone");
@@ -81,7 +84,10 @@ async function repair(images: readonly string[], options: RepairOptions): Promis
     ...(harden === undefined ? {} : { harden }),
     ...(dropDamagedSnapshots === undefined ? {} : { dropDamagedSnapshots }),
   });
-  await write(images.map(operation), images, options);
+  const report = await write(images.map(operation), images, options);
+  const outcomes = report.images.flatMap((image) => image.outcomes);
+  const isLeft = outcomes.some((outcome) => outcome.type === "repair" && outcome.left.length > 0);
+  return isLeft ? EXIT.damageLeft : EXIT.done;
 }
 
 async function repairByScan(images: readonly string[], options: RepairOptions): Promise<void> {

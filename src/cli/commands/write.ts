@@ -1,5 +1,12 @@
 import type { Command } from "commander";
-import { type Operation, type ProgressEvent, type RunReport, openPool, planOperations } from "../../index.ts";
+import {
+  type DryRunReport,
+  type Operation,
+  type ProgressEvent,
+  type RunReport,
+  openPool,
+  planOperations,
+} from "../../index.ts";
 import { interruptible } from "../interruption.ts";
 import { journalFor } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
@@ -27,13 +34,13 @@ export function addWriteCommands(program: Command): void {
         "create nightly system.qcow2 data.qcow2",
       ),
     )
-    .action((name: string, images: string[], options: WriteOptions) =>
-      write(
+    .action(async (name: string, images: string[], options: WriteOptions) => {
+      await write(
         images.map((image) => ({ type: "create", image, name, force: options.force ?? false })),
         images,
         options,
-      ),
-    );
+      );
+    });
   const selecting = [
     "<snapshot>",
     "exact name, or id:N (name:TEXT for a name that begins with id: or name:)",
@@ -43,38 +50,38 @@ export function addWriteCommands(program: Command): void {
     .argument(...selecting)
     .argument(...IMAGES)
     .addHelpText("after", examples("revert before-upgrade web.qcow2", "revert id:3 web.qcow2 --dry-run"))
-    .action((snapshot: string, images: string[], options: WriteOptions) =>
-      write(
+    .action(async (snapshot: string, images: string[], options: WriteOptions) => {
+      await write(
         images.map((image) => ({ type: "revert", image, ...parseSelector(snapshot) })),
         images,
         options,
-      ),
-    );
+      );
+    });
   withWriteOptions(program.command("delete"))
     .description("delete a snapshot and free what only it held")
     .argument(...selecting)
     .argument(...IMAGES)
     .addHelpText("after", examples("delete before-upgrade web.qcow2", "delete id:3 web.qcow2"))
-    .action((snapshot: string, images: string[], options: WriteOptions) =>
-      write(
+    .action(async (snapshot: string, images: string[], options: WriteOptions) => {
+      await write(
         images.map((image) => ({ type: "delete", image, ...parseSelector(snapshot) })),
         images,
         options,
-      ),
-    );
+      );
+    });
 }
 
 export async function write(
   operations: readonly Operation[],
   images: readonly string[],
   options: WriteOptions,
-): Promise<void> {
+): Promise<RunReport | DryRunReport> {
   const terminal = openTerminal(options.quiet === true);
   if (options.dryRun === true) {
     const report = await planOperations(operations);
     terminal.data(options.json === true ? toJson(planJson(report)) : planText(report));
     terminal.say("Nothing was changed: this was a dry run.");
-    return;
+    return report;
   }
   const report = await runOperations(
     terminal,
@@ -84,6 +91,7 @@ export async function write(
   );
   if (options.json === true) terminal.data(toJson(report));
   else for (const line of doneLines(report)) terminal.say(line);
+  return report;
 }
 
 /** Runs one transaction as a person at a terminal wants to see it. */

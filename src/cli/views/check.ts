@@ -1,4 +1,15 @@
-import type { CheckReport, Finding, RootUsage, Usage } from "../../index.ts";
+import type {
+  CheckReport,
+  Finding,
+  ImageReport,
+  Mended,
+  QcowalError,
+  RepairOutcome,
+  RootUsage,
+  Usage,
+} from "../../index.ts";
+import { errorJson } from "../error-json.ts";
+import { doneLine, leftLines } from "./operations.ts";
 import { bytes, plural, printable, shownPath, table } from "./text.ts";
 
 const PREFIX = { corruption: "ERROR", error: "ERROR", leak: "Leaked", note: "Note" } as const;
@@ -9,6 +20,66 @@ export function findingLine({ kind, where, what, times, owners }: Finding): stri
   const whose = owners.filter((owner) => !where.includes(owner));
   const belongs = whose.length === 0 ? "" : ` [${whose.join(", ")}]`;
   return printable(`${PREFIX[kind]} ${place}${what}${often}${belongs}`);
+}
+
+/** What a repair beside the check did. */
+export type CheckRepair =
+  | {
+      readonly transaction: number;
+      readonly journal: string;
+      readonly image: ImageReport;
+      readonly outcome: RepairOutcome;
+    }
+  | { readonly refused: QcowalError };
+
+/** What was mended, as `qemu-img check -r` counts it. */
+function fixedCounts(mended: Mended): { readonly leaks: number; readonly corruptions: number } {
+  return {
+    leaks: mended.leakedClusters + mended.refcountsTooHigh,
+    corruptions:
+      mended.refcountsTooLow +
+      mended.clustersUncounted +
+      mended.copiedFlags +
+      mended.zeroClusters +
+      mended.snapshotEntries +
+      mended.snapshotEntriesCut +
+      mended.snapshotEntriesLost +
+      mended.snapshotsDropped.length,
+  };
+}
+
+export function repairLines(repair: CheckRepair): string[] {
+  if ("refused" in repair) return [printable(repair.refused.message)];
+  const { image, outcome, transaction } = repair;
+  return [doneLine(image, outcome, transaction), ...leftLines(image.image, outcome)];
+}
+
+/** What `qemu-img check -r` says between its two checks, word for word; undefined when nothing was to be fixed. */
+export function qemuFixed(repair: CheckRepair): string | undefined {
+  if ("refused" in repair) return undefined;
+  const { leaks, corruptions } = fixedCounts(repair.outcome.mended);
+  if (leaks + corruptions === 0) return undefined;
+  return [
+    "The following inconsistencies were found and repaired:",
+    "",
+    `    ${leaks} leaked clusters`,
+    `    ${corruptions} corruptions`,
+    "",
+    "Double checking the fixed image now...",
+  ].join("\n");
+}
+
+function repairJson(repair: CheckRepair | undefined): object {
+  if (repair === undefined) return {};
+  if ("refused" in repair) return { "not-repaired": errorJson(repair.refused) };
+  const { transaction, journal, outcome } = repair;
+  const { leaks, corruptions } = fixedCounts(outcome.mended);
+  const { mended, findings, left } = outcome;
+  return {
+    ...(leaks === 0 ? {} : { "leaks-fixed": leaks }),
+    ...(corruptions === 0 ? {} : { "corruptions-fixed": corruptions }),
+    repaired: { transaction, journal, mended, findings, left },
+  };
 }
 
 /** The closing lines of `qemu-img check`, word for word. */
@@ -83,7 +154,7 @@ export function usageTable({ roots, metadataBytes, usedBytes }: Usage): string {
 }
 
 /** The fields of `qemu-img check --output=json`, which leaves out what is zero, and ours beside them. */
-export function checkJson(image: string, report: CheckReport): unknown {
+export function checkJson(image: string, report: CheckReport, repair?: CheckRepair): unknown {
   const counts = {
     "image-end-offset": report.imageEndOffset,
     "total-clusters": report.totalClusters,
@@ -99,6 +170,7 @@ export function checkJson(image: string, report: CheckReport): unknown {
     "check-errors": report.checkErrors,
     filename: image,
     format: "qcow2",
+    ...repairJson(repair),
     findings: report.findings.map(({ times, ...finding }) => ({
       ...finding,
       ...(times === undefined ? {} : { times }),

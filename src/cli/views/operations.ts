@@ -1,5 +1,6 @@
 import type {
   DryRunReport,
+  ImageReport,
   Operation,
   OperationOutcome,
   RecoveredTransaction,
@@ -26,20 +27,32 @@ function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): 
   return `${words[type]} ${quoted(snapshot.name)} (id ${printable(snapshot.id)})${size}`;
 }
 
+/** What a repair leaves, and why. */
+export function leftLines(image: string, outcome: OperationOutcome): string[] {
+  if (outcome.type !== "repair") return [];
+  return outcome.left.map((what) => `${shownPath(image)}: left as it is: ${printable(what)}.`);
+}
+
+export function doneLine(
+  { image, summary }: ImageReport,
+  outcome: OperationOutcome,
+  transaction: number,
+): string {
+  const { clustersAllocated, clustersFreed, clusterSize } = summary;
+  const facts = [
+    ...(clustersAllocated === 0 ? [] : [`${bytes(clustersAllocated * clusterSize)} new`]),
+    ...(clustersFreed === 0 ? [] : [`${bytes(clustersFreed * clusterSize)} freed`]),
+    `transaction ${transaction}`,
+  ];
+  return `${shownPath(image)}: ${inWords(outcome, DONE)} [${facts.join(", ")}]`;
+}
+
 export function doneLines({ images, transaction }: RunReport): string[] {
-  return images.flatMap(({ image, outcomes, summary }) =>
-    outcomes.map((outcome) => {
-      const changed = [
-        ...(summary.clustersAllocated === 0
-          ? []
-          : [`${bytes(summary.clustersAllocated * summary.clusterSize)} new`]),
-        ...(summary.clustersFreed === 0
-          ? []
-          : [`${bytes(summary.clustersFreed * summary.clusterSize)} freed`]),
-      ];
-      const facts = [...changed, `transaction ${transaction}`].join(", ");
-      return `${shownPath(image)}: ${inWords(outcome, DONE)} [${facts}]`;
-    }),
+  return images.flatMap((report) =>
+    report.outcomes.flatMap((outcome) => [
+      doneLine(report, outcome, transaction),
+      ...leftLines(report.image, outcome),
+    ]),
   );
 }
 
@@ -50,7 +63,12 @@ export function planText({ images }: DryRunReport): string {
         `${shownPath(image)}:`,
         ...outcomes.flatMap((outcome) => [
           `  would ${inWords(outcome, WOULD)}`,
-          ...(outcome.type === "repair" ? outcome.findings.map((what) => `    ${printable(what)}`) : []),
+          ...(outcome.type === "repair"
+            ? [
+                ...outcome.findings.map((what) => `    ${printable(what)}`),
+                ...outcome.left.map((what) => `    would stay: ${printable(what)}`),
+              ]
+            : []),
         ]),
         `  ${plural(summary.refcountsChanged, "refcount")} and ${plural(summary.copiedFlagsChanged, "COPIED flag")} to change`,
         `  ${plural(summary.clustersAllocated, "cluster")} to allocate, ${plural(summary.clustersFreed, "cluster")} to free (${bytes(summary.clusterSize)} each)`,

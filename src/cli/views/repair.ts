@@ -18,7 +18,7 @@ export function repairedLine({ image, interrupted, summary }: RepairReport, isDr
 }
 
 /** What a repair mended, or would mend, in numbers. */
-export function mendedText({ mended }: RepairOutcome, isDryRun: boolean): string {
+export function mendedText({ mended, left }: RepairOutcome, isDryRun: boolean): string {
   const some = (count: number, one: string, many?: string): string[] =>
     count === 0 ? [] : [plural(count, one, many)];
   const parts = [
@@ -27,8 +27,10 @@ export function mendedText({ mended }: RepairOutcome, isDryRun: boolean): string
     ...some(mended.refcountsTooLow, "refcount that was too low", "refcounts that were too low"),
     ...some(mended.copiedFlags, "COPIED flag"),
     ...some(mended.snapshotFlags, "COPIED flag of a snapshot", "COPIED flags of snapshots"),
+    ...some(mended.zeroClusters, "unaligned zero cluster"),
     ...some(mended.refcountBlocks, "refcount block"),
     ...(mended.refcountTable ? ["the refcount table"] : []),
+    ...(mended.snapshotTable ? ["the header's pointer to the snapshot table"] : []),
     ...some(mended.snapshotEntries, "incomplete snapshot entry", "incomplete snapshot entries"),
     ...(mended.dirtyBit ? ["the dirty bit"] : []),
     ...(mended.corruptBit ? ["the corrupt bit"] : []),
@@ -39,7 +41,8 @@ export function mendedText({ mended }: RepairOutcome, isDryRun: boolean): string
   const lost =
     dropped.length === 0 ? "" : `, ${isDryRun ? "give" : "gave"} up snapshot ${dropped.join(", ")}`;
   if (parts.length === 0 && lost === "") {
-    return isDryRun ? "repair nothing: no damage was found" : "no damage was found";
+    const none = left.length === 0 ? "no damage was found" : "nothing can be mended";
+    return isDryRun ? `repair nothing: ${none}` : none;
   }
   return `${isDryRun ? "repair" : "repaired"} ${parts.length === 0 ? "the snapshot table" : parts.join(", ")}${lost}`;
 }

@@ -1,4 +1,4 @@
-import { readRefcount } from "../../format/index.ts";
+import { readRefcount, refcountDigits } from "../../format/index.ts";
 import { readClusters } from "../read-table.ts";
 import type { CheckContext } from "./context.ts";
 import { hex } from "./findings.ts";
@@ -115,10 +115,12 @@ class Comparison implements Compared {
         this.#overflow(cluster, references);
         references = refcountMax;
       }
-      if (refcount !== references) this.#differ(cluster, refcount, references);
+      const shown =
+        block === undefined || Number.isFinite(refcount) ? refcount : refcountDigits(block, entry);
+      if (refcount !== references) this.#differ(cluster, refcount > references, shown, references);
       // Where the refcount is too low, or cannot be high enough, the cluster is known to be corrupt already.
       if (!overflows && refcount >= references && this.#counts.isSharedWrongly(index, entry)) {
-        this.#shared(cluster, refcount, references);
+        this.#shared(cluster, shown, references);
       }
     }
     if (block !== undefined && end < refcountEntries) this.#behindEnd(index, block, end);
@@ -134,16 +136,15 @@ class Comparison implements Compared {
     );
   }
 
-  #differ(cluster: number, refcount: number, references: number): void {
+  #differ(cluster: number, isLeak: boolean, refcount: number | string, references: number): void {
     const { findings, rootsUnknown } = this.#context;
-    const isLeak = refcount > references;
     const offset = cluster * this.#counts.geometry.clusterSize;
     const what = `cluster ${cluster} refcount=${refcount} reference=${references}`;
     const kind = isLeak ? (rootsUnknown ? "note" : "leak") : "corruption";
     findings.add(kind, () => ({ where: "refcounts", what, offset, cluster, refcount, references }));
   }
 
-  #shared(cluster: number, refcount: number, references: number): void {
+  #shared(cluster: number, refcount: number | string, references: number): void {
     this.overlaps += 1;
     const offset = cluster * this.#counts.geometry.clusterSize;
     const what = `cluster ${cluster} belongs to several that must not share it`;

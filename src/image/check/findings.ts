@@ -11,8 +11,8 @@ export interface Finding {
   readonly offset?: number;
   /** Host cluster that it is about. */
   readonly cluster?: number;
-  /** What is stored for this cluster; null above 2^53 - 1. */
-  readonly refcount?: number;
+  /** What is stored for this cluster; above 2^53 - 1, which no number holds exactly, a string of decimal digits. */
+  readonly refcount?: number | string;
   /** How often the tables refer to it. */
   readonly references?: number;
   /** How often it counts: qemu-img counts an entry once for each path that leads to it. Default 1. */

@@ -25,11 +25,18 @@ export class ReferenceCounts {
   readonly fileLength: number;
   /** Clusters that are compared. The last may lie behind the end of the file, if only in part. */
   clusters: number;
+  /** Told of a cluster that two have that must not share it. */
+  readonly #onShared: (cluster: number, one: Owner, other: Owner) => void;
   readonly #blocks = new Map<number, Block>();
   #lastIndex = -1;
   #lastBlock: Block = { counts: new Uint32Array(0), owners: new Uint8Array(0) };
 
-  constructor(geometry: Geometry, fileSize: number) {
+  constructor(
+    geometry: Geometry,
+    fileSize: number,
+    onShared: (cluster: number, one: Owner, other: Owner) => void = () => undefined,
+  ) {
+    this.#onShared = onShared;
     this.geometry = geometry;
     this.fileLength = Math.ceil(fileSize / SECTOR) * SECTOR;
     this.clusters = Math.ceil(this.fileLength / geometry.clusterSize);
@@ -60,7 +67,7 @@ export class ReferenceCounts {
     if (offset + length - this.fileLength >= clusterSize) return false;
     const last = Math.floor((offset + length - 1) / clusterSize);
     for (let cluster = Math.floor(offset / clusterSize); cluster <= last; cluster += 1) {
-      this.#add(cluster, weight, owner);
+      this.add(cluster, weight, owner);
     }
     return true;
   }
@@ -72,7 +79,8 @@ export class ReferenceCounts {
     return Math.min(count, refcountMax);
   }
 
-  #add(cluster: number, weight: number, owner: Owner): void {
+  /** `weight` references to a cluster, wherever it is. */
+  add(cluster: number, weight: number, owner: Owner): void {
     const { refcountEntries } = this.geometry;
     const index = Math.floor(cluster / refcountEntries);
     if (index !== this.#lastIndex) {
@@ -88,7 +96,10 @@ export class ReferenceCounts {
     const entry = cluster % refcountEntries;
     const other = owners[entry] ?? 0;
     if (other === 0) owners[entry] = owner;
-    else if (other !== owner || owner < OWNER.data) owners[entry] = other | SHARED_WRONGLY;
+    else if (other !== owner || owner < OWNER.data) {
+      owners[entry] = other | SHARED_WRONGLY;
+      this.#onShared(cluster, (other & ~SHARED_WRONGLY) as Owner, owner);
+    }
     counts[entry] = Math.min((counts[entry] ?? 0) + weight, MAX_COUNT);
   }
 }

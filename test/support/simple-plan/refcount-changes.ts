@@ -52,9 +52,16 @@ export class RefcountChanges {
     this.addReferences(offset / this.stored.geometry.clusterSize, weight);
   }
 
-  compareFlags(offset: number, words: Uint32Array, onWrong: (entry: number, flag: boolean) => void): number {
+  compareFlags(
+    offset: number,
+    words: Uint32Array,
+    first: number,
+    end: number,
+    onWrong: (entry: number, flag: boolean) => void,
+  ): number {
     let newlyExclusive = 0;
     for (const { entry, high, reference } of this.#entries(offset, words)) {
+      if (entry < first || entry >= end) continue;
       const after = reference.kind === "standard" ? this.after(reference.first) : 2;
       if (after === 0) throw this.#uncounted(reference.first);
       if ((after === 1) !== isCopied(high)) onWrong(entry, after === 1);

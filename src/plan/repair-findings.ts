@@ -1,0 +1,101 @@
+/** What a repair has to say of what it finds, mends, leaves and refuses. */
+import { QcowalError } from "../errors/index.ts";
+import type { Header, RescuedSnapshots } from "../format/index.ts";
+import type { Snapshot, UnalignedZero } from "../image/index.ts";
+import { type CopiedIntents, countFlags } from "./copied-intents.ts";
+import type { ReadableSnapshots } from "./readable-snapshots.ts";
+import type { RefcountDifferences } from "./refcount-differences.ts";
+
+type DamagedSnapshots = ReadableSnapshots["damaged"];
+
+const GIVE_UP = "'qcowal repair --drop-damaged-snapshots'";
+
+const some = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
+const entries = (count: number): string => some(count, "entry", "entries");
+
+export const damaged = (snapshots: DamagedSnapshots): string[] => snapshots.map(({ why }) => why);
+
+/** What is wrong with the snapshot table as a whole. */
+export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
+  const { cut, lost, empty, pointer } = table;
+  return [
+    ...(pointer === undefined ? [] : [pointer]),
+    ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),
+    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table where QEMU does not read`]),
+    ...(empty === 0
+      ? []
+      : [`a number of snapshots in the header of which ${some(empty, "is", "are")} not there`]),
+  ];
+}
+
+export function incomplete(snapshots: readonly Snapshot[]): string[] {
+  return snapshots.map(
+    ({ id, name }) => `the entry of snapshot ${JSON.stringify(name)} (id ${id}) is incomplete`,
+  );
+}
+
+export function zeros(found: readonly UnalignedZero[]): string[] {
+  const [first] = found;
+  if (first === undefined) return [];
+  const many = some(found.length, "entry that reads as zeros keeps", "entries that read as zeros keep");
+  return [`${many} a cluster at an odd place, the first in the L2 table at 0x${first.table.toString(16)}`];
+}
+
+export function flags(copied: CopiedIntents): string[] {
+  const count = countFlags(copied);
+  const [first] = [...copied.clear, ...copied.set];
+  if (first === undefined) return [];
+  const many = some(count, "COPIED flag of the active layer is", "COPIED flags of the active layer are");
+  return [`${many} wrong, the first in the table at 0x${first.table.toString(16)}`];
+}
+
+export const stays = (snapshots: DamagedSnapshots): string[] =>
+  snapshots.map(({ why }) => `${why}. It stays; ${GIVE_UP} gives it up`);
+
+export function leftRefcounts(
+  { tooHigh, tooLow }: RefcountDifferences["left"],
+  scope: { readonly stays: DamagedSnapshots },
+): string[] {
+  const reason =
+    scope.stays.length > 0
+      ? "what looks leaked may belong to a snapshot that cannot be read"
+      : "what looks leaked may be meant by what is left";
+  return [
+    ...(tooHigh === 0
+      ? []
+      : [`${some(tooHigh, "refcount that is", "refcounts that are")} too high: ${reason}`]),
+    ...(tooLow === 0 ? [] : [some(tooLow, "refcount that is too low", "refcounts that are too low")]),
+  ];
+}
+
+export function leftFlags(unset: number): string[] {
+  if (unset === 0) return [];
+  return [`${some(unset, "COPIED flag", "COPIED flags")} not set: such a snapshot may share the cluster`];
+}
+
+/** The marks that stay: what else is left is the reason. */
+export function leftMarks({ dirty, corrupt }: Header, notDirty: boolean, notCorrupt: boolean): string[] {
+  return [
+    ...(dirty && !notDirty ? ["the dirty bit, because of that"] : []),
+    ...(corrupt && !notCorrupt ? ["the corrupt bit, because of that"] : []),
+  ];
+}
+
+/** Clusters of a snapshot that cannot be counted look leaked; freeing them would be the end of it. */
+export function refusal(path: string, findings: readonly string[], snapshots: DamagedSnapshots): QcowalError {
+  return new QcowalError(
+    "IMAGE_DAMAGED",
+    `${path}: ${findings.join("; ")}. What only such a snapshot refers to cannot be told from leaks. Nothing was changed; restore the image from a copy, or give up what cannot be read (${GIVE_UP}).`,
+    {
+      details: { path, findings, snapshots: snapshots.map(({ snapshot: { id, name } }) => ({ id, name })) },
+    },
+  );
+}
+
+export function moreThanLeaks(path: string, findings: readonly string[]): QcowalError {
+  return new QcowalError(
+    "IMAGE_DAMAGED",
+    `${path} has more than leaks: ${findings.join("; ")}. Nothing was changed; 'qcowal repair' mends that too.`,
+    { details: { path, findings } },
+  );
+}
