@@ -24,7 +24,7 @@ import { type Actor, currentActor } from "./actor.ts";
 import { applyParts, partsOf, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PreparedImage, encodeParts, encodePrepared } from "./bodies.ts";
 import { type EngineContext, closeAll, openAll, ownerOf } from "./context.ts";
-import { fenceIntent, unfence } from "./fence.ts";
+import { fenceIntent, finishHeader } from "./fence.ts";
 import { fencedError } from "./fenced-error.ts";
 import { giveBack } from "./give-back.ts";
 import { identityOf } from "./identity.ts";
@@ -211,6 +211,7 @@ class Transaction {
     const owner = ownerOf(context.journal, number);
     this.#prepared = planned.map(({ image, plan }) => ({
       fence: fenceIntent(image, owner),
+      ...(plan.extensionPatches === undefined ? {} : { extensionPatches: plan.extensionPatches }),
       fileSize: plan.fileSize,
       outcomes: plan.outcomes,
       summary: plan.summary,
@@ -276,7 +277,7 @@ class Transaction {
     );
     await applyParts(disks, parts, (phase) => this.#progress.step(phase));
     this.#progress.step("unfence");
-    await this.#forEachImage((disk, { fence }) => unfence(disk, fence));
+    await this.#forEachImage(finishHeader);
     await this.#syncAll();
   }
 

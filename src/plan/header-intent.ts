@@ -1,4 +1,5 @@
 import {
+  AUTOCLEAR_BITMAPS,
   type BytePatch,
   HEADER,
   INCOMPATIBLE,
@@ -19,6 +20,8 @@ export interface HeaderChange {
   readonly snapshotsOffset: number;
   /** Takes the marks of an image that was not closed cleanly, or was found corrupt, away. */
   readonly marksSound?: boolean;
+  /** Takes back what vouches for the persistent bitmaps: from there on they mean nothing to anybody. */
+  readonly dropsBitmaps?: boolean;
 }
 
 const FIRST = HEADER.size.offset;
@@ -40,7 +43,7 @@ export function headerIntents(header: Header, cluster: Uint8Array, change: Heade
   writeField(head, HEADER.snapshotsOffset, change.snapshotsOffset);
   const fields: BytePatch = { offset: FIRST, before: cluster.slice(FIRST, END), after: head.slice(FIRST) };
   const marks = change.marksSound === true ? damageMarks(header, cluster) : [];
-  const patches = [fields, ...marks, ...unknownAutoclear(header)].filter(
+  const patches = [fields, ...marks, ...autoclear(header, change.dropsBitmaps === true)].filter(
     ({ before, after }) => Buffer.compare(before, after) !== 0,
   );
   return patches.length === 0 ? [] : [{ kind: "header", patches }];
@@ -50,8 +53,9 @@ export function headerIntents(header: Header, cluster: Uint8Array, change: Heade
  * The specification asks whoever writes an image to clear the autoclear bits it
  * does not know: what they vouch for may no longer hold.
  */
-function unknownAutoclear(header: Header): BytePatch[] {
-  const kept = header.autoclearFeatures & KNOWN_AUTOCLEAR;
+function autoclear(header: Header, dropsBitmaps: boolean): BytePatch[] {
+  const kept =
+    header.autoclearFeatures & (dropsBitmaps ? KNOWN_AUTOCLEAR & ~AUTOCLEAR_BITMAPS : KNOWN_AUTOCLEAR);
   if (kept === header.autoclearFeatures) return [];
   const bytes = (value: bigint): Uint8Array => {
     const field = new Uint8Array(8);

@@ -7,7 +7,7 @@
  * one adds and another takes away is not touched at all.
  */
 import { QcowalError } from "../errors/index.ts";
-import { AUTOCLEAR_BITMAPS, bitmapCount, clustersFor } from "../format/index.ts";
+import { clustersFor } from "../format/index.ts";
 import {
   type Image,
   type L1Location,
@@ -31,6 +31,7 @@ import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
 import { discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
+import { bitmapNames, headerWithoutBitmaps, releaseBitmaps, validBitmaps } from "./drop-bitmaps.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
@@ -80,7 +81,7 @@ async function planSnapshots(
   refuseUnsafe(image);
   const { header } = image;
   const { geometry } = header;
-  const before = draftOf(image, (snapshot) =>
+  const before = draftOf(image, validBitmaps(image), (snapshot) =>
     checkL1Location(
       geometry,
       snapshot.entry.l1TableOffset,
@@ -88,7 +89,14 @@ async function planSnapshots(
       `${image.disk.path}: snapshot id ${snapshot.id}`,
     ),
   );
-  const { draft: after, outcomes } = applyOperations(image, before, operations, options);
+  const { draft: after, outcomes } = applyOperations(
+    image,
+    before,
+    operations,
+    options,
+    before.bitmaps > 0 && operations.some(dropsBitmaps) ? await bitmapNames(image) : [],
+  );
+  const extensionPatches = after.bitmaps < before.bitmaps ? headerWithoutBitmaps(image) : undefined;
 
   const changes = new RefcountChanges(
     image.disk.path,
@@ -98,6 +106,7 @@ async function planSnapshots(
   const tables = new L1Tables(image);
   const tablesCounted = await countTables(image, before, after, tables, changes, options);
 
+  if (extensionPatches !== undefined) await releaseBitmaps(image, changes);
   const space = new Space(changes);
   const placed = placeTables(image, after, space, changes);
   for (const { offset, entries } of abandonedTables(before, after)) release(changes, offset, entries * 8);
@@ -136,6 +145,7 @@ async function planSnapshots(
     refcountTableClusters: growth.table?.clusters ?? header.refcountTableClusters,
     snapshotCount: after.snapshots.length,
     snapshotsOffset: placed.snapshotTable?.offset ?? header.snapshotsOffset,
+    dropsBitmaps: extensionPatches !== undefined,
   };
   const discard = discardIntents(refcounts.freed, geometry.clusterSize);
   return {
@@ -148,6 +158,7 @@ async function planSnapshots(
       lower: inFileOrder([...refcounts.lower, ...copied.set]),
       discard,
     },
+    ...(extensionPatches === undefined ? {} : { extensionPatches }),
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.allocated,
@@ -158,6 +169,9 @@ async function planSnapshots(
     },
   };
 }
+
+const dropsBitmaps = (operation: SnapshotOperation): boolean =>
+  operation.type === "revert" && operation.dropBitmaps === true;
 
 function refuseUnsafe({ header, disk }: Image): void {
   if (header.externalDataFile) {
@@ -180,8 +194,8 @@ function applyOperations(
   before: Draft,
   operations: readonly SnapshotOperation[],
   options: PlanOptions,
+  bitmaps: readonly string[],
 ): { draft: Draft; outcomes: SnapshotOutcome[] } {
-  const bitmaps = image.header.autoclearFeatures & AUTOCLEAR_BITMAPS ? bitmapCount(image.area) : 0;
   const { geometry } = image.header;
   const step = (draft: Draft, operation: SnapshotOperation): Step => {
     switch (operation.type) {

@@ -13,4 +13,6 @@ export async function planOn(disk: Disk, ...operations: readonly Operation[]): P
 export async function applyPlan(disk: Disk, plan: ImagePlan): Promise<void> {
   if (plan.fileSize.to > plan.fileSize.from) await disk.truncate(plan.fileSize.to);
   for (const phase of PHASES) for (const intent of plan.phases[phase]) await applyIntent(disk, intent);
+  for (const patch of plan.extensionPatches ?? [])
+    await applyIntent(disk, { kind: "header", patches: [patch] });
 }

@@ -63,6 +63,10 @@ function imageOf(random: Random): [ImageSpec, Uint8Array] {
   }
 }
 
+/** A revert is refused as long as there are bitmaps. */
+const dropBitmaps = (random: Random): { dropBitmaps?: true } =>
+  random.chance(0.9) ? { dropBitmaps: true } : {};
+
 /** A few operations that fit, each after the ones before it. */
 function operationsOn(random: Random, image: string, start: Visible, count: number): Operation[] {
   const operations: Operation[] = [];
@@ -79,7 +83,12 @@ function operationsOn(random: Random, image: string, start: Visible, count: numb
     const operation: Operation =
       type === "create" || chosen === undefined || !isUnique
         ? { type: "create", image, name: label }
-        : { type, image, id: chosen.id };
+        : {
+            type,
+            image,
+            id: chosen.id,
+            ...(type === "revert" && state.bitmaps !== "" && dropBitmaps(random)),
+          };
     operations.push(operation);
     state = expected(state, operation);
   }
