@@ -1,8 +1,7 @@
 import type { Disk } from "../disk/index.ts";
-import { type BytePatch, type FenceOwner, SECTOR_SIZE, fenceOwner, fencePatches } from "../format/index.ts";
+import { type FenceOwner, SECTOR_SIZE, fenceOwner, fencePatches } from "../format/index.ts";
 import type { ImageHead } from "../image/index.ts";
 import { type HeaderIntent, applyIntent, reversed } from "../intent/index.ts";
-import type { PreparedImage } from "./bodies.ts";
 import type { FenceState } from "./recovery-table.ts";
 
 /** The intent that fences an image for `owner`. */
@@ -13,30 +12,6 @@ export function fenceIntent({ header, area, cluster }: ImageHead, owner: FenceOw
 /** Removes the fence and restores the header's bytes exactly. Pending until a sync. */
 export async function unfence(disk: Disk, fence: HeaderIntent): Promise<void> {
   await applyIntent(disk, reversed(fence));
-}
-
-/**
- * The end of an image that is as after its transaction: patches of the header
- * extensions, if there are any, then the fence goes. Its explanation lies behind
- * the END marker, which those patches move, so it is taken off first: nobody
- * could find it any more. Pending until a sync.
- */
-export async function finishHeader(
-  disk: Disk,
-  { fence, extensionPatches = [] }: Pick<PreparedImage, "fence" | "extensionPatches">,
-): Promise<void> {
-  if (extensionPatches.length > 0) {
-    // The last patch is the mark itself.
-    await applyPatches(disk, reversed(fence).patches.slice(0, -1));
-    for (const patch of extensionPatches) await applyPatches(disk, [patch]);
-  }
-  await unfence(disk, fence);
-}
-
-/** Each on disk before the next thing is written. */
-export async function applyPatches(disk: Disk, patches: readonly BytePatch[]): Promise<void> {
-  await applyIntent(disk, { kind: "header", patches });
-  await disk.sync();
 }
 
 /** Whose fence the image carries. One that names nobody is taken for `owner`'s: the image's bytes are judged next. */
