@@ -3,12 +3,21 @@ import {
   type BitmapEntry,
   type HostSpan,
   bitmapDirectory,
+  bitmapDirectoryProblem,
+  bitmapExtensionProblem,
   decodeBitmapDirectory,
   l1Target,
 } from "../format/index.ts";
 import type { Image } from "./image.ts";
 
 const PIECE_BYTES = 1024 * 1024;
+
+export interface Bitmaps {
+  readonly directory: BitmapDirectory;
+  readonly bitmaps: readonly BitmapEntry[];
+  /** What QEMU objects to; it does not open such an image. */
+  readonly problem: string | undefined;
+}
 
 /**
  * The persistent bitmaps that the image names, whether or not its autoclear bit
@@ -18,14 +27,19 @@ const PIECE_BYTES = 1024 * 1024;
 export async function readBitmapDirectory({
   disk,
   area,
-}: Pick<Image, "disk" | "area">): Promise<
-  { readonly directory: BitmapDirectory; readonly bitmaps: readonly BitmapEntry[] } | undefined
-> {
+  header,
+}: Pick<Image, "disk" | "area" | "header">): Promise<Bitmaps | undefined> {
   const directory = bitmapDirectory(area);
   if (directory === undefined) return undefined;
   const bytes = new Uint8Array(directory.length);
   await disk.read(directory.offset, bytes);
-  return { directory, bitmaps: decodeBitmapDirectory(bytes, directory.count) };
+  return {
+    directory,
+    bitmaps: decodeBitmapDirectory(bytes, directory.count),
+    problem:
+      bitmapExtensionProblem(area, header.geometry) ??
+      bitmapDirectoryProblem(bytes, directory.count, header.geometry, header.virtualSize),
+  };
 }
 
 /**

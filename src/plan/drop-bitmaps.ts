@@ -27,6 +27,8 @@ export function headerWithoutBitmaps(image: Image): readonly BytePatch[] {
 export async function releaseBitmaps(image: Image, changes: RefcountChanges): Promise<void> {
   const found = await readBitmapDirectory(image);
   if (found === undefined) return;
+  // What an entry that is wrong points to belongs to somebody else.
+  if (found.problem !== undefined) throw changes.damaged(`the bitmap directory is invalid: ${found.problem}`);
   release(changes, found.directory.offset, found.directory.length);
   for (const [index, table] of found.bitmaps.entries()) {
     release(changes, table.offset, table.length);

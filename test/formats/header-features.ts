@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { expect } from "vitest";
 import { checkImage, listSnapshots, openPool } from "../../src/index.ts";
+import { SECRET } from "../interop/shapes.ts";
 import { create, ioAll, KIB, MIB, scatteredWrites } from "../interop/shapes/shape.ts";
 import { inspectImage } from "../support/naive-qcow2.ts";
 import { patchFile } from "../support/patch-file.ts";
@@ -119,6 +120,23 @@ async function dropsBitmaps(inUse: boolean): Promise<void> {
   await judge(path);
 }
 
+const oldAes: Variant = {
+  name: "old AES",
+  encrypted: true,
+  build: async (dir, random) => {
+    const path = await create(dir, {
+      size: MIB,
+      args: ["--object", `secret,id=key,data=${SECRET}`],
+      options: { "encrypt.format": "aes", "encrypt.key-secret": "key" },
+    });
+    const image = { path, secret: SECRET };
+    await io(image, ...scatteredWrites(random, MIB, 64 * KIB, 6));
+    await snapshotCreate(image, "first");
+    await io(image, ...scatteredWrites(random, MIB, 64 * KIB, 4));
+    return path;
+  },
+};
+
 const dirtyImage: Variant = {
   name: "left by a process that died",
   build: async (dir, random) => {
@@ -164,9 +182,9 @@ export const headerFeatures: readonly Feature[] = [
     ],
   },
   {
-    name: "LUKS encryption",
+    name: "encryption (LUKS, old AES)",
     note: "ciphertext is moved about like any data: no passphrase is needed",
-    variants: [shape("encrypted with LUKS")],
+    variants: [shape("encrypted with LUKS"), oldAes],
   },
   {
     name: "persistent bitmaps",

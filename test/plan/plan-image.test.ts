@@ -211,6 +211,16 @@ describe("revert", () => {
     ]);
   });
 
+  test("refuses to drop bitmaps whose directory is wrong: what it points to belongs to others", async () => {
+    const disk = given(bitmaps);
+    const [extension] = inspectImage(disk.bytes()).header.extensions;
+    const data = Buffer.from(extension?.hex ?? "", "hex");
+    await disk.write(Number(data.readBigUInt64BE(16)), new Uint8Array(8));
+    const error = await refusal(disk, dropping("s"));
+    expect(error).toMatchObject({ code: "IMAGE_INVALID" });
+    expect(error.message).toContain("entry 0: the table's offset is invalid");
+  });
+
   test("refuses to drop bitmaps whose extension a torn write could not take out whole", async () => {
     const extensions = [unknown(0x1111, 600)];
     const error = await refusal(given({ ...bitmaps, extensions }), dropping("s"));
