@@ -14,6 +14,7 @@ export interface WriteOptions extends CommonOptions {
   readonly reason?: string;
   readonly dryRun?: boolean;
   readonly force?: boolean;
+  readonly dropBitmaps?: boolean;
 }
 
 function milliseconds(text: string): number {

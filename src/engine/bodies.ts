@@ -39,6 +39,7 @@ export interface PreparedBody {
 
 export interface PreparedImage {
   readonly fence: HeaderIntent;
+  readonly extensionPatches?: ImagePlan["extensionPatches"];
   readonly fileSize: ImagePlan["fileSize"];
   readonly outcomes: readonly OperationOutcome[];
   readonly summary: PlanSummary;
@@ -113,7 +114,15 @@ export function decodePart(body: unknown): PhasePart {
 }
 
 export function encodePrepared({ images }: PreparedBody): unknown {
-  return { images: images.map((image) => ({ ...image, fence: encodeIntent(image.fence) })) };
+  return {
+    images: images.map(({ extensionPatches, ...image }) => ({
+      ...image,
+      fence: encodeIntent(image.fence),
+      ...(extensionPatches === undefined
+        ? {}
+        : { extensionPatches: encodeIntent({ kind: "header", patches: extensionPatches }) }),
+    })),
+  };
 }
 
 /** @throws QcowalError JOURNAL_DAMAGED */
@@ -129,7 +138,16 @@ export function decodePrepared(body: unknown): PreparedBody {
       if (!Number.isSafeInteger(fileSize["from"]) || !Number.isSafeInteger(fileSize["to"])) {
         throw damaged("a file size is not a number");
       }
-      return { ...(image as unknown as PreparedImage), fence };
+      const { extensionPatches, ...rest } = image;
+      const extensions = extensionPatches === undefined ? undefined : decodeIntent(extensionPatches);
+      if (extensions !== undefined && extensions.kind !== "header") {
+        throw damaged("patches of header extensions are not a header intent");
+      }
+      return {
+        ...(rest as unknown as PreparedImage),
+        fence,
+        ...(extensions === undefined ? {} : { extensionPatches: extensions.patches }),
+      };
     }),
   };
 }

@@ -7,8 +7,9 @@ import type { Actor } from "./actor.ts";
 import { applyParts, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PhasePart, decodeBegun, decodePrepared } from "./bodies.ts";
 import { type EngineContext, closeAll, openAll } from "./context.ts";
-import { tidyFence, unfence } from "./fence.ts";
+import { tidyFence } from "./fence.ts";
 import { fencedError } from "./fenced-error.ts";
+import { finishHeader } from "./finish-header.ts";
 import { giveBack } from "./give-back.ts";
 import { type Judgement, judge, partsFromJournal } from "./judge.ts";
 import type { RecoveryAction } from "./recovery-table.ts";
@@ -243,7 +244,7 @@ async function carryOut(
     const image = prepared.images[index];
     invariant(image !== undefined, "a prepared record names fewer images than its transaction");
     if (actions[index] === "give-back") await giveBack(disk, image);
-    else if (replayed(index)) await unfence(disk, image.fence);
+    else if (replayed(index)) await finishHeader(disk, image);
     else await tidyFence(disk, image.fence);
   }
   // Also what is not written to here: the killed process may have removed the fence without a sync. If power

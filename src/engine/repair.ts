@@ -6,15 +6,21 @@
 import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type BytePatch, type FenceOwner, fenceOwner, unfencePatches } from "../format/index.ts";
+import {
+  type FenceOwner,
+  bitmapsRemoval,
+  fenceOwner,
+  hasStaleBitmaps,
+  unfencePatches,
+} from "../format/index.ts";
 import { type Image, type ImageHead, readHead, readImage } from "../image/index.ts";
-import { applyIntent } from "../intent/index.ts";
 import { type RepairPlan, type RepairSummary, planRepair } from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
 import { applyParts, partsOf } from "./apply-phases.ts";
 import { type RepairedBody, decodeBegun } from "./bodies.ts";
 import type { EngineContext } from "./context.ts";
 import { repairCommand } from "./fenced-error.ts";
+import { applyPatches } from "./finish-header.ts";
 import { identityOf } from "./identity.ts";
 import type { Environment } from "./options.ts";
 import { locate, recoverTransaction } from "./recover.ts";
@@ -152,14 +158,14 @@ async function carryOut(disk: Disk, image: ImageHead, plan: RepairPlan): Promise
   await applyParts([disk], partsOf([plan]), () => undefined);
   const { explanation, mark } = unfencePatches(image.header, image.area, image.cluster);
   // The explanation first, and synced: were the mark to go alone, nobody could find the rest any more.
-  if (explanation.length > 0) await patch(disk, explanation);
-  await disk.sync();
-  await patch(disk, [mark]);
-  await disk.sync();
-}
-
-async function patch(disk: Disk, patches: readonly BytePatch[]): Promise<void> {
-  await applyIntent(disk, { kind: "header", patches });
+  if (explanation.length > 0) await applyPatches(disk, explanation);
+  else await disk.sync();
+  // An interrupted revert that drops bitmaps may have come as far as to disown them.
+  const { header, area, cluster } = await readHead(disk);
+  if (hasStaleBitmaps(header, area)) {
+    for (const patch of bitmapsRemoval(area, cluster) ?? []) await applyPatches(disk, [patch]);
+  }
+  await applyPatches(disk, [mark]);
 }
 
 async function record(

@@ -25,8 +25,9 @@ import { applyIntents } from "./apply-intents.ts";
 import { applyParts, partsOf, syncAll } from "./apply-phases.ts";
 import { type BegunBody, type EndBody, type PreparedImage, encodeParts, encodePrepared } from "./bodies.ts";
 import { type EngineContext, closeAll, openAll, ownerOf } from "./context.ts";
-import { fenceIntent, unfence } from "./fence.ts";
+import { fenceIntent } from "./fence.ts";
 import { fencedError } from "./fenced-error.ts";
+import { finishHeader } from "./finish-header.ts";
 import { giveBack } from "./give-back.ts";
 import { identityOf } from "./identity.ts";
 import type { Environment, RunOptions } from "./options.ts";
@@ -212,6 +213,7 @@ class Transaction {
     const owner = ownerOf(context.journal, number);
     this.#prepared = planned.map(({ image, plan }) => ({
       fence: fenceIntent(image, owner),
+      ...(plan.extensionPatches === undefined ? {} : { extensionPatches: plan.extensionPatches }),
       fileSize: plan.fileSize,
       outcomes: plan.outcomes,
       summary: plan.summary,
@@ -274,7 +276,7 @@ class Transaction {
     );
     await applyParts(disks, parts, (phase) => this.#progress.step(phase));
     this.#progress.step("unfence");
-    await this.#forEachImage((disk, { fence }) => unfence(disk, fence));
+    await this.#forEachImage(finishHeader);
     await this.#syncAll();
   }
 

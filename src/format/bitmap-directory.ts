@@ -87,18 +87,25 @@ export function cryptoHeader(area: ExtensionArea): HostSpan | undefined {
   return span(readField64(data, CRYPTO.offset), length, "Encryption header");
 }
 
-/** The table of each bitmap. `bytes` holds the whole directory. */
-export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonly HostSpan[] {
-  const tables: HostSpan[] = [];
+/** An entry of the directory: the bitmap's name and where its table is. */
+export interface BitmapEntry extends HostSpan {
+  readonly name: string;
+}
+
+/** The entry of each bitmap. `bytes` holds the whole directory. */
+export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonly BitmapEntry[] {
+  const bitmaps: BitmapEntry[] = [];
   let at = 0;
   for (let index = 0; index < count; index += 1) {
     if (at + ENTRY_BYTES > bytes.length) throw invalid(`Bitmap directory ends before entry ${index}`);
     const entries = readField(bytes, ENTRY.tableEntries, at);
-    tables.push(span(readField64(bytes, ENTRY.tableOffset, at), entries * 8, `Table of bitmap ${index}`));
-    const length = ENTRY_BYTES + readField(bytes, ENTRY.extraSize, at) + readField(bytes, ENTRY.nameSize, at);
-    at += Math.ceil(length / 8) * 8;
+    const table = span(readField64(bytes, ENTRY.tableOffset, at), entries * 8, `Table of bitmap ${index}`);
+    const nameOffset = at + ENTRY_BYTES + readField(bytes, ENTRY.extraSize, at);
+    const end = nameOffset + readField(bytes, ENTRY.nameSize, at);
+    bitmaps.push({ ...table, name: new TextDecoder().decode(bytes.subarray(nameOffset, end)) });
+    at = Math.ceil(end / 8) * 8;
   }
-  return tables;
+  return bitmaps;
 }
 
 /** What QEMU objects to in the bitmaps extension; it does not open such an image. */

@@ -1,4 +1,5 @@
 export * from "./bitmap-directory.ts";
+export * from "./bitmaps-removal.ts";
 export * from "./entries.ts";
 export * from "./extensions.ts";
 export * from "./fence-remains.ts";

@@ -1,15 +1,12 @@
-import type { Disk } from "../disk/index.ts";
 import {
   AUTOCLEAR_BITMAPS,
   type Geometry,
   type L2Reference,
-  bitmapDirectory,
   cryptoHeader,
-  decodeBitmapDirectory,
   decodeL2Entry,
   isUnalignedZero,
-  l1Target,
 } from "../format/index.ts";
+import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
 import { OWNER, ReferenceCounts } from "./check/reference-counts.ts";
 import type { Image } from "./image.ts";
 import { type L1Location, checkL1Location, readL1Table } from "./l1-table.ts";
@@ -21,7 +18,6 @@ const OWNERS = ["nothing", "metadata", "an L2 table", "data", "compressed data"]
 
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
-const PIECE_BYTES = 1024 * 1024;
 
 /** An entry of an L2 table, by its two halves. */
 export interface UnalignedZero {
@@ -179,37 +175,18 @@ async function l2Weights(image: Image, census: Census): Promise<Map<number, numb
   return weights;
 }
 
-async function countBitmaps({ disk, area, header }: Image, census: Census): Promise<void> {
-  const directory = bitmapDirectory(area);
-  if (directory === undefined) return;
+async function countBitmaps(image: Image, census: Census): Promise<void> {
+  const found = await readBitmapDirectory(image);
+  if (found === undefined) return;
+  const { directory, bitmaps } = found;
   census.claim(directory.offset, directory.length, "the bitmap directory");
-  const bytes = new Uint8Array(directory.length);
-  await disk.read(directory.offset, bytes);
-  for (const [index, table] of decodeBitmapDirectory(bytes, directory.count).entries()) {
+  for (const [index, table] of bitmaps.entries()) {
     census.claim(table.offset, table.length, `the table of bitmap ${index}`);
-    await countBitmapData(disk, header.geometry, table, index, census);
-  }
-}
-
-/** A table entry is a cluster's offset like that of an L1 table, or a flag in bit 0 and no cluster. */
-async function countBitmapData(
-  disk: Disk,
-  geometry: Geometry,
-  table: { readonly offset: number; readonly length: number },
-  index: number,
-  census: Census,
-): Promise<void> {
-  // A length from the file: what lies behind its end holds no entries.
-  const end = Math.min(table.offset + table.length, await disk.size());
-  for (let at = table.offset; at < end; at += PIECE_BYTES) {
-    const piece = new Uint8Array(Math.min(PIECE_BYTES, end - at));
-    await disk.read(at, piece);
-    const view = new DataView(piece.buffer);
-    for (let entry = 0; entry + 8 <= piece.length; entry += 8) {
-      const low = view.getUint32(entry + 4);
-      const offset = l1Target(geometry, view.getUint32(entry), (low & ~1) >>> 0);
-      if (offset < 0) census.find(`an entry of the table of bitmap ${index} is invalid`);
-      else if (offset !== 0) census.claim(offset, geometry.clusterSize, `data of bitmap ${index}`);
+    for await (const targets of readBitmapTable(image, table)) {
+      for (const offset of targets) {
+        if (offset < 0) census.find(`an entry of the table of bitmap ${index} is invalid`);
+        else census.claim(offset, image.header.geometry.clusterSize, `data of bitmap ${index}`);
+      }
     }
   }
 }

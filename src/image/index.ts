@@ -1,3 +1,4 @@
+export * from "./bitmaps.ts";
 export * from "./census.ts";
 export * from "./check/index.ts";
 export * from "./image.ts";

@@ -24,6 +24,8 @@ export interface Draft {
   readonly virtualSize: GuestOffset;
   readonly active: Root;
   readonly snapshots: readonly DraftSnapshot[];
+  /** Persistent bitmaps that the image has. */
+  readonly bitmaps: number;
 }
 
 /** The image as it is, and as it is to be. */
@@ -42,7 +44,7 @@ export function copiedRoot(root: Root, entries: number): Root {
   return { contents: root.contents, stored: false, entries: Math.max(root.entries, entries) };
 }
 
-export function draftOf(image: Image, locate: (snapshot: Snapshot) => L1Location): Draft {
+export function draftOf(image: Image, bitmaps: number, locate: (snapshot: Snapshot) => L1Location): Draft {
   const { header } = image;
   return {
     virtualSize: header.virtualSize,
@@ -51,5 +53,6 @@ export function draftOf(image: Image, locate: (snapshot: Snapshot) => L1Location
       ...snapshot,
       root: storedRoot(locate(snapshot)),
     })),
+    bitmaps,
   };
 }

@@ -1,4 +1,5 @@
 import {
+  AUTOCLEAR_BITMAPS,
   type BytePatch,
   HEADER,
   INCOMPATIBLE,
@@ -21,6 +22,8 @@ export interface HeaderChange {
   readonly notDirty?: boolean;
   /** The same for the mark of an image that was found corrupt. */
   readonly notCorrupt?: boolean;
+  /** Takes back what vouches for the persistent bitmaps: from there on they mean nothing to anybody. */
+  readonly dropsBitmaps?: boolean;
 }
 
 const FIRST = HEADER.size.offset;
@@ -41,9 +44,11 @@ export function headerIntents(header: Header, cluster: Uint8Array, change: Heade
   writeField(head, HEADER.nbSnapshots, change.snapshotCount);
   writeField(head, HEADER.snapshotsOffset, change.snapshotsOffset);
   const fields: BytePatch = { offset: FIRST, before: cluster.slice(FIRST, END), after: head.slice(FIRST) };
-  const patches = [fields, ...damageMarks(cluster, change), ...unknownAutoclear(header)].filter(
-    ({ before, after }) => Buffer.compare(before, after) !== 0,
-  );
+  const patches = [
+    fields,
+    ...damageMarks(cluster, change),
+    ...autoclear(header, change.dropsBitmaps === true),
+  ].filter(({ before, after }) => Buffer.compare(before, after) !== 0);
   return patches.length === 0 ? [] : [{ kind: "header", patches }];
 }
 
@@ -51,8 +56,9 @@ export function headerIntents(header: Header, cluster: Uint8Array, change: Heade
  * The specification asks whoever writes an image to clear the autoclear bits it
  * does not know: what they vouch for may no longer hold.
  */
-function unknownAutoclear(header: Header): BytePatch[] {
-  const kept = header.autoclearFeatures & KNOWN_AUTOCLEAR;
+function autoclear(header: Header, dropsBitmaps: boolean): BytePatch[] {
+  const kept =
+    header.autoclearFeatures & (dropsBitmaps ? KNOWN_AUTOCLEAR & ~AUTOCLEAR_BITMAPS : KNOWN_AUTOCLEAR);
   if (kept === header.autoclearFeatures) return [];
   const bytes = (value: bigint): Uint8Array => {
     const field = new Uint8Array(8);

@@ -1,3 +1,4 @@
+import type { BytePatch } from "../format/index.ts";
 import type { PhasedIntents } from "../intent/index.ts";
 import type { OperationOutcome } from "./operation.ts";
 
@@ -7,6 +8,11 @@ export interface ImagePlan {
   /** Length of the file before, and while the reserved clusters are in it. */
   readonly fileSize: { readonly from: number; readonly to: number };
   readonly phases: PhasedIntents;
+  /**
+   * Patches of the header extensions, applied one after the other with a sync
+   * after each, when all phases are: until then the fence explains itself behind them.
+   */
+  readonly extensionPatches?: readonly BytePatch[];
   readonly summary: PlanSummary;
 }
 

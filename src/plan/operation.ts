@@ -18,6 +18,11 @@ export interface CreateOperation {
 export interface RevertOperation extends SnapshotSelection {
   readonly type: "revert";
   readonly image: string;
+  /**
+   * Drops the persistent bitmaps of the image with the revert, which would make
+   * them wrong; without it, they are a refusal. Nothing happens where there are none.
+   */
+  readonly dropBitmaps?: boolean;
 }
 
 export interface DeleteOperation extends SnapshotSelection {
@@ -72,6 +77,8 @@ export interface SnapshotOutcome {
   readonly snapshot: { readonly id: string; readonly name: string };
   /** Virtual size of the disk before and after, where a revert changed it. */
   readonly resized?: { readonly from: number; readonly to: number };
+  /** Names of the persistent bitmaps that went with a revert, in the order of their directory. */
+  readonly droppedBitmaps?: readonly string[];
 }
 
 /** What a repair found and mends. All zeros, false and empty: there was nothing to do. */
@@ -130,7 +137,7 @@ export function assertOperation(value: unknown): asserts value is Operation {
     assertRepair(value);
     return;
   }
-  const { type, image, name, id, lookup, force, ...rest } = value as Record<string, unknown>;
+  const { type, image, name, id, lookup, force, dropBitmaps, ...rest } = value as Record<string, unknown>;
   if (type !== "create" && type !== "revert" && type !== "delete") {
     wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, repair`);
   }
@@ -138,6 +145,10 @@ export function assertOperation(value: unknown): asserts value is Operation {
   if (unknown.length > 0) wrong(`unknown field ${JSON.stringify(unknown[0])}`);
   if (typeof image !== "string" || image === "") wrong("'image' must be a path");
   if (name !== undefined && typeof name !== "string") wrong("'name' must be a string");
+  if (dropBitmaps !== undefined) {
+    if (type !== "revert") wrong("'dropBitmaps' belongs to revert");
+    if (typeof dropBitmaps !== "boolean") wrong("'dropBitmaps' must be true or false");
+  }
   if (type === "create") {
     if (name === undefined) wrong("create needs a 'name'");
     if (id !== undefined || lookup !== undefined) wrong("create takes neither 'id' nor 'lookup'");

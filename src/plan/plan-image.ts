@@ -7,7 +7,7 @@
  * one adds and another takes away is not touched at all.
  */
 import { QcowalError } from "../errors/index.ts";
-import { AUTOCLEAR_BITMAPS, bitmapCount, clustersFor } from "../format/index.ts";
+import { clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, readRefcounts } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { countTables } from "./count-tables.ts";
@@ -19,6 +19,7 @@ import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
+import { bitmapNames, headerWithoutBitmaps, releaseBitmaps, validBitmaps } from "./drop-bitmaps.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
@@ -68,7 +69,7 @@ async function planSnapshots(
   refuseUnsafe(image);
   const { header } = image;
   const { geometry } = header;
-  const before = draftOf(image, (snapshot) =>
+  const before = draftOf(image, validBitmaps(image), (snapshot) =>
     checkL1Location(
       geometry,
       snapshot.entry.l1TableOffset,
@@ -76,7 +77,14 @@ async function planSnapshots(
       `${image.disk.path}: snapshot id ${snapshot.id}`,
     ),
   );
-  const { draft: after, outcomes } = applyOperations(image, before, operations, options);
+  const { draft: after, outcomes } = applyOperations(
+    image,
+    before,
+    operations,
+    options,
+    before.bitmaps > 0 && operations.some(dropsBitmaps) ? await bitmapNames(image) : [],
+  );
+  const extensionPatches = after.bitmaps < before.bitmaps ? headerWithoutBitmaps(image) : undefined;
 
   const changes = new RefcountChanges(
     image.disk.path,
@@ -86,6 +94,7 @@ async function planSnapshots(
   const tables = new L1Tables(image);
   const counted = await countTables(image, { before, after }, tables, changes, options);
 
+  if (extensionPatches !== undefined) await releaseBitmaps(image, changes);
   const space = new Space(changes);
   const placed = placeTables(image, after, space, changes);
   for (const { offset, entries } of abandonedTables(before, after)) release(changes, offset, entries * 8);
@@ -124,6 +133,7 @@ async function planSnapshots(
     refcountTableClusters: growth.table?.clusters ?? header.refcountTableClusters,
     snapshotCount: after.snapshots.length,
     snapshotsOffset: placed.snapshotTable?.offset ?? header.snapshotsOffset,
+    dropsBitmaps: extensionPatches !== undefined,
   };
   const discard = discardIntents(refcounts.freed, geometry.clusterSize);
   return {
@@ -136,6 +146,7 @@ async function planSnapshots(
       lower: inFileOrder([...refcounts.lower, ...copied.set]),
       discard,
     },
+    ...(extensionPatches === undefined ? {} : { extensionPatches }),
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.allocated,
@@ -146,6 +157,9 @@ async function planSnapshots(
     },
   };
 }
+
+const dropsBitmaps = (operation: SnapshotOperation): boolean =>
+  operation.type === "revert" && operation.dropBitmaps === true;
 
 function refuseUnsafe({ header, disk }: Image): void {
   if (header.externalDataFile) {
@@ -168,8 +182,8 @@ function applyOperations(
   before: Draft,
   operations: readonly SnapshotOperation[],
   options: PlanOptions,
+  bitmaps: readonly string[],
 ): { draft: Draft; outcomes: SnapshotOutcome[] } {
-  const bitmaps = image.header.autoclearFeatures & AUTOCLEAR_BITMAPS ? bitmapCount(image.area) : 0;
   const { geometry } = image.header;
   const step = (draft: Draft, operation: SnapshotOperation): Step => {
     switch (operation.type) {

@@ -13,12 +13,18 @@ import type { RevertOperation } from "./operation.ts";
 import { selectSnapshot } from "./select-snapshot.ts";
 import type { Step } from "./step.ts";
 
-export function revert(draft: Draft, operation: RevertOperation, geometry: Geometry, bitmaps: number): Step {
-  if (bitmaps > 0) {
+/** `bitmaps` are the names of those that the image has, read for an operation that may drop them. */
+export function revert(
+  draft: Draft,
+  operation: RevertOperation,
+  geometry: Geometry,
+  bitmaps: readonly string[],
+): Step {
+  if (draft.bitmaps > 0 && operation.dropBitmaps !== true) {
     // They record which guest data changed since a backup; after a revert they would lie, and the next backup with them.
     throw new QcowalError(
       "IMAGE_UNSUPPORTED",
-      `${operation.image} has ${bitmaps} persistent bitmap(s), which a revert would make wrong. Nothing was changed; remove them first ('qemu-img bitmap --remove').`,
+      `${operation.image} has ${draft.bitmaps} persistent bitmap(s), which a revert would make wrong. Nothing was changed; let the revert drop them ('qcowal revert --drop-bitmaps'), or remove them first ('qemu-img bitmap --remove').`,
     );
   }
   const target = selectSnapshot(operation.image, draft.snapshots, operation);
@@ -36,11 +42,13 @@ export function revert(draft: Draft, operation: RevertOperation, geometry: Geome
       virtualSize: guestOffset(to),
       active: copiedRoot(target.root, needed),
       snapshots: to === from ? draft.snapshots : draft.snapshots.map((snapshot) => pinned(snapshot, from)),
+      bitmaps: 0,
     },
     outcome: {
       type: "revert",
       snapshot: { id: target.id, name: target.name },
       ...(to === from ? {} : { resized: { from, to } }),
+      ...(draft.bitmaps === 0 ? {} : { droppedBitmaps: bitmaps }),
     },
   };
 }

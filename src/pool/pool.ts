@@ -31,6 +31,8 @@ export interface PoolOptions {
 
 export type SnapshotOptions = RunOptions & { readonly force?: boolean };
 
+export type RevertOptions = RunOptions & { readonly dropBitmaps?: boolean };
+
 export type MendOptions = RunOptions & Omit<RepairOperation, "type" | "image">;
 
 /** Which snapshot: its exact name, or `{ id }`. */
@@ -147,9 +149,11 @@ export class Pool implements AsyncDisposable {
     return this.run([{ type: "create", image, name, ...(force === undefined ? {} : { force }) }], rest);
   }
 
-  /** Makes the active layer equal to a snapshot; what was written since is gone. */
-  revert(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {
-    return this.run([{ type: "revert", image, ...selection(snapshot) }], options);
+  /** Makes the active layer equal to a snapshot; what was written since is gone. `dropBitmaps`: see `RevertOperation`. */
+  revert(image: string, snapshot: SnapshotRef, options: RevertOptions = {}): Promise<RunReport> {
+    const { dropBitmaps, ...rest } = options;
+    const drop = dropBitmaps === undefined ? {} : { dropBitmaps };
+    return this.run([{ type: "revert", image, ...selection(snapshot), ...drop }], rest);
   }
 
   delete(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {

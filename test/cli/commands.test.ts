@@ -30,6 +30,24 @@ describe("create, revert and delete", () => {
     expect(await lab.names()).toEqual(["one", "three"]);
   });
 
+  test("revert --drop-bitmaps says which bitmaps go, and the history too; without it they are a refusal", async () => {
+    const lab = await Lab.open({ "a.qcow2": { ...SPEC, bitmap: { name: "nightly", granularityBits: 12 } } });
+    const refused = await lab.qcowal("revert", "one", "a.qcow2");
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("--drop-bitmaps") });
+    const plan = await lab.qcowal("revert", "one", "a.qcow2", "--drop-bitmaps", "--dry-run");
+    expect(plan.stdout).toContain('would revert to "one" (id 1), drop bitmap "nightly"');
+    const { code, stderr } = await lab.qcowal("revert", "one", "a.qcow2", "--drop-bitmaps");
+    expect({ code, stderr }).toMatchObject({
+      code: 0,
+      stderr: expect.stringContaining('reverted to "one" (id 1), dropped bitmap "nightly" ['),
+    });
+    expect(await lab.verdict()).toBe("clean");
+    const [entry] = await lab.json<object[]>("history", "a.qcow2");
+    expect(entry).toMatchObject({ images: [{ outcomes: [{ droppedBitmaps: ["nightly"] }] }] });
+    const again = await lab.qcowal("revert", "one", "a.qcow2", "--drop-bitmaps");
+    expect(again.stderr).not.toContain("bitmap");
+  });
+
   test("are silent with --quiet", async () => {
     const lab = await Lab.open();
     expect(await lab.qcowal("create", "three", "a.qcow2", "-q")).toMatchObject({

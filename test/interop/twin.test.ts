@@ -6,13 +6,13 @@ import { copyFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Operation, type Pool, openPool } from "../../src/index.ts";
+import { looks } from "../support/looks.ts";
 import {
   type Image,
   info,
   io,
   judge,
   qemuCheck,
-  rawDigest,
   requireQemu,
   snapshotApply,
   snapshotCreate,
@@ -32,25 +32,6 @@ interface Twins {
   readonly twin: string;
   readonly image: (path: string) => Image;
   readonly pool: Pool;
-}
-
-/** Everything a guest or a script could compare. Dates differ by the time that passes between both. */
-async function looks({ image }: Twins, path: string) {
-  const { "virtual-size": virtualSize, snapshots = [] } = await info(image(path));
-  const contents = [];
-  for (const { id } of snapshots) {
-    contents.push(
-      await rawDigest(image(path), { snapshotId: id }).catch(
-        (error: unknown) => String(error).split("\n")[0],
-      ),
-    );
-  }
-  return {
-    virtualSize,
-    active: await rawDigest(image(path)),
-    contents,
-    snapshots: snapshots.map(({ "date-sec": _sec, "date-nsec": _nsec, ...rest }) => rest),
-  };
 }
 
 type Action = "create" | "revert" | "delete" | "write";
@@ -119,7 +100,7 @@ describe("beside qemu-img on a twin", () => {
       done.push(await perform(twins, shape, random, step));
       const story = `seed ${SEED}: ${done.join("; ")}`;
       await judge(twins.image(twins.ours));
-      expect(await looks(twins, twins.ours), story).toEqual(await looks(twins, twins.twin));
+      expect(await looks(twins.image(twins.ours)), story).toEqual(await looks(twins.image(twins.twin)));
     }
     await twins.pool.close();
   });
@@ -162,10 +143,10 @@ describe("beside qemu-img on a twin", () => {
     async (shape) => {
       const twins = await makeTwins(shape, seededRandom(SEED));
       await twins.pool.create(twins.ours, "s");
-      const before = await looks(twins, twins.ours);
+      const before = await looks(twins.image(twins.ours));
       await expect(twins.pool.revert(twins.ours, "s")).rejects.toMatchObject({ code: "IMAGE_UNSUPPORTED" });
       await expect(snapshotApply(twins.ours, "s")).rejects.toThrow(/bitmap/);
-      expect(await looks(twins, twins.ours)).toEqual(before);
+      expect(await looks(twins.image(twins.ours))).toEqual(before);
       await twins.pool.close();
     },
   );

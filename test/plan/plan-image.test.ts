@@ -180,6 +180,54 @@ describe("revert", () => {
     const disk = given({ snapshots: [{ name: "s" }], bitmap: { name: "b", granularityBits: 12 } });
     expect((await refusal(disk, revert("s"))).code).toBe("IMAGE_UNSUPPORTED");
   });
+
+  const bitmaps = {
+    snapshots: [{ name: "s", changes: [{ at: 1, kind: "data" }] }],
+    bitmap: { name: "nightly", granularityBits: 12 },
+  } as const;
+  const dropping = (name: string): Operation => ({ type: "revert", image, name, dropBitmaps: true });
+  const unknown = (type: number, length: number) => ({ type, data: new Uint8Array(length).fill(type) });
+
+  test("drops persistent bitmaps when asked to: extension, autoclear bit, directory, table and data", async () => {
+    const disk = given(bitmaps);
+    const { plan, report } = await when(disk, create("kept"), dropping("s"), revert("kept"));
+    expect(plan.outcomes.map((outcome) => "droppedBitmaps" in outcome && outcome.droppedBitmaps)).toEqual([
+      false,
+      ["nightly"],
+      false,
+    ]);
+    expect(report.header.autoclear).toBe(0n);
+    expect(report.header.extensions).toEqual([]);
+    // A census counts them no more: the checker above would have found what was not freed.
+    expect(plan.summary.clustersFreed).toBeGreaterThanOrEqual(3);
+    expect((await when(disk, dropping("s"))).plan.outcomes[0]).not.toHaveProperty("droppedBitmaps");
+  });
+
+  test("keeps other header extensions when it drops the one of the bitmaps", async () => {
+    const extensions = [unknown(0x1111, 5), unknown(0x2222, 16)];
+    const { report } = await when(given({ ...bitmaps, extensions }), dropping("s"));
+    expect(report.header.extensions.map(({ type, length }) => [type, length])).toEqual([
+      [0x1111, 5],
+      [0x2222, 16],
+    ]);
+  });
+
+  test("refuses to drop bitmaps whose directory is wrong: what it points to belongs to others", async () => {
+    const disk = given(bitmaps);
+    const [extension] = inspectImage(disk.bytes()).header.extensions;
+    const data = Buffer.from(extension?.hex ?? "", "hex");
+    await disk.write(Number(data.readBigUInt64BE(16)), new Uint8Array(8));
+    const error = await refusal(disk, dropping("s"));
+    expect(error).toMatchObject({ code: "IMAGE_INVALID" });
+    expect(error.message).toContain("entry 0: the table's offset is invalid");
+  });
+
+  test("refuses to drop bitmaps whose extension a torn write could not take out whole", async () => {
+    const extensions = [unknown(0x1111, 600)];
+    const error = await refusal(given({ ...bitmaps, extensions }), dropping("s"));
+    expect(error).toMatchObject({ code: "IMAGE_UNSUPPORTED" });
+    expect(error.message).toContain("qemu-img bitmap --remove");
+  });
 });
 
 describe("delete", () => {

@@ -22,6 +22,8 @@ describe("misuse is a TypeError that names what is wrong, and changes nothing:",
     [[{ type: "revert", image: "a", name: "x", id: "1" }], /either a 'name' or an 'id'/],
     [[{ type: "revert", image: "a", id: 1 }], /'id' must be a string/],
     [[{ type: "delete", image: "a", name: "x", force: true }], /'force' belongs to create/],
+    [[{ type: "delete", image: "a", name: "x", dropBitmaps: true }], /'dropBitmaps' belongs to revert/],
+    [[{ type: "revert", image: "a", name: "x", dropBitmaps: 1 }], /'dropBitmaps' must be true or false/],
     [[{ type: "delete", image: "a", name: "x", lookup: "any" }], /'lookup' must be/],
     [[{ type: "delete", image: "a", id: "1", lookup: "first" }], /'lookup' goes with 'name'/],
   ])("%j", async (operations, message) => {

@@ -11,7 +11,12 @@ export async function planOn(disk: Disk, ...operations: readonly Operation[]): P
 }
 
 /** Carries a plan out without journal, fence or syncs: the planner alone is judged. */
-export async function applyPlan(disk: Disk, plan: Pick<ImagePlan, "phases" | "fileSize">): Promise<void> {
+export async function applyPlan(
+  disk: Disk,
+  plan: Pick<ImagePlan, "phases" | "fileSize" | "extensionPatches">,
+): Promise<void> {
   if (plan.fileSize.to > plan.fileSize.from) await disk.truncate(plan.fileSize.to);
   for (const phase of PHASES) for (const intent of plan.phases[phase]) await applyIntent(disk, intent);
+  for (const patch of plan.extensionPatches ?? [])
+    await applyIntent(disk, { kind: "header", patches: [patch] });
 }

@@ -12,7 +12,7 @@ export const visible = (bytes: Uint8Array, ignoreFence = false) =>
 
 export function visibleIn(report: InspectReport) {
   return {
-    ...(logicalState(report) as { virtualSize: number; content: string }),
+    ...(logicalState(report) as { virtualSize: number; content: string; bitmaps: string }),
     vmArea: report.active.vmAreaDigest,
     snapshots: report.snapshots.map(
       ({ id, name, diskSize, contentDigest, vmAreaDigest, unknownExtraHex }) => ({
@@ -49,7 +49,13 @@ export function expected(before: Visible, operation: Operation): Visible {
     }
     case "revert": {
       if (chosen === undefined) throw new Error("the model has no such snapshot");
-      return { ...before, virtualSize: chosen.diskSize, content: chosen.content, vmArea: chosen.vmArea };
+      return {
+        ...before,
+        virtualSize: chosen.diskSize,
+        content: chosen.content,
+        vmArea: chosen.vmArea,
+        ...(operation.dropBitmaps === true && { bitmaps: "" }),
+      };
     }
     case "delete":
       return { ...before, snapshots: before.snapshots.filter((snapshot) => snapshot !== chosen) };

@@ -11,5 +11,9 @@ export function randomOperation(
   const kinds = snapshots.length === 0 ? (["create"] as const) : (["create", "revert", "delete"] as const);
   const type = random.pick(kinds);
   if (type === "create") return { type, image, name: label };
-  return { type, image, id: random.pick(snapshots).id };
+  const { id } = random.pick(snapshots);
+  // Says nothing where there are no bitmaps.
+  return type === "revert" && random.chance(0.5)
+    ? { type, image, id, dropBitmaps: true }
+    : { type, image, id };
 }

@@ -25,6 +25,16 @@ const PROGRAMS = [
     },
   },
   {
+    program: "qemu-system-x86_64",
+    packages: {
+      "apt-get": "qemu-system-x86",
+      dnf: "qemu-system-x86-core",
+      apk: "qemu-system-x86_64",
+      pacman: "qemu-system-x86",
+      zypper: "qemu-x86",
+    },
+  },
+  {
     program: "strace",
     packages: { "apt-get": "strace", dnf: "strace", apk: "strace", pacman: "strace", zypper: "strace" },
   },

@@ -49,10 +49,16 @@ export function addWriteCommands(program: Command): void {
     .description("make the disk as it was in a snapshot; what was written since is lost")
     .argument(...selecting)
     .argument(...IMAGES)
+    .option("--drop-bitmaps", "drop persistent bitmaps, which a revert makes wrong (a refusal without it)")
     .addHelpText("after", examples("revert before-upgrade web.qcow2", "revert id:3 web.qcow2 --dry-run"))
     .action(async (snapshot: string, images: string[], options: WriteOptions) => {
       await write(
-        images.map((image) => ({ type: "revert", image, ...parseSelector(snapshot) })),
+        images.map((image) => ({
+          type: "revert",
+          image,
+          ...parseSelector(snapshot),
+          ...(options.dropBitmaps === undefined ? {} : { dropBitmaps: options.dropBitmaps }),
+        })),
         images,
         options,
       );

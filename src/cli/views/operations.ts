@@ -22,9 +22,14 @@ export function askedFor(operation: Operation): string {
 
 function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): string {
   if (outcome.type === "repair") return mendedText(outcome, words === WOULD);
-  const { type, snapshot, resized } = outcome;
+  const { type, snapshot, resized, droppedBitmaps = [] } = outcome;
   const size = resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
-  return `${words[type]} ${quoted(snapshot.name)} (id ${printable(snapshot.id)})${size}`;
+  const drop = words === WOULD ? "drop" : "dropped";
+  const dropped =
+    droppedBitmaps.length === 0
+      ? ""
+      : `, ${drop} ${droppedBitmaps.length === 1 ? "bitmap" : "bitmaps"} ${droppedBitmaps.map(quoted).join(", ")}`;
+  return `${words[type]} ${quoted(snapshot.name)} (id ${printable(snapshot.id)})${size}${dropped}`;
 }
 
 /** What a repair leaves, and why. */

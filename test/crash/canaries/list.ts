@@ -5,7 +5,8 @@
  */
 import { vi } from "vitest";
 import { Journal } from "../../../journal/index.ts";
-import { reversed } from "../../../src/intent/index.ts";
+import type { BytePatch } from "../../../src/format/index.ts";
+import { type Intent, reversed } from "../../../src/intent/index.ts";
 import { changing, dropping, phases, syncAt, withEveryFlag } from "./changes.ts";
 import { type Bug, planted } from "./planted.ts";
 import type { Subject } from "./subjects.ts";
@@ -348,10 +349,41 @@ const wrongRecovery: readonly Canary[] = [
   },
 ];
 
+const AUTOCLEAR = 88;
+
+const wrongBitmaps: readonly Canary[] = [
+  {
+    name: "bitmaps that are disowned behind the clusters that they lose",
+    subjects: ["revert that drops bitmaps"],
+    bug: {
+      plan: (plan) => {
+        const late: BytePatch[] = [];
+        const early = plan.phases.switch.map((intent): Intent => {
+          if (intent.kind !== "header") return intent;
+          late.push(...intent.patches.filter(({ offset }) => offset === AUTOCLEAR));
+          return { ...intent, patches: intent.patches.filter(({ offset }) => offset !== AUTOCLEAR) };
+        });
+        const extensionPatches = [...late, ...(plan.extensionPatches ?? [])];
+        return { ...plan, phases: { ...plan.phases, switch: early }, extensionPatches };
+      },
+    },
+    says: /neither as before nor as after|more than leaks/,
+  },
+  {
+    name: "a header extension that is taken out from its head on",
+    subjects: ["revert that drops bitmaps"],
+    bug: {
+      plan: (plan) => ({ ...plan, extensionPatches: (plan.extensionPatches ?? []).toReversed() }),
+    },
+    says: /header fits/,
+  },
+];
+
 export const CANARIES: readonly Canary[] = [
   ...syncsLeftOut,
   ...wrongOrder,
   ...wrongValues,
   ...wrongRecord,
   ...wrongRecovery,
+  ...wrongBitmaps,
 ];

@@ -37,6 +37,14 @@ const LONG: ImageSpec = {
   active: { changes: [{ at: 2, count: 3, kind: "data", seed: 3 }] },
 };
 
+/** The header extension of the bitmap lies over the end of the first sector. */
+const BITMAP: ImageSpec = {
+  ...SMALL,
+  extensions: [],
+  headerLength: 496,
+  bitmap: { name: "nightly", granularityBits: 9 },
+};
+
 interface Setting {
   readonly images: Readonly<Record<string, ImageSpec>>;
   readonly operations: readonly Operation[];
@@ -67,6 +75,10 @@ const SUBJECTS = {
       { type: "delete", image: FIRST, name: "newer" },
       { type: "delete", image: SECOND, name: "old" },
     ],
+  },
+  "revert that drops bitmaps": {
+    images: { [FIRST]: BITMAP },
+    operations: [{ type: "revert", image: FIRST, name: "old", dropBitmaps: true }],
   },
 } satisfies Record<string, Setting>;
 

@@ -77,6 +77,12 @@ function lastMappedEnd(file: FileBytes, header: NaiveHeader, l1Offset: number, l
   return used * header.clusterSize * header.l2Entries;
 }
 
+/** The bitmaps extension, which names them, while its autoclear bit vouches for them. */
+function bitmapsOf({ autoclear, extensions }: NaiveHeader): string {
+  const extension = extensions.find(({ type }) => type === 0x23852875);
+  return (autoclear & 1n) === 0n ? "" : (extension?.hex ?? "");
+}
+
 /**
  * Everything a user could tell apart, and nothing about where it lies: two
  * images with equal logical state are the same before and after an operation.
@@ -85,6 +91,7 @@ export function logicalState(report: InspectReport): Record<string, unknown> {
   return {
     virtualSize: report.header.virtualSize,
     content: report.active.contentDigest,
+    bitmaps: bitmapsOf(report.header),
     snapshots: report.snapshots.map((snapshot) => ({
       id: snapshot.id,
       name: snapshot.name,
