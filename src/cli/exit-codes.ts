@@ -18,7 +18,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   0    done
   1    failed, nothing was changed
   2    wrong use of the command, nothing was changed
-  3    repaired as far as possible: damage is left, and named ('repair' only)
+  3    repaired as far as possible, damage is left and named (only 'repair')
   5    the image or the journal is in use, nothing was changed
   6    the image needs 'qcowal recover'
   130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)

@@ -1,8 +1,9 @@
 import type { PendingTransaction } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { type ErrorCode, type ErrorDetails, QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
-import { SECTOR_SIZE } from "../format/index.ts";
+import { HEADER, SECTOR_SIZE } from "../format/index.ts";
 import { type ImageHead, readHead } from "../image/index.ts";
+import type { Intent } from "../intent/index.ts";
 import { type PhasePart, decodePart } from "./bodies.ts";
 import { type EngineContext, ownerOf } from "./context.ts";
 import { doubtOf } from "./doubt.ts";
@@ -154,13 +155,24 @@ async function rescuedHead(
 ): Promise<ImageHead | undefined> {
   let isCovered = false;
   for await (const { image, phase, intents } of headerParts(context, pending)) {
-    if (image === index && phase === "switch" && intents.length > 0) isCovered = true;
+    if (image === index && phase === "switch" && intents.some(coversTables)) isCovered = true;
   }
   if (!isCovered) return undefined;
   return readHead(disk, true).catch((error: unknown) => {
     if (isQcowalError(error, "IO_FAILED")) throw error;
     return undefined;
   });
+}
+
+/** Any other byte of these fields would have been found foreign. */
+function coversTables(intent: Intent): boolean {
+  if (intent.kind !== "header") return false;
+  const { refcountTableOffset, snapshotsOffset } = HEADER;
+  return intent.patches.some(
+    ({ offset, after }) =>
+      offset <= refcountTableOffset.offset &&
+      offset + after.length >= snapshotsOffset.offset + snapshotsOffset.size,
+  );
 }
 
 async function* headerParts(

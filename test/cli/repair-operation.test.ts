@@ -158,6 +158,21 @@ describe("qcowal repair", () => {
     }
   });
 
+  test("a header that somebody damages behind the fence is not taken for one that the repair found so", async () => {
+    const lab = await Lab.open();
+    const dirty = await lab.bytes();
+    dirty[79] = 1;
+    await writeFile(lab.path("a.qcow2"), dirty);
+    await lab.dieAt({ type: "repair", image: lab.path("a.qcow2") }, "switch");
+    const bytes = await lab.bytes();
+    bytes.writeBigUInt64BE(0x1234n, 48);
+    await writeFile(lab.path("a.qcow2"), bytes);
+    const { code, stderr } = await lab.qcowal("recover", "a.qcow2");
+    expect(code).toBe(6);
+    expect(stderr).toContain("(the header) are not those of an image");
+    expect(bytes.equals(await lab.bytes())).toBe(true);
+  });
+
   test("flags that contradict each other are misuse", async () => {
     const lab = await Lab.open();
     const spoiled = await spoil(lab);
