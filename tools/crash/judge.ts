@@ -25,6 +25,10 @@ interface JudgedImage {
   /** The same without what the clock decides. */
   readonly visible: string;
   readonly check: CheckReport;
+  /** The dirty and the corrupt bit. */
+  readonly marks: number;
+  /** COPIED flags in the L1 tables of snapshots. */
+  readonly snapshotFlags: number;
   readonly firstCluster: Buffer;
   readonly behindFirstCluster: string;
   readonly length: number;
@@ -34,6 +38,8 @@ interface Subject {
   readonly path: string;
   readonly before: JudgedImage;
   readonly after: { readonly visible: string; readonly firstCluster: Buffer };
+  /** It is repaired with `harden`: afterwards no snapshot's L1 table says COPIED. */
+  readonly hardens: boolean;
 }
 
 export type Outcome = "before" | "after" | "both";
@@ -42,17 +48,29 @@ const sha = (bytes: Uint8Array): string => hash("sha1", bytes, "base64");
 
 function judged(bytes: Uint8Array, digest: string): JudgedImage {
   const report = inspectImage(bytes, { ignoreFence: true });
-  const { clusterSize, fenced } = report.header;
+  const { clusterSize, fenced, version } = report.header;
   return {
     digest,
     fenced,
     logical: JSON.stringify(logicalState(report)),
     visible: JSON.stringify(visibleIn(report)),
     check: checkImage(bytes, { ignoreFence: true }),
+    marks: version === 3 ? (bytes[79] ?? 0) & 3 : 0,
+    snapshotFlags: report.snapshots.reduce((sum, root) => sum + flagsOf(bytes, root), 0),
     firstCluster: Buffer.from(bytes.subarray(0, clusterSize)),
     behindFirstCluster: sha(bytes.subarray(clusterSize)),
     length: bytes.length,
   };
+}
+
+/** COPIED flags in an L1 table that lies in the file. */
+function flagsOf(
+  bytes: Uint8Array,
+  { l1Offset, l1Size }: { readonly l1Offset: number; readonly l1Size: number },
+): number {
+  let flags = 0;
+  for (let slot = 0; slot < l1Size; slot += 1) if ((bytes[l1Offset + slot * 8] ?? 0) >= 0x80) flags += 1;
+  return flags;
 }
 
 /** A copy of a case's images; the digests of what was judged are worth keeping, the bytes are not. */
@@ -61,6 +79,8 @@ const KEPT = 2000;
 export interface JudgeOptions {
   /** The images are damaged to begin with, and the operations are repairs: as before is damaged as before. */
   readonly damaged?: boolean | undefined;
+  /** Ids of the damaged snapshots that a repair is to give up. */
+  readonly givenUp?: readonly string[] | undefined;
 }
 
 export class Judge {
@@ -82,7 +102,12 @@ export class Judge {
         .reduce(expected, visibleIn(inspectImage(file.bytes())));
       const before = this.#imageAt(start, path);
       const { firstCluster } = this.#imageAt(after, path);
-      return { path, before, after: { visible: JSON.stringify(model), firstCluster } };
+      const snapshots = model.snapshots.filter(({ id }) => options.givenUp?.includes(id) !== true);
+      const hardens = operations.some(
+        (operation) => operation.image === path && operation.type === "repair" && operation.harden === true,
+      );
+      const visibleAfter = JSON.stringify({ ...model, snapshots });
+      return { path, before, after: { visible: visibleAfter, firstCluster }, hardens };
     });
   }
 
@@ -103,14 +128,17 @@ export class Judge {
   /**
    * Behind the fence there are at most leaks, so that the journal's loss would
    * cost no data; without a fence the image is wholly before or wholly after,
-   * because anybody may write to it now.
+   * because anybody may write to it now. Of a repair by a scan it is not asked
+   * that it hardens: it does not know whether it should.
    */
-  crashed(world: World): void {
+  crashed(world: World, isByScan = false): void {
     for (const subject of this.#subjects) {
       const image = this.#imageAt(world, subject.path);
       outcomeOf(subject, image);
       if (this.#options.damaged === true) {
-        if (!image.fenced) this.#endOfRepair(subject, image);
+        const expected = isByScan ? { ...subject, hardens: false } : subject;
+        if (!image.fenced) this.#endOfRepair(expected, image);
+        assertNotWorse(subject.before, image);
         continue;
       }
       if (!image.fenced) assert.equal(describeCheck(image.check), "clean", "not fenced, not clean");
@@ -200,11 +228,15 @@ export class Judge {
 
   /** A user sees the same before and after a repair: only the damage, whole or gone, tells them apart. */
   #endOfRepair(subject: Subject, image: JudgedImage): Outcome {
-    assert.equal(outcomeOf(subject, image), "both");
-    const damage = describeCheck(image.check);
-    const isBefore = damage === describeCheck(subject.before.check);
-    if (damage === "clean") return isBefore ? "both" : "after";
+    const seen = outcomeOf(subject, image);
+    const damage = damageOf(subject, image);
+    const isBefore = damage === damageOf(subject, subject.before);
+    if (damage === "") {
+      assert.notEqual(seen, "before", "sound, with what was to be given up");
+      return isBefore ? "both" : "after";
+    }
     assert.ok(isBefore, `damaged otherwise than before: ${damage}`);
+    assert.notEqual(seen, "after", "as after, and damaged");
     return "before";
   }
 
@@ -233,4 +265,33 @@ function outcomeOf({ before, after }: Subject, image: JudgedImage): Outcome {
   const isAfter = image.visible === after.visible;
   assert.ok(isBefore || isAfter, `neither as before nor as after: ${image.visible}`);
   return isBefore && isAfter ? "both" : isBefore ? "before" : "after";
+}
+
+/** Everything that a repair has to mend, in words. */
+function damageOf({ hardens }: Subject, { check, marks, snapshotFlags }: JudgedImage): string {
+  return [
+    ...(check.clean ? [] : [describeCheck(check)]),
+    ...(marks === 0 ? [] : [`marks 0x${marks.toString(16)}`]),
+    ...(hardens && snapshotFlags > 0 ? [`${snapshotFlags} COPIED flags of snapshots`] : []),
+  ].join("; ");
+}
+
+/**
+ * At no moment of a repair is the image in greater danger than before: no
+ * refcount is too low that was not, no flag lets a guest write in place to what
+ * others see. When the marks of damage are gone, so is all of that.
+ */
+function assertNotWorse(before: JudgedImage, image: JudgedImage): void {
+  const dangers = ({ check: { corruptions, overlaps, unsafe } }: JudgedImage) => [
+    ...corruptions,
+    ...overlaps,
+    ...unsafe,
+  ];
+  const known = new Set(dangers(before).map(({ offset }) => offset));
+  const found = dangers(image);
+  const added = found.filter(({ offset }) => !known.has(offset)).map(({ message }) => message);
+  assert.deepEqual(added, [], "a repair made it worse on its way");
+  const isVouchedFor = before.marks !== 0 && image.marks === 0;
+  const left = isVouchedFor ? found.map(({ message }) => message) : [];
+  assert.deepEqual(left, [], "no mark says any more that the image is damaged, and it is");
 }

@@ -8,6 +8,7 @@ import { Journal } from "../../../journal/index.ts";
 import { reversed } from "../../../src/intent/index.ts";
 import { changing, dropping, phases, syncAt, withEveryFlag } from "./changes.ts";
 import { type Bug, planted } from "./planted.ts";
+import { REPAIR_CANARIES } from "./repair-list.ts";
 import type { Subject } from "./subjects.ts";
 
 export interface Canary {
@@ -354,4 +355,5 @@ export const CANARIES: readonly Canary[] = [
   ...wrongValues,
   ...wrongRecord,
   ...wrongRecovery,
+  ...REPAIR_CANARIES,
 ];
