@@ -8,27 +8,17 @@ import assert from "node:assert/strict";
 import { hash } from "node:crypto";
 import type { Operation } from "../../src/plan/index.ts";
 import { type Visible, expected, visibleIn } from "../../test/support/model.ts";
-import {
-  type CheckReport,
-  checkImage,
-  describeCheck,
-  inspectImage,
-  logicalState,
-} from "../../test/support/naive-qcow2.ts";
+import { describeCheck, inspectImage, logicalState } from "../../test/support/naive-qcow2.ts";
 import { type World, historyOf } from "../../test/support/world.ts";
+import { type Condition, assertNotWorse, conditionOf, damageIn } from "./condition.ts";
 
-interface JudgedImage {
+interface JudgedImage extends Condition {
   readonly digest: string;
   readonly fenced: boolean;
   /** What a user can see, dates and ids included, as one comparable text. */
   readonly logical: string;
   /** The same without what the clock decides. */
   readonly visible: string;
-  readonly check: CheckReport;
-  /** The dirty and the corrupt bit. */
-  readonly marks: number;
-  /** COPIED flags in the L1 tables of snapshots. */
-  readonly snapshotFlags: number;
   readonly firstCluster: Buffer;
   readonly behindFirstCluster: string;
   readonly length: number;
@@ -48,29 +38,17 @@ const sha = (bytes: Uint8Array): string => hash("sha1", bytes, "base64");
 
 function judged(bytes: Uint8Array, digest: string): JudgedImage {
   const report = inspectImage(bytes, { ignoreFence: true });
-  const { clusterSize, fenced, version } = report.header;
+  const { clusterSize, fenced } = report.header;
   return {
     digest,
     fenced,
     logical: JSON.stringify(logicalState(report)),
     visible: JSON.stringify(visibleIn(report)),
-    check: checkImage(bytes, { ignoreFence: true }),
-    marks: version === 3 ? (bytes[79] ?? 0) & 3 : 0,
-    snapshotFlags: report.snapshots.reduce((sum, root) => sum + flagsOf(bytes, root), 0),
+    ...conditionOf(bytes, report),
     firstCluster: Buffer.from(bytes.subarray(0, clusterSize)),
     behindFirstCluster: sha(bytes.subarray(clusterSize)),
     length: bytes.length,
   };
-}
-
-/** COPIED flags in an L1 table that lies in the file. */
-function flagsOf(
-  bytes: Uint8Array,
-  { l1Offset, l1Size }: { readonly l1Offset: number; readonly l1Size: number },
-): number {
-  let flags = 0;
-  for (let slot = 0; slot < l1Size; slot += 1) if ((bytes[l1Offset + slot * 8] ?? 0) >= 0x80) flags += 1;
-  return flags;
 }
 
 /** A copy of a case's images; the digests of what was judged are worth keeping, the bytes are not. */
@@ -229,8 +207,8 @@ export class Judge {
   /** A user sees the same before and after a repair: only the damage, whole or gone, tells them apart. */
   #endOfRepair(subject: Subject, image: JudgedImage): Outcome {
     const seen = outcomeOf(subject, image);
-    const damage = damageOf(subject, image);
-    const isBefore = damage === damageOf(subject, subject.before);
+    const damage = damageIn(image, subject.hardens);
+    const isBefore = damage === damageIn(subject.before, subject.hardens);
     if (damage === "") {
       assert.notEqual(seen, "before", "sound, with what was to be given up");
       return isBefore ? "both" : "after";
@@ -265,33 +243,4 @@ function outcomeOf({ before, after }: Subject, image: JudgedImage): Outcome {
   const isAfter = image.visible === after.visible;
   assert.ok(isBefore || isAfter, `neither as before nor as after: ${image.visible}`);
   return isBefore && isAfter ? "both" : isBefore ? "before" : "after";
-}
-
-/** Everything that a repair has to mend, in words. */
-function damageOf({ hardens }: Subject, { check, marks, snapshotFlags }: JudgedImage): string {
-  return [
-    ...(check.clean ? [] : [describeCheck(check)]),
-    ...(marks === 0 ? [] : [`marks 0x${marks.toString(16)}`]),
-    ...(hardens && snapshotFlags > 0 ? [`${snapshotFlags} COPIED flags of snapshots`] : []),
-  ].join("; ");
-}
-
-/**
- * At no moment of a repair is the image in greater danger than before: no
- * refcount is too low that was not, no flag lets a guest write in place to what
- * others see. When the marks of damage are gone, so is all of that.
- */
-function assertNotWorse(before: JudgedImage, image: JudgedImage): void {
-  const dangers = ({ check: { corruptions, overlaps, unsafe } }: JudgedImage) => [
-    ...corruptions,
-    ...overlaps,
-    ...unsafe,
-  ];
-  const known = new Set(dangers(before).map(({ offset }) => offset));
-  const found = dangers(image);
-  const added = found.filter(({ offset }) => !known.has(offset)).map(({ message }) => message);
-  assert.deepEqual(added, [], "a repair made it worse on its way");
-  const isVouchedFor = before.marks !== 0 && image.marks === 0;
-  const left = isVouchedFor ? found.map(({ message }) => message) : [];
-  assert.deepEqual(left, [], "no mark says any more that the image is damaged, and it is");
 }

@@ -5,7 +5,7 @@ import { CrashError, explore } from "../../../tools/crash/explore.ts";
 import { Machine } from "../../support/machine.ts";
 import { seededRandom } from "../../support/random.ts";
 import { attempt, newWorld } from "../../support/world.ts";
-import { type Damage, damaged } from "./damage.ts";
+import { type Damage, damaged } from "../../support/damage.ts";
 
 const FIRST = "/memory/first.qcow2";
 const SECOND = "/memory/second.qcow2";

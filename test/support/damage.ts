@@ -1,23 +1,27 @@
-import { FileBytes } from "../../support/naive-qcow2/file.ts";
-import { parseHeader } from "../../support/naive-qcow2.ts";
+import { parseHeader } from "./naive-qcow2.ts";
+import { FileBytes } from "./naive-qcow2/file.ts";
 
 /** Where things are in a sound image of 16-bit refcounts and plain L2 entries. */
 class Places {
   readonly bytes: Buffer;
+  readonly version: 2 | 3;
   readonly l1: number;
   readonly table: number;
   readonly block: number;
   readonly snapshots: number;
   readonly #clusterSize: number;
+  readonly #l1Size: number;
 
   constructor(bytes: Buffer) {
     const header = parseHeader(new FileBytes(bytes), {});
     this.bytes = bytes;
+    this.version = header.version === 2 ? 2 : 3;
     this.l1 = header.l1Offset;
     this.table = header.refcountTableOffset;
     this.block = this.target(this.table);
     this.snapshots = header.snapshotsOffset;
     this.#clusterSize = header.clusterSize;
+    this.#l1Size = header.l1Size;
   }
 
   target(at: number): number {
@@ -27,7 +31,7 @@ class Places {
   /** Where the active L2 tables' entries are that point to a cluster with this refcount. */
   entries(refcount: number): number[] {
     const found: number[] = [];
-    for (let slot = 0; slot < 4; slot += 1) {
+    for (let slot = 0; slot < this.#l1Size; slot += 1) {
       const l2 = this.target(this.l1 + slot * 8);
       if (l2 === 0) continue;
       for (let at = l2; at < l2 + this.#clusterSize; at += 8) {
@@ -54,6 +58,8 @@ function leaked({ bytes, block }: Places): void {
 }
 
 const DAMAGES = {
+  /** For a repair that only hardens. */
+  none: () => undefined,
   leaks: leaked,
   "refcounts and flags": (at: Places) => {
     leaked(at);
@@ -63,7 +69,7 @@ const DAMAGES = {
     at.bytes.writeUInt16BE(1, at.refcountOf(at.target(shared)));
     at.bytes.writeUInt16BE(5, at.refcountOf(at.target(other)));
     for (const entry of [second, third, shared, another]) at.toggle(entry);
-    at.bytes[79] = 3;
+    if (at.version === 3) at.bytes[79] = 3;
   },
   "missing block": ({ bytes, table }: Places) => void bytes.fill(0, table, table + 8),
   "block behind the end": ({ bytes, table }: Places) => void bytes.writeBigUInt64BE(1n << 40n, table),
