@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
+import { assertNotWorse, conditionOf, damageIn } from "../../../tools/crash/condition.ts";
 import { visible } from "../../support/model.ts";
 import { checkImage, describeCheck } from "../../support/naive-qcow2.ts";
 import type { Bench, JudgedImage } from "./bench.ts";
@@ -34,8 +35,10 @@ export async function judge(
   thorough: boolean,
 ): Promise<Verdict> {
   let fenced = 0;
-  for (const { path } of bench.images) {
+  for (const image of bench.images) {
+    const { path } = image;
     const state = await readState(path);
+    if (image.repair !== undefined) assertNotWorse(conditionOf(image.before.bytes), conditionOf(state.bytes));
     if (!state.fenced) continue;
     fenced++;
     await assertRefused(path, state, thorough);
@@ -47,8 +50,10 @@ export async function judge(
   for (const [index, image] of bench.images.entries()) {
     const state = states[index];
     assert.ok(state);
-    await assertClean(image.path, state);
-    const outcome = outcomeOf(image, state);
+    assert.ok(!state.fenced, "still fenced after the recovery");
+    const outcome = image.repair === undefined ? outcomeOf(image, state) : outcomeOfRepair(image, state);
+    // A repair that did not happen leaves the damage.
+    if (image.repair === undefined || outcome === "after") await assertClean(image.path, state);
     outcomes.add(outcome);
     const header = outcome === "before" ? image.before.firstCluster : headersAfter[index];
     assert.ok(header?.equals(state.firstCluster), `the header differs from that ${outcome} the transaction`);
@@ -64,7 +69,6 @@ export async function judge(
 }
 
 async function assertClean(path: string, state: ImageState): Promise<void> {
-  assert.ok(!state.fenced, "still fenced after the recovery");
   assert.equal(describeCheck(checkImage(state.bytes)), "clean");
   const { code, stdout, stderr } = await run("qemu-img", ["check", path]);
   assert.equal(code, 0, `qemu-img check:\n${stderr}${stdout}`);
@@ -78,6 +82,16 @@ function outcomeOf({ before, after }: JudgedImage, state: ImageState): Outcome {
     `neither as before nor as after:\n${JSON.stringify(now, null, 1)}`,
   );
   return "after";
+}
+
+/** A user sees no difference: the damage says which it is. */
+function outcomeOfRepair({ before, repair }: JudgedImage, state: ImageState): Outcome {
+  assert.equal(state.logical, before.logical, "a repair changed what a user sees");
+  const hardens = repair?.hardens === true;
+  const damage = damageIn(conditionOf(state.bytes), hardens);
+  if (damage === "") return "after";
+  assert.equal(damage, damageIn(conditionOf(before.bytes), hardens), "damaged otherwise than before");
+  return "before";
 }
 
 async function assertRecoveryIsQuiet(bench: Bench, states: readonly ImageState[]): Promise<void> {
