@@ -141,7 +141,8 @@ export async function exploreSubject(subject: Subject): Promise<void> {
   await explore(start, operations, {
     random: seededRandom(1),
     limits: { all: 64, tears: 3, samples: 12 },
-    cutRecoveries: damage === undefined ? 60 : 20,
+    // Where there is more to cut, fewer show the bugs; the search itself has all kinds.
+    cutRecoveries: damage === undefined && operations.length === 1 ? 60 : 20,
     // A scan would have to be told what to give up.
     repair: givenUp === undefined ? 0.1 : 0,
     damaged: damage !== undefined,
