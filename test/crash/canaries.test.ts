@@ -14,6 +14,62 @@ vi.mock("../../src/plan/index.ts", async (original) => {
   return { ...real, planImage };
 });
 
+vi.mock("../../src/plan/plan-repair-operation.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/plan-repair-operation.ts")>();
+  const planRepairOperation: typeof real.planRepairOperation = (image, operation, options) =>
+    real.planRepairOperation(image, planted.bug.repairAs?.(operation) ?? operation, options);
+  return { ...real, planRepairOperation };
+});
+
+vi.mock("../../src/plan/readable-snapshots.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/readable-snapshots.ts")>();
+  const readableSnapshots: typeof real.readableSnapshots = async (image) => {
+    const found = await real.readableSnapshots(image);
+    return planted.bug.readable?.(found) ?? found;
+  };
+  return { ...real, readableSnapshots };
+});
+
+vi.mock("../../src/plan/repair-refcounts.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/repair-refcounts.ts")>();
+  const believedRefcounts: typeof real.believedRefcounts = (image, census, onTable) => {
+    const found = (): ReturnType<typeof real.believedRefcounts> =>
+      real.believedRefcounts(image, census, onTable);
+    return planted.bug.believes?.(image, census, found) ?? found();
+  };
+  return { ...real, believedRefcounts };
+});
+
+vi.mock("../../src/plan/refcount-differences.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/refcount-differences.ts")>();
+  const refcountDifferences: typeof real.refcountDifferences = (path, census, refcounts) => {
+    const found = (): ReturnType<typeof real.refcountDifferences> =>
+      real.refcountDifferences(path, census, refcounts);
+    return planted.bug.differences?.(census, found) ?? found();
+  };
+  return { ...real, refcountDifferences };
+});
+
+vi.mock("../../src/plan/wrong-flags.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/wrong-flags.ts")>();
+  const wrongFlags: typeof real.wrongFlags = async (image, ...rest) => {
+    const flags = await real.wrongFlags(image, ...rest);
+    await planted.bug.flags?.(flags, image);
+    return flags;
+  };
+  return { ...real, wrongFlags };
+});
+
+vi.mock("../../src/plan/space.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/space.ts")>();
+  class Space extends real.Space {
+    constructor(...[changes, from]: ConstructorParameters<typeof real.Space>) {
+      super(changes, planted.bug.allocatesAnywhere === true ? 0 : from);
+    }
+  }
+  return { ...real, Space };
+});
+
 vi.mock("../../src/engine/progress.ts", async (original) => {
   const real = await original<typeof import("../../src/engine/progress.ts")>();
   class Progress extends real.Progress {

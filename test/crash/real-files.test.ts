@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { CRASH_CASES, type ShapeName, VERBS } from "../../tools/crash/real/cases.ts";
+import { CRASH_CASES, REPAIR_CASES, type ShapeName, VERBS } from "../../tools/crash/real/cases.ts";
 import { judgePeer } from "../../tools/crash/real/peer.ts";
 import { runCases } from "../../tools/crash/real/run-cases.ts";
 import { requireStrace } from "../kill/lab/strace.ts";
@@ -22,7 +22,10 @@ test(
   "whatever a power cut loses or tears of image and journal, the command recovers all or nothing",
   async () => {
     console.log(`seed ${SEED} (QCOWAL_SEED)`);
-    const reports = await runCases(CRASH_CASES, SEED, { states: STATES, thoroughEvery: 50 });
+    const reports = await runCases(CRASH_CASES, SEED, {
+      states: STATES,
+      thoroughEvery: 50,
+    });
     let [states, thorough] = [0, 0];
     for (const report of reports) {
       const { name, events, problems, ...counts } = report;
@@ -41,6 +44,21 @@ test(
     if (STATES >= 100) {
       expect(states).toBeGreaterThan(2000);
       expect(thorough).toBeGreaterThan(states / 100);
+    }
+  },
+  20 * MINUTES,
+);
+
+test(
+  "a repair of real files, cut anywhere, is whole or never was, and on its way makes nothing worse",
+  async () => {
+    const reports = await runCases(REPAIR_CASES, SEED, { states: 0.4 * STATES, thoroughEvery: 50 });
+    for (const { name, problems, ...counts } of reports) {
+      console.log(`${name}: ${JSON.stringify(counts)}`);
+      expect(problems).toEqual([]);
+      expect(counts.before).toBeGreaterThan(0);
+      expect(counts.after).toBeGreaterThan(0);
+      expect(counts.fenced).toBeGreaterThan(0);
     }
   },
   20 * MINUTES,

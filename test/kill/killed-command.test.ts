@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { requireQemu } from "../support/qemu.ts";
-import { ALL_CASES, CASES, killCase } from "./lab/cases.ts";
+import { ALL_CASES, ALL_REPAIR_CASES, CASES, REPAIR_CASES, killCase } from "./lab/cases.ts";
+import type { KillCase } from "./lab/bench.ts";
 import { type KillReport, killEverywhere, killRecoveryEverywhere } from "./lab/kills.ts";
 import { requireBuiltCommand } from "../support/command.ts";
 import { requireStrace } from "./lab/strace.ts";
@@ -18,19 +19,27 @@ beforeAll(async () => {
   requireBuiltCommand();
 }, 2 * MINUTES);
 
+async function expectNoProblem(target: KillCase, every = 1): Promise<void> {
+  const report = await killEverywhere(target, { every });
+  console.log(`${target.name}: ${report.distinct} kill points`);
+  expect(problemsOf(report)).toEqual([]);
+  expect(report.distinct).toBe(report.points.length - 1);
+  expect(report.survived).toBe(1);
+  const outcomes = new Set(report.points.map(({ verdict }) => verdict?.outcome));
+  expect(outcomes).toEqual(new Set(["before", "after"]));
+  expect(report.points.some(({ verdict }) => (verdict?.fenced ?? 0) > 0)).toBe(true);
+}
+
 describe("killed at every write and sync, and recovered, the image is as before or as after:", () => {
-  test.each(ALL ? ALL_CASES : CASES)(
+  test.each(ALL ? ALL_CASES : CASES)("$name", (target) => expectNoProblem(target), 20 * MINUTES);
+});
+
+describe("a repair that is killed, and recovered, has mended all of the damage or none:", () => {
+  // Of the calls a sample: what lies in between is among the states of test/crash/real-files.test.ts.
+  const every = ALL ? 1 : 4;
+  test.each(ALL ? ALL_REPAIR_CASES : REPAIR_CASES)(
     "$name",
-    async (target) => {
-      const report = await killEverywhere(target);
-      console.log(`${target.name}: ${report.distinct} kill points`);
-      expect(problemsOf(report)).toEqual([]);
-      expect(report.distinct).toBe(report.points.length - 1);
-      expect(report.survived).toBe(1);
-      const outcomes = new Set(report.points.map(({ verdict }) => verdict?.outcome));
-      expect(outcomes).toEqual(new Set(["before", "after"]));
-      expect(report.points.some(({ verdict }) => (verdict?.fenced ?? 0) > 0)).toBe(true);
-    },
+    (target) => expectNoProblem(target, every),
     20 * MINUTES,
   );
 });

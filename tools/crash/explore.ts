@@ -148,7 +148,7 @@ class Explorer {
     const moment = random.pick(moments.filter(isBarrier));
     const [cut] = random.shuffle([...powerCuts(moment, random, limits)]);
     const again = cut === undefined ? killed(moment) : cut;
-    this.#judge.crashed(again.world);
+    this.#judge.crashed(again.world, true);
     this.#judge.repaired(again.world, (await repairWorld(again.world)).world);
     this.#totals.repairs += 1;
   }

@@ -9,6 +9,7 @@ import type { BytePatch } from "../../../src/format/index.ts";
 import { type Intent, reversed } from "../../../src/intent/index.ts";
 import { changing, dropping, phases, syncAt, withEveryFlag } from "./changes.ts";
 import { type Bug, planted } from "./planted.ts";
+import { REPAIR_CANARIES } from "./repair-list.ts";
 import type { Subject } from "./subjects.ts";
 
 export interface Canary {
@@ -386,4 +387,5 @@ export const CANARIES: readonly Canary[] = [
   ...wrongRecord,
   ...wrongRecovery,
   ...wrongBitmaps,
+  ...REPAIR_CANARIES,
 ];

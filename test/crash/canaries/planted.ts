@@ -2,7 +2,12 @@
 import type { Disk } from "../../../src/disk/index.ts";
 import type { RecoveryAction, JournalState, FenceState } from "../../../src/engine/recovery-table.ts";
 import type { HeaderIntent, Phase } from "../../../src/intent/index.ts";
-import type { ImagePlan } from "../../../src/plan/index.ts";
+import type { Census, Image } from "../../../src/image/index.ts";
+import type { CopiedIntents } from "../../../src/plan/copied-intents.ts";
+import type { ImagePlan, RepairOperation } from "../../../src/plan/index.ts";
+import type { ReadableSnapshots } from "../../../src/plan/readable-snapshots.ts";
+import type { RefcountDifferences } from "../../../src/plan/refcount-differences.ts";
+import type { BelievedRefcounts } from "../../../src/plan/repair-refcounts.ts";
 import type { PhasePart } from "../../../src/engine/bodies.ts";
 import type { Step } from "../../../src/engine/options.ts";
 
@@ -34,6 +39,22 @@ export interface Bug {
   readonly addsRefcounts?: boolean;
   /** Leaves the sync of a record out, by its kind. */
   readonly unsyncedRecord?: string;
+  /** Plans another repair than the one that was asked for. */
+  readonly repairAs?: (operation: RepairOperation) => RepairOperation;
+  /** What a repair takes for the snapshots that can be counted. */
+  readonly readable?: (found: ReadableSnapshots) => ReadableSnapshots;
+  /** What a repair thinks of the refcount structures. */
+  readonly believes?: (
+    image: Image,
+    census: Census,
+    real: () => Promise<BelievedRefcounts>,
+  ) => Promise<BelievedRefcounts>;
+  /** What a repair finds when it compares refcounts with references. */
+  readonly differences?: (census: Census, real: () => RefcountDifferences) => RefcountDifferences;
+  /** Changes the COPIED flags that a repair changes. */
+  readonly flags?: (flags: CopiedIntents, image: Image) => Promise<void> | void;
+  /** Hands out clusters that a repair must not use. */
+  readonly allocatesAnywhere?: boolean;
   /** Replaces methods of the journal. */
   readonly journal?: () => void;
 }

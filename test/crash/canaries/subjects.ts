@@ -1,8 +1,11 @@
-import type { Operation } from "../../../src/plan/index.ts";
+import { type ErrorCode, isQcowalError } from "../../../src/errors/index.ts";
+import type { Operation, RepairOperation } from "../../../src/plan/index.ts";
 import { type ImageSpec, makeImage } from "../../../tools/image-maker/index.ts";
-import { explore } from "../../../tools/crash/explore.ts";
+import { CrashError, explore } from "../../../tools/crash/explore.ts";
+import { Machine } from "../../support/machine.ts";
 import { seededRandom } from "../../support/random.ts";
-import { newWorld } from "../../support/world.ts";
+import { attempt, newWorld } from "../../support/world.ts";
+import { type Damage, damaged } from "../../support/damage.ts";
 
 const FIRST = "/memory/first.qcow2";
 const SECOND = "/memory/second.qcow2";
@@ -48,6 +51,20 @@ const BITMAP: ImageSpec = {
 interface Setting {
   readonly images: Readonly<Record<string, ImageSpec>>;
   readonly operations: readonly Operation[];
+  /** Of a repair: what is wrong with the first image. */
+  readonly damage?: Damage;
+  readonly givenUp?: readonly string[];
+  /** It must be refused, and the image left alone. */
+  readonly refusal?: ErrorCode;
+}
+
+const [OLD, NEWER] = SMALL.snapshots ?? [];
+
+/** A repair of the small image. */
+function repair(damage: Damage, rest: Partial<Setting & RepairOperation> = {}): Setting {
+  const { harden = false, what = "all", dropDamagedSnapshots = false, ...setting } = rest;
+  const operation = { type: "repair", image: FIRST, harden, what, dropDamagedSnapshots } as const;
+  return { images: { [FIRST]: SMALL }, operations: [operation], damage, ...setting };
 }
 
 const SUBJECTS = {
@@ -80,6 +97,39 @@ const SUBJECTS = {
     images: { [FIRST]: BITMAP },
     operations: [{ type: "revert", image: FIRST, name: "old", dropBitmaps: true }],
   },
+  "repair of refcounts and flags": repair("refcounts and flags"),
+  "repair of leaks": repair("leaks", { what: "leaks" }),
+  "repair of a missing refcount block": repair("missing block"),
+  "repair of a refcount table": repair("block behind the end"),
+  "repair of a refcount block in another's place": repair("block in the place of the L1 table"),
+  "repair of a refcount block that is named twice": repair("block named twice"),
+  "repair of a refcount block under an unreadable slot": repair("reserved bits in a slot"),
+  "repair of a snapshot table": repair("refcounts and flags", {
+    images: {
+      [FIRST]: {
+        ...SMALL,
+        snapshots: [
+          { name: "old", ...OLD, extraSize: 8 },
+          { name: "newer", ...NEWER },
+        ],
+      },
+    },
+  }),
+  "repair that hardens": repair("leaks", {
+    images: { [FIRST]: { ...SMALL, snapshotCopiedFlags: "set" } },
+    harden: true,
+  }),
+  "repair that gives a snapshot up": repair("unreadable snapshot", {
+    dropDamagedSnapshots: true,
+    givenUp: ["2"],
+  }),
+  "repair of an unreadable snapshot": repair("unreadable snapshot", { refusal: "IMAGE_DAMAGED" }),
+  "repair of an unreadable entry": repair("unreadable entry", { refusal: "IMAGE_DAMAGED" }),
+  "repair of leaks where more is wrong": repair("refcounts and flags", {
+    what: "leaks",
+    refusal: "IMAGE_DAMAGED",
+  }),
+  "repair of a cluster with two owners": repair("two owners", { refusal: "IMAGE_DAMAGED" }),
 } satisfies Record<string, Setting>;
 
 export type Subject = keyof typeof SUBJECTS;
@@ -87,12 +137,27 @@ export const ALL_SUBJECTS = Object.keys(SUBJECTS) as Subject[];
 
 /** Explores a transaction as the search does. Throws at the first crash after which the promise does not hold. */
 export async function exploreSubject(subject: Subject): Promise<void> {
-  const { images, operations }: Setting = SUBJECTS[subject];
-  const bytes = Object.fromEntries(Object.entries(images).map(([path, spec]) => [path, makeImage(spec)]));
-  await explore(newWorld(bytes), operations, {
+  const { images, operations, damage, givenUp, refusal }: Setting = SUBJECTS[subject];
+  const bytes = Object.fromEntries(
+    Object.entries(images).map(([path, spec]) => [path, damaged(makeImage(spec), damage)]),
+  );
+  const start = newWorld(bytes);
+  if (refusal !== undefined) {
+    const { failure, world } = await attempt(start, operations, new Machine());
+    const isUntouched = [...world.images].every(([path, file]) =>
+      Buffer.from(file.bytes()).equals(bytes[path] ?? Buffer.alloc(0)),
+    );
+    if (isQcowalError(failure, refusal) && isUntouched) return;
+    throw new CrashError("undisturbed", failure ?? new Error("what has to be refused was done"));
+  }
+  await explore(start, operations, {
     random: seededRandom(1),
     limits: { all: 64, tears: 3, samples: 12 },
-    cutRecoveries: 60,
-    repair: 0.1,
+    // Where there is more to cut, fewer show the bugs; the search itself has all kinds.
+    cutRecoveries: damage === undefined && operations.length === 1 ? 60 : 20,
+    // A scan would have to be told what to give up.
+    repair: givenUp === undefined ? 0.1 : 0,
+    damaged: damage !== undefined,
+    givenUp,
   });
 }

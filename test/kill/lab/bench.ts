@@ -30,6 +30,8 @@ export interface KillCase {
 
 export interface JudgedImage extends TargetImage {
   readonly after: Visible;
+  /** Set when it was damaged and is repaired. */
+  readonly repair: { readonly hardens: boolean } | undefined;
 }
 
 const SEED = 1;
@@ -67,6 +69,7 @@ export class Bench {
       after: operations
         .filter(({ image }) => image === target.path)
         .reduce(expected, visible(target.before.bytes)),
+      repair: repairOf(operations, target.path),
     }));
     const bench = new Bench(root, images, commandFor(join(home, "journal"), operations));
     // A new journal is made under a name that differs from run to run: there is no nth call to kill. Those
@@ -111,13 +114,24 @@ export class Bench {
   }
 }
 
+function repairOf(operations: readonly Operation[], path: string): JudgedImage["repair"] {
+  const own = operations.find(({ type, image }) => type === "repair" && image === path);
+  return own?.type === "repair" ? { hardens: own.harden === true } : undefined;
+}
+
 /** The command line where it has words for it. */
 function commandFor(journal: string, operations: readonly Operation[]): string[] {
   const [first] = operations;
-  const nameOf = (operation: Operation): string | undefined =>
-    operation.type === "repair" ? undefined : operation.name;
-  const name = first && nameOf(first);
-  const same = operations.every((operation) => operation.type === first?.type && nameOf(operation) === name);
-  if (first === undefined || name === undefined || !same) return script(journal, operations);
-  return cli(first.type, "--journal", journal, name, ...operations.map(({ image }) => image));
+  const words = first === undefined ? undefined : wordsOf(first);
+  const isSame = operations.every(
+    (operation) => operation.type === first?.type && wordsOf(operation)?.join() === words?.join(),
+  );
+  if (first === undefined || words === undefined || !isSame) return script(journal, operations);
+  return cli(first.type, "--journal", journal, ...words, ...operations.map(({ image }) => image));
+}
+
+/** What the command is told besides the image; undefined where it has no words. */
+function wordsOf(operation: Operation): string[] | undefined {
+  if (operation.type !== "repair") return operation.name === undefined ? undefined : [operation.name];
+  return operation.harden === true ? ["--harden"] : [];
 }

@@ -1,5 +1,10 @@
 import type { Operation } from "../../../src/plan/index.ts";
+import { join } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { type ImageSpec, makeImage } from "../../../tools/image-maker/index.ts";
+import { openPool } from "../../../src/index.ts";
 import { shapes } from "../../interop/shapes.ts";
+import { type Damage, damaged } from "../../support/damage.ts";
 import type { Buildable, KillCase, TargetImage } from "./bench.ts";
 
 function shape(name: string): Buildable {
@@ -41,6 +46,82 @@ export function killCase(verb: Verb, ...names: readonly string[]): KillCase {
     operations: (images) => images.flatMap((image) => VERBS[verb].map((operation) => operation(image))),
   };
 }
+
+/** Clusters of one, two and three owners, stale flags in the snapshots' L1 tables, and something wrong. */
+function damagedShape(damage: Damage, version: 2 | 3, clusterBits: number): Buildable {
+  const data = (at: number) => ({ at, count: 4, kind: "data", seed: at + 3 }) as const;
+  const spec: ImageSpec = {
+    version,
+    clusterBits,
+    virtualSize: 32 << clusterBits,
+    snapshotCopiedFlags: "set",
+    snapshots: [
+      { name: "one", changes: [data(0)] },
+      { name: "two", changes: [data(4)] },
+    ],
+    active: { changes: [data(8)] },
+  };
+  const name = `${damage}, version ${version}, clusters of ${2 ** clusterBits}`;
+  return {
+    name,
+    build: async (dir) => {
+      const path = join(dir, "damaged.qcow2");
+      await writeFile(path, damaged(makeImage(spec), damage));
+      return path;
+    },
+  };
+}
+
+/** A repair of images of these shapes as one transaction. */
+function repairCase(harden: boolean, ...damages: readonly Buildable[]): KillCase {
+  return {
+    name: `repair${harden ? " and harden" : ""}: ${damages.map(({ name }) => name).join(" and ")}`,
+    shapes: damages,
+    operations: (images) => images.map(({ path }) => ({ type: "repair", image: path, harden })),
+  };
+}
+
+/** A delete, or a revert, on an image that was hardened before. */
+function hardenedCase(verb: "revert" | "delete", version: 2 | 3, clusterBits: number): KillCase {
+  const { name, build } = damagedShape("none", version, clusterBits);
+  const hardened: Buildable = {
+    name: `hardened ${name}`,
+    build: async (dir, random) => {
+      const path = await build(dir, random);
+      await using pool = await openPool(join(dir, "journal of the hardening"));
+      await pool.repair(path, { harden: true });
+      return path;
+    },
+  };
+  const operation = VERBS[verb][0];
+  return {
+    name: `${verb} on ${hardened.name}`,
+    shapes: [hardened],
+    operations: (images) => images.map((image) => operation(image)),
+  };
+}
+
+/** What every run tries of repairs: all refcounts and flags at once, and structures that are written anew. */
+export const REPAIR_CASES: readonly KillCase[] = [
+  repairCase(true, damagedShape("refcounts and flags", 3, 12)),
+  repairCase(false, damagedShape("block named twice", 3, 12)),
+];
+
+/** With `QCOWAL_KILL_ALL=1`. */
+export const ALL_REPAIR_CASES: readonly KillCase[] = [
+  ...REPAIR_CASES,
+  ...([2, 3] as const).flatMap((version) =>
+    [12, 16].flatMap((bits) => [
+      ...(["leaks", "refcounts and flags", "missing block", "block behind the end"] as const).map((damage) =>
+        repairCase(false, damagedShape(damage, version, bits)),
+      ),
+      repairCase(true, damagedShape("none", version, bits)),
+      hardenedCase("revert", version, bits),
+      hardenedCase("delete", version, bits),
+    ]),
+  ),
+  repairCase(true, damagedShape("refcounts and flags", 3, 16), damagedShape("missing block", 2, 12)),
+];
 
 const PLAIN = "1.1 cluster 64K refcount 16";
 

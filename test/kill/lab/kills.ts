@@ -27,11 +27,13 @@ export interface KillReport {
 export interface KillOptions {
   /** Benches at work side by side. */
   readonly lanes: number;
+  /** Of the kill points every n-th, and always the end of the run. */
+  readonly every: number;
   /** On every n-th point all subcommands of qemu-img are tried. */
   readonly thoroughEvery: number;
 }
 
-const DEFAULTS: KillOptions = { lanes: 2, thoroughEvery: 10 };
+const DEFAULTS: KillOptions = { lanes: 2, every: 1, thoroughEvery: 10 };
 
 /** Kills the command at every write and sync, recovers, and judges. */
 export function killEverywhere(killCase: KillCase, options: Partial<KillOptions> = {}): Promise<KillReport> {
@@ -78,7 +80,8 @@ async function onBenches(
     const [length = 0, ...lengths] = ways.map((way) => way.length);
     if (lengths.some((other) => other !== length)) throw new Error("two undisturbed runs differ");
     // The last run is not killed: the state after the last call.
-    const queue = Array.from({ length: length + 1 }, (_, index) => index);
+    const all = Array.from({ length: length + 1 }, (_, index) => index);
+    const queue = all.filter((index) => index % options.every === 0 || index === length);
     const points: KillPoint[] = [];
     const work = async (bench: Bench, lane: number): Promise<void> => {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {

@@ -19,6 +19,11 @@ export interface CheckReport {
   readonly corruptions: readonly Problem[];
   /** COPIED flags of the active tree that disagree with the refcount. `qemu-img check` counts them as corruptions. */
   readonly copied: readonly Problem[];
+  /**
+   * COPIED flags on clusters to which several paths lead: a guest would write to them in place. Those whose
+   * refcount is too low are not among `copied`.
+   */
+  readonly unsafe: readonly Problem[];
   /** Structures that share a cluster although they never may; `qemu-img check` does not look for them. */
   readonly overlaps: readonly Problem[];
   /** Refcounts of clusters beyond the end of the file; `qemu-img check` does not look at them. */
@@ -34,6 +39,7 @@ class Checker {
   readonly leaks: Problem[] = [];
   readonly corruptions: Problem[] = [];
   readonly copied: Problem[] = [];
+  readonly unsafe: Problem[] = [];
   readonly overlaps: Problem[] = [];
   readonly beyondEnd: Problem[] = [];
   readonly notes: string[] = [];
@@ -274,6 +280,7 @@ class Checker {
           this.copied.push({ offset: l1Offset + slot * 8, message: `COPIED on empty L1 entry ${slot}` });
         continue;
       }
+      this.#checkSafe(l1Offset + slot * 8, l1.copied, l1.offset);
       if (l1.copied !== expectCopied(l1.offset)) {
         const message = `L1 entry ${slot}: COPIED is ${l1.copied}, refcount ${this.#stored.get(l1.offset / clusterSize)}`;
         this.copied.push({ offset: l1Offset + slot * 8, message });
@@ -282,11 +289,18 @@ class Checker {
         const { cell, copied } = readL2Entry(this.#file, this.#header, l1.offset, index);
         if (cell.kind === "compressed") continue; // counted with the entries of every root
         const expected = cell.kind === "host" && expectCopied(cell.offset);
+        if (cell.kind === "host") this.#checkSafe(l1.offset + index * l2EntrySize, copied, cell.offset);
         if (copied === expected) continue;
         const message = `L2 entry ${index} of L1 index ${slot}: COPIED is ${copied}`;
         this.copied.push({ offset: l1.offset + index * l2EntrySize, message });
       }
     }
+  }
+
+  #checkSafe(at: number, copied: boolean, offset: number): void {
+    const references = this.#references[Math.floor(offset / this.#header.clusterSize)] ?? 0;
+    if (copied && references > 1)
+      this.unsafe.push({ offset: at, message: `COPIED, and ${references} references` });
   }
 }
 
@@ -295,12 +309,13 @@ export function checkImage(bytes: Uint8Array, options: NaiveOptions = {}): Check
   const file = new FileBytes(bytes);
   const checker = new Checker(file, parseHeader(file, options));
   checker.run();
-  const { leaks, corruptions, copied, overlaps, beyondEnd, notes } = checker;
+  const { leaks, corruptions, copied, unsafe, overlaps, beyondEnd, notes } = checker;
   const found = [leaks, corruptions, copied, overlaps, beyondEnd];
   return {
     leaks,
     corruptions,
     copied,
+    unsafe,
     overlaps,
     beyondEnd,
     notes,

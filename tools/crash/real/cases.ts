@@ -1,9 +1,16 @@
+import type { Damage } from "../../../test/support/damage.ts";
 import type { ImageSpec } from "../../image-maker/index.ts";
+
+export type SnapshotVerb = "create" | "revert" | "delete";
 
 /** The command whose run is cut. */
 export interface CrashCase {
   readonly name: string;
-  readonly verb: "create" | "revert" | "delete";
+  readonly verb: SnapshotVerb | "repair";
+  /** What it is told besides: the snapshot, or the options of a repair. */
+  readonly words: readonly string[];
+  /** Of a repair: what is wrong with each image. */
+  readonly damage: Damage | undefined;
   readonly images: readonly ImageSpec[];
   /** Transactions on record before it: without any, the run also makes the journal. */
   readonly history: number;
@@ -14,6 +21,24 @@ export interface CrashCase {
   /** Recoveries of it that are recorded and cut in turn. */
   readonly recoveries: number;
 }
+
+/** Clusters of one, two and three owners, for a repair to count. */
+const shared = (version: 2 | 3, clusterBits: number, rest: Partial<ImageSpec> = {}): ImageSpec => ({
+  version,
+  clusterBits,
+  virtualSize: 32 << clusterBits,
+  snapshotCopiedFlags: "set",
+  snapshots: [
+    { name: "monday", changes: [{ at: 0, count: 4, kind: "data", seed: 3 }] },
+    { name: "tuesday", changes: [{ at: 4, count: 4, kind: "data", seed: 17 }] },
+  ],
+  active: { changes: [{ at: 8, count: 4, kind: "data", seed: 29 }] },
+  ...rest,
+});
+
+const incomplete: Partial<ImageSpec> = {
+  snapshots: [{ name: "monday", changes: [{ at: 0, count: 4, kind: "data", seed: 3 }], extraSize: 8 }],
+};
 
 const small = (version: 2 | 3, clusterBits: number, clusters: number): ImageSpec => ({
   version,
@@ -38,6 +63,12 @@ export type ShapeName = keyof typeof SHAPES;
 
 export const VERBS = ["create", "revert", "delete"] as const;
 
+export const SNAPSHOT_NAME: Readonly<Record<SnapshotVerb, string>> = {
+  create: "new",
+  revert: "monday",
+  delete: "tuesday",
+};
+
 interface Extras {
   readonly history?: number;
   readonly halfMade?: boolean;
@@ -46,7 +77,7 @@ interface Extras {
 }
 
 export function crashCase(
-  verb: CrashCase["verb"],
+  verb: SnapshotVerb,
   shapes: readonly ShapeName[],
   { history = 0, halfMade = false, longRecords = false, recoveries = 0 }: Extras = {},
 ): CrashCase {
@@ -58,6 +89,8 @@ export function crashCase(
       ...(longRecords ? ["long records"] : []),
     ].join(", "),
     verb,
+    words: [SNAPSHOT_NAME[verb]],
+    damage: undefined,
     images: shapes.map((shape) => SHAPES[shape]),
     history,
     halfMade,
@@ -65,6 +98,37 @@ export function crashCase(
     recoveries,
   };
 }
+
+/** A repair of such an image. With an even number on record no snapshot of the past is left. */
+function repairCase(
+  what: string,
+  damage: Damage,
+  images: readonly ImageSpec[],
+  { words = [], history = 0, recoveries = 0 }: Extras & { readonly words?: readonly string[] } = {},
+): CrashCase {
+  const name = `repair of ${what}`;
+  const own = { halfMade: false, longRecords: false };
+  return { name, verb: "repair", words, damage, images, history, recoveries, ...own };
+}
+
+/** Each kind of damage that takes a way of its own through the phases. */
+export const REPAIR_CASES: readonly CrashCase[] = [
+  repairCase("leaks", "leaks", [shared(2, 12)], { words: ["--leaks"], history: 2 }),
+  repairCase("corruption", "refcounts and flags", [shared(3, 12)], { recoveries: 1 }),
+  repairCase("corruption on two images", "refcounts and flags", [shared(3, 12), shared(2, 12)], {
+    words: ["--harden"],
+    history: 2,
+    recoveries: 1,
+  }),
+  repairCase("a missing refcount block", "missing block", [shared(3, 12)], { history: 2 }),
+  repairCase("the refcount table", "block named twice", [shared(3, 16)], { history: 2, recoveries: 1 }),
+  repairCase("the snapshot table", "leaks", [shared(3, 12, incomplete)], { history: 2, recoveries: 1 }),
+  repairCase("flags of snapshots", "none", [shared(3, 12)], {
+    words: ["--harden"],
+    history: 2,
+    recoveries: 1,
+  }),
+];
 
 /** Different places in the life of a journal, and every shape with every verb somewhere. */
 export const CRASH_CASES: readonly CrashCase[] = [
@@ -85,9 +149,3 @@ export const CRASH_CASES: readonly CrashCase[] = [
   crashCase("create", ["v3 4K"], { longRecords: true, recoveries: 1 }),
   crashCase("delete", ["v3 512"], { history: 1, longRecords: true }),
 ];
-
-export const SNAPSHOT_NAME: Readonly<Record<CrashCase["verb"], string>> = {
-  create: "new",
-  revert: "monday",
-  delete: "tuesday",
-};

@@ -6,6 +6,7 @@ import { type ImageState, readState } from "../../../test/support/state.ts";
 import { type Visible, visible } from "../../../test/support/model.ts";
 import { checkImage, describeCheck } from "../../../test/support/naive-qcow2.ts";
 import { run } from "../../../test/support/programs.ts";
+import { assertNotWorse, conditionOf, damageIn } from "../condition.ts";
 import { type Command, asProcess, inProcess, verifyJournal } from "./command.ts";
 
 export interface Subject {
@@ -14,6 +15,8 @@ export interface Subject {
   readonly after: Visible;
   /** First cluster after an undisturbed run: allocation does not depend on the clock. */
   readonly headerAfter: Buffer;
+  /** Set when the image was damaged and the command repairs it. */
+  readonly repair: { readonly hardens: boolean } | undefined;
 }
 
 export interface Scene {
@@ -45,7 +48,10 @@ export async function judge(scene: Scene, thorough: boolean): Promise<Verdict> {
   const paths = scene.subjects.map(({ path }) => path);
   const found = await Promise.all(paths.map(readState));
   for (const [index, state] of found.entries()) {
-    assertOnlyLeaks(state);
+    const subject = scene.subjects[index];
+    assert.ok(subject !== undefined);
+    if (subject.repair === undefined) assertOnlyLeaks(state);
+    else assertNotWorse(conditionOf(subject.before.bytes), conditionOf(state.bytes));
     if (state.fenced && thorough) await assertRefused(paths[index] ?? "", state, false);
   }
   await recovered(command, scene.journal, paths);
@@ -70,7 +76,8 @@ export async function judge(scene: Scene, thorough: boolean): Promise<Verdict> {
     `as ${outcome}, but history says ${recorded}`,
   );
   const hasJournal = await verifies(scene.journal);
-  if (thorough) for (const path of paths) await assertQemuFindsNothing(path);
+  const isSound = outcome === "after" || scene.subjects.every(({ repair }) => repair === undefined);
+  if (thorough && isSound) for (const path of paths) await assertQemuFindsNothing(path);
   if (outcome === "before" && (thorough || !hasJournal)) await assertCanBeGivenAgain(command, scene);
   return { outcome, fenced: found.filter(({ fenced }) => fenced).length, recorded };
 }
@@ -93,8 +100,10 @@ async function recovered(
   return (JSON.parse(stdout) as { readonly recovered: readonly unknown[] }).recovered;
 }
 
-function outcomeOf({ before, after, headerAfter }: Subject, state: ImageState): Verdict["outcome"] {
+function outcomeOf(subject: Subject, state: ImageState): Verdict["outcome"] {
+  const { before, after, headerAfter, repair } = subject;
   assert.ok(!state.fenced, "still fenced after the recovery");
+  if (repair !== undefined) return outcomeOfRepair(subject, state, repair.hardens);
   assert.equal(describeCheck(checkImage(state.bytes)), "clean");
   if (state.logical === before.logical) {
     assert.ok(before.firstCluster.equals(state.firstCluster), "the header differs from that before");
@@ -105,6 +114,24 @@ function outcomeOf({ before, after, headerAfter }: Subject, state: ImageState): 
   assert.ok(isDeepStrictEqual(now, after), `neither as before nor as after: ${JSON.stringify(now)}`);
   assert.ok(headerAfter.equals(state.firstCluster), "the header differs from that after");
   return "after";
+}
+
+/** A user sees no difference: the damage says which it is. */
+function outcomeOfRepair(
+  { before, headerAfter }: Subject,
+  state: ImageState,
+  hardens: boolean,
+): Verdict["outcome"] {
+  assert.equal(state.logical, before.logical, "a repair changed what a user sees");
+  const damage = damageIn(conditionOf(state.bytes), hardens);
+  if (damage === "") {
+    assert.ok(headerAfter.equals(state.firstCluster), "the header differs from that after");
+    return "after";
+  }
+  assert.equal(damage, damageIn(conditionOf(before.bytes), hardens), "damaged otherwise than before");
+  assert.ok(before.firstCluster.equals(state.firstCluster), "the header differs from that before");
+  assert.equal(state.bytes.length, before.bytes.length, "length of the file");
+  return "before";
 }
 
 interface HistoryEntry {

@@ -5,7 +5,7 @@ import { type Visible, expected, visible } from "../../../test/support/model.ts"
 import { NaiveError, checkImage } from "../../../test/support/naive-qcow2.ts";
 import { run } from "../../../test/support/programs.ts";
 import { type Random, writeImage } from "../../image-maker/index.ts";
-import { type CrashCase, SHAPES, SNAPSHOT_NAME, type ShapeName } from "./cases.ts";
+import { SHAPES, SNAPSHOT_NAME, type ShapeName, type SnapshotVerb } from "./cases.ts";
 import { record } from "./record.ts";
 import { scratchDir } from "./run-case.ts";
 import { crashStates } from "./states.ts";
@@ -36,7 +36,7 @@ const QEMU_FLAG = { create: "-c", revert: "-a", delete: "-d" } as const;
 /** Records `qemu-img snapshot` and judges what a power cut in it can leave; nothing recovers that. */
 export async function judgePeer(
   shape: ShapeName,
-  verb: CrashCase["verb"],
+  verb: SnapshotVerb,
   random: Random,
   { states = Number.POSITIVE_INFINITY, askEvery = 50 }: PeerOptions = {},
 ): Promise<PeerReport> {

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, realpath, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { readState } from "../../../test/support/state.ts";
 import { cli } from "../../../test/support/command.ts";
+import { damaged } from "../../../test/support/damage.ts";
 import { expected, visible } from "../../../test/support/model.ts";
 import { type Random, seededRandom, writeImage } from "../../image-maker/index.ts";
-import { type CrashCase, SNAPSHOT_NAME } from "./cases.ts";
+import type { Operation } from "../../../src/plan/index.ts";
+import type { CrashCase } from "./cases.ts";
 import type { Event } from "./change.ts";
 import { inProcess } from "./command.ts";
 import { CUT, type Scene, type Subject, judge } from "./judge.ts";
@@ -88,18 +90,21 @@ class Stage {
     const earlier: readonly Event[] = halfMade ? [{ kind: "mkdir", path: journal }] : [];
     if (halfMade) await mkdir(journal);
     const reason = CUT.padEnd(this.#case.longRecords ? LONG_REASON : 0, ".");
-    const words = [verb, "--reason", reason, SNAPSHOT_NAME[verb], ...paths];
+    const words = [verb, "--reason", reason, ...this.#case.words, ...paths];
     const events = await this.#record(words, start, earlier);
     const after = await Promise.all(paths.map(readState));
     const subjects = paths.map((path, index): Subject => {
       const [then, now] = [before[index], after[index]];
       assert.ok(then !== undefined && now !== undefined);
-      const operation = { type: verb, image: path, name: SNAPSHOT_NAME[verb] };
+      const [name = ""] = this.#case.words;
+      const operation: Operation =
+        verb === "repair" ? { type: verb, image: path } : { type: verb, image: path, name };
       return {
         path,
         before: then,
         after: expected(visible(then.bytes), operation),
         headerAfter: now.firstCluster,
+        repair: verb === "repair" ? { hardens: this.#case.words.includes("--harden") } : undefined,
       };
     });
     const scene = { journal, subjects, words };
@@ -122,6 +127,9 @@ class Stage {
       const { code, stderr } = await inProcess(past % 2 === 0 ? "create" : "delete", "past", paths[0] ?? "");
       assert.equal(code, 0, stderr);
     }
+    const { damage } = this.#case;
+    for (const path of damage === undefined ? [] : paths)
+      await writeFile(path, damaged(await readFile(path), damage));
     return paths;
   }
 
