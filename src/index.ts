@@ -43,6 +43,7 @@ export type {
   RecoverOptions,
   RecoveryReport,
   RepairOptions,
+  RevertOptions,
   SnapshotInfo,
   SnapshotOptions,
   SnapshotRef,

@@ -8,6 +8,7 @@ export type {
   PoolOptions,
   RecoverOptions,
   RecoveryReport,
+  RevertOptions,
   SnapshotOptions,
   SnapshotRef,
 } from "./pool.ts";

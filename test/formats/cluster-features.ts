@@ -192,11 +192,10 @@ export const clusterFeatures: readonly Feature[] = [
     note: "",
     variants: [
       shape("1.1 cluster 512 refcount 16"),
-      shape("1.1 cluster 4K refcount 16"),
       {
         name: "2 MiB",
         build: async (dir, random) => {
-          const path = await create(dir, { size: 16 * MIB, options: { cluster_size: 2 * MIB } });
+          const path = await create(dir, { size: 8 * MIB, options: { cluster_size: 2 * MIB } });
           await ioAll(path, clusterWrites(random, [1, 3], 2 * MIB));
           await snapshotCreate(path, "first");
           await ioAll(path, ["write -P 7 3M 4k"]);
