@@ -42,9 +42,9 @@ vi.mock("../../src/plan/repair-refcounts.ts", async (original) => {
 
 vi.mock("../../src/plan/refcount-differences.ts", async (original) => {
   const real = await original<typeof import("../../src/plan/refcount-differences.ts")>();
-  const refcountDifferences: typeof real.refcountDifferences = (path, census, refcounts) => {
+  const refcountDifferences: typeof real.refcountDifferences = (path, census, ...rest) => {
     const found = (): ReturnType<typeof real.refcountDifferences> =>
-      real.refcountDifferences(path, census, refcounts);
+      real.refcountDifferences(path, census, ...rest);
     return planted.bug.differences?.(census, found) ?? found();
   };
   return { ...real, refcountDifferences };

@@ -14,7 +14,7 @@ const REPLACED: readonly Subject[] = [
   "repair of a snapshot table",
   "repair that gives a snapshot up",
 ];
-const REFUSED_SNAPSHOTS: readonly Subject[] = [
+const UNREADABLE_SNAPSHOTS: readonly Subject[] = [
   "repair of an unreadable snapshot",
   "repair of an unreadable entry",
 ];
@@ -188,15 +188,15 @@ const flags: readonly Canary[] = [
 const snapshots: readonly Canary[] = [
   {
     name: "clusters freed that an unreadable snapshot may own",
-    subjects: REFUSED_SNAPSHOTS,
+    subjects: UNREADABLE_SNAPSHOTS,
     bug: { repairAs: (operation) => ({ ...operation, dropDamagedSnapshots: true }) },
-    says: /has to be refused was done/,
+    says: /has to be (refused was done|left alone was not)/,
   },
   {
     name: "an unreadable snapshot that is left out without a word",
     subjects: ["repair of an unreadable snapshot"],
     bug: { readable: ({ readable }) => ({ readable, damaged: [] }) },
-    says: /has to be refused was done/,
+    says: /has to be left alone was not/,
   },
   {
     name: "an entry of the snapshot table that a repair drops",
@@ -219,7 +219,7 @@ const snapshots: readonly Canary[] = [
     name: "a repair of leaks that goes on where more is wrong",
     subjects: ["repair of leaks where more is wrong"],
     bug: { repairAs: (operation) => ({ ...operation, what: "all" }) },
-    says: /has to be refused was done/,
+    says: /has to be left alone was not/,
   },
   {
     name: "a contradiction that is counted, and not refused",

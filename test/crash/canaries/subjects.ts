@@ -6,6 +6,7 @@ import { Machine } from "../../support/machine.ts";
 import { seededRandom } from "../../support/random.ts";
 import { attempt, newWorld } from "../../support/world.ts";
 import { type Damage, damaged } from "../../support/damage.ts";
+import { LEFT_ALONE } from "./left-alone.ts";
 
 const FIRST = "/memory/first.qcow2";
 const SECOND = "/memory/second.qcow2";
@@ -56,6 +57,8 @@ interface Setting {
   readonly givenUp?: readonly string[];
   /** It must be refused, and the image left alone. */
   readonly refusal?: ErrorCode;
+  /** It must be done, but for what it has to leave alone. */
+  readonly leaves?: keyof typeof LEFT_ALONE;
 }
 
 const [OLD, NEWER] = SMALL.snapshots ?? [];
@@ -123,11 +126,11 @@ const SUBJECTS = {
     dropDamagedSnapshots: true,
     givenUp: ["2"],
   }),
-  "repair of an unreadable snapshot": repair("unreadable snapshot", { refusal: "IMAGE_DAMAGED" }),
+  "repair of an unreadable snapshot": repair("unreadable snapshot", { leaves: "ownedByAnyone" }),
   "repair of an unreadable entry": repair("unreadable entry", { refusal: "IMAGE_DAMAGED" }),
   "repair of leaks where more is wrong": repair("refcounts and flags", {
     what: "leaks",
-    refusal: "IMAGE_DAMAGED",
+    leaves: "allButLeaks",
   }),
   "repair of a cluster with two owners": repair("two owners", { refusal: "IMAGE_DAMAGED" }),
 } satisfies Record<string, Setting>;
@@ -137,7 +140,7 @@ export const ALL_SUBJECTS = Object.keys(SUBJECTS) as Subject[];
 
 /** Explores a transaction as the search does. Throws at the first crash after which the promise does not hold. */
 export async function exploreSubject(subject: Subject): Promise<void> {
-  const { images, operations, damage, givenUp, refusal }: Setting = SUBJECTS[subject];
+  const { images, operations, damage, givenUp, refusal, leaves }: Setting = SUBJECTS[subject];
   const bytes = Object.fromEntries(
     Object.entries(images).map(([path, spec]) => [path, damaged(makeImage(spec), damage)]),
   );
@@ -149,6 +152,17 @@ export async function exploreSubject(subject: Subject): Promise<void> {
     );
     if (isQcowalError(failure, refusal) && isUntouched) return;
     throw new CrashError("undisturbed", failure ?? new Error("what has to be refused was done"));
+  }
+  if (leaves !== undefined) {
+    const { failure, world } = await attempt(start, operations, new Machine());
+    if (failure !== undefined) throw new CrashError("undisturbed", failure);
+    for (const [path, file] of world.images) {
+      const changed = LEFT_ALONE[leaves](bytes[path] ?? Buffer.alloc(0), file.bytes());
+      if (changed !== undefined) {
+        throw new CrashError("undisturbed", new Error(`what has to be left alone was not: ${changed}`));
+      }
+    }
+    return;
   }
   await explore(start, operations, {
     random: seededRandom(1),
