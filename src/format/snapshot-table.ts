@@ -65,31 +65,22 @@ export interface SnapshotTablePrefix extends DecodedSnapshotTable {
   readonly problem: string | undefined;
 }
 
-const invalid = (what: string): QcowalError =>
-  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qemu-img check' may repair it.`);
+/** Bytes of the table that are wanted next, counted from its start. What lies behind the end of the file is zeros. */
+export interface WantedBytes {
+  readonly at: number;
+  readonly length: number;
+}
 
 /**
- * Decodes `count` entries. `bytes` holds the table from its start, as much as is
- * there. Returns undefined when the table goes on behind `bytes`: read more.
- * With `rescue`, what exceeds a limit of QEMU's is left out and told.
- * @throws QcowalError IMAGE_INVALID when a limit of QEMU's is exceeded
+ * Decodes `count` entries of a table that may be damaged: it asks for the bytes
+ * that it needs, a few at a time, because lengths in it may claim anything. It
+ * ends before the first entry that exceeds a limit of QEMU's; with `rescue`, what
+ * exceeds one is left out and told.
  */
-export function decodeSnapshotTable(
-  bytes: Uint8Array,
+export function* decodeSnapshotTable(
   count: number,
-  rescue = false,
-): DecodedSnapshotTable | undefined {
-  const table = decode(bytes, count, rescue);
-  if (table?.problem !== undefined) throw invalid(table.problem);
-  return table;
-}
-
-/** The same for a table that may be damaged: it ends before the first entry that exceeds a limit. */
-export function decodeSnapshotTablePrefix(bytes: Uint8Array, count: number): SnapshotTablePrefix | undefined {
-  return decode(bytes, count, false);
-}
-
-function decode(bytes: Uint8Array, count: number, rescue: boolean): SnapshotTablePrefix | undefined {
+  rescue: boolean,
+): Generator<WantedBytes, SnapshotTablePrefix, Uint8Array> {
   const entries: SnapshotEntry[] = [];
   let tableEnd = 0;
   let cut = 0;
@@ -101,51 +92,48 @@ function decode(bytes: Uint8Array, count: number, rescue: boolean): SnapshotTabl
   });
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
-    if (start + ENTRY_BYTES > bytes.length) return undefined;
-    const extraSize = readField(bytes, ENTRY.extraSize, start);
+    const head = yield { at: start, length: ENTRY_BYTES };
+    const extraSize = readField(head, ENTRY.extraSize);
     const isOversized = extraSize > MAX_SNAPSHOT_EXTRA_BYTES;
     if (isOversized && !rescue) return stop(`Too much extra metadata in snapshot table entry ${index}`, 0);
-    const idAt = start + ENTRY_BYTES + extraSize;
-    const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
-    const end = nameAt + readField(bytes, ENTRY.nameSize, start);
+    const idSize = readField(head, ENTRY.idSize);
+    const namesAt = start + ENTRY_BYTES + extraSize;
+    const end = namesAt + idSize + readField(head, ENTRY.nameSize);
     if (end > MAX_SNAPSHOT_TABLE_BYTES) {
       return rescue ? stop(undefined, count - index) : stop("Snapshot table is too big", 0);
     }
-    if (end > bytes.length) return undefined;
-    entries.push(decodeEntry(bytes, start, extraSize, idAt, nameAt, end));
+    const extra = yield {
+      at: start + ENTRY_BYTES,
+      length: Math.min(extraSize, MAX_SNAPSHOT_EXTRA_BYTES),
+    };
+    const names = yield { at: namesAt, length: end - namesAt };
+    entries.push(entryOf(head, extra, names.subarray(0, idSize), names.subarray(idSize)));
     tableEnd = end;
     if (isOversized) cut += 1;
   }
   return stop(undefined, 0);
 }
 
-function decodeEntry(
-  bytes: Uint8Array,
-  start: number,
-  extraSize: number,
-  idAt: number,
-  nameAt: number,
-  end: number,
-): SnapshotEntry {
-  const extraAt = start + ENTRY_BYTES;
-  const extra = (field: { offset: number; size: 1 | 2 | 4 | 8 }): bigint | undefined =>
-    extraSize >= field.offset + field.size ? readField64(bytes, field, extraAt) : undefined;
-  const icount = extra(EXTRA.icount);
+/** The error for a table whose entries cannot all be had. */
+export const snapshotTableError = (problem: string): QcowalError =>
+  new QcowalError("IMAGE_INVALID", `${problem}. Nothing was changed; 'qemu-img check' may repair it.`);
+
+function entryOf(head: Uint8Array, extra: Uint8Array, id: Uint8Array, name: Uint8Array): SnapshotEntry {
+  const known = (field: { offset: number; size: 1 | 2 | 4 | 8 }): bigint | undefined =>
+    extra.length >= field.offset + field.size ? readField64(extra, field) : undefined;
+  const icount = known(EXTRA.icount);
   return {
-    l1TableOffset: readField64(bytes, ENTRY.l1TableOffset, start),
-    l1Size: readField(bytes, ENTRY.l1Size, start),
-    id: bytes.slice(idAt, nameAt),
-    name: bytes.slice(nameAt, end),
-    dateSec: readField(bytes, ENTRY.dateSec, start),
-    dateNsec: readField(bytes, ENTRY.dateNsec, start),
-    vmClockNsec: readField64(bytes, ENTRY.vmClockNsec, start),
-    vmStateSize: extra(EXTRA.vmStateSizeLarge) ?? BigInt(readField(bytes, ENTRY.vmStateSize, start)),
-    diskSize: extra(EXTRA.diskSize),
+    l1TableOffset: readField64(head, ENTRY.l1TableOffset),
+    l1Size: readField(head, ENTRY.l1Size),
+    id,
+    name,
+    dateSec: readField(head, ENTRY.dateSec),
+    dateNsec: readField(head, ENTRY.dateNsec),
+    vmClockNsec: readField64(head, ENTRY.vmClockNsec),
+    vmStateSize: known(EXTRA.vmStateSizeLarge) ?? BigInt(readField(head, ENTRY.vmStateSize)),
+    diskSize: known(EXTRA.diskSize),
     icount: icount === NO_ICOUNT ? undefined : icount,
-    unknownExtra: bytes.slice(
-      extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES),
-      Math.min(idAt, extraAt + MAX_SNAPSHOT_EXTRA_BYTES),
-    ),
+    unknownExtra: extra.subarray(KNOWN_EXTRA_BYTES),
   };
 }
 

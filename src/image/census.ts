@@ -4,11 +4,17 @@ import {
   type Geometry,
   type L2Reference,
   bitmapDirectory,
+  bitmapDirectoryProblem,
+  bitmapExtensionProblem,
+  compressedLength,
+  compressedOffset,
   cryptoHeader,
   decodeBitmapDirectory,
   decodeL2Entry,
-  l1Target,
+  entryOffset,
+  isBitmapEntry,
 } from "../format/index.ts";
+import { contradictions } from "./contradictions.ts";
 import type { Image } from "./image.ts";
 import { type L1Location, checkL1Location, readL1Table } from "./l1-table.ts";
 import { readTables } from "./read-table.ts";
@@ -42,6 +48,8 @@ export class Census {
   /** What contradicts the format, the first of it in words. */
   readonly findings: string[] = [];
   readonly #blocks = new Map<number, Block>();
+  /** In whole sectors. */
+  readonly #fileLength: number;
   /** Clusters that lie in the file, at least in part. */
   readonly #fileClusters: number;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
@@ -50,7 +58,8 @@ export class Census {
 
   constructor(geometry: Geometry, fileSize: number) {
     this.geometry = geometry;
-    this.#fileClusters = Math.ceil((Math.ceil(fileSize / SECTOR) * SECTOR) / geometry.clusterSize);
+    this.#fileLength = Math.ceil(fileSize / SECTOR) * SECTOR;
+    this.#fileClusters = Math.ceil(this.#fileLength / geometry.clusterSize);
   }
 
   /** Blocks in which something is counted, ascending. */
@@ -73,9 +82,14 @@ export class Census {
     if (this.findings.length < MAX_FINDINGS) this.findings.push(what);
   }
 
+  /** True when more findings would say no more, and counting is of no use. */
+  get isHopeless(): boolean {
+    return this.findings.length >= MAX_FINDINGS;
+  }
+
   /** One reference to each cluster of a structure that has them for itself. */
   claim(offset: number, length: number, what: string): void {
-    if (length === 0) return;
+    if (length === 0 || this.isHopeless) return;
     const { clusterSize } = this.geometry;
     const first = Math.floor(offset / clusterSize);
     const last = Math.floor((offset + length - 1) / clusterSize);
@@ -98,11 +112,9 @@ export class Census {
       decodeL2Entry(this.geometry, high, low, reference);
       if (reference.kind === "none") continue;
       const isCompressed = reference.kind === "compressed";
-      // The last sector of a compressed stream may be cut off by the end of the file.
-      const limit = this.#fileClusters + (isCompressed ? 1 : 0);
       if (reference.kind === "invalid") {
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} is invalid`);
-      } else if (reference.last >= limit) {
+      } else if (isCompressed ? this.#isCutOff(high, low) : reference.last >= this.#fileClusters) {
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} points behind the end of the file`);
       } else {
         for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
@@ -110,6 +122,12 @@ export class Census {
         }
       }
     }
+  }
+
+  /** The last sector of a compressed stream may lie behind the end of the file, but not a whole cluster. */
+  #isCutOff(high: number, low: number): boolean {
+    const end = compressedOffset(this.geometry, high, low) + compressedLength(this.geometry, high, low);
+    return end - this.#fileLength >= this.geometry.clusterSize;
   }
 
   isInFile(offset: number): boolean {
@@ -155,6 +173,7 @@ export async function takeCensus(
   const { disk, header, fileSize } = image;
   const { geometry } = header;
   const census = new Census(geometry, fileSize);
+  for (const what of contradictions(image)) census.find(what);
   census.claim(0, geometry.clusterSize, "the header");
   if (refcounts !== undefined) claimRefcounts(image, refcounts, census);
   census.claim(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
@@ -192,6 +211,8 @@ async function l2Weights(image: Image, census: Census): Promise<Map<number, numb
   const weights = new Map<number, number>();
   for (const [location, what] of roots(image)) {
     census.claim(location.offset, location.entries * 8, what);
+    // Tables that overlap, thousands of them perhaps: there is nothing to be counted.
+    if (census.isHopeless) break;
     const { targets } = await readL1Table(image.disk, image.header.geometry, location);
     for (const target of targets) {
       if (target === 0) continue;
@@ -205,9 +226,13 @@ async function l2Weights(image: Image, census: Census): Promise<Map<number, numb
 async function countBitmaps({ disk, area, header }: Image, census: Census): Promise<void> {
   const directory = bitmapDirectory(area);
   if (directory === undefined) return;
+  const unfit = bitmapExtensionProblem(area, header.geometry);
+  if (unfit !== undefined) census.find(`bitmaps extension: ${unfit}`);
   census.claim(directory.offset, directory.length, "the bitmap directory");
   const bytes = new Uint8Array(directory.length);
   await disk.read(directory.offset, bytes);
+  const problem = bitmapDirectoryProblem(bytes, directory.count, header.geometry, header.virtualSize);
+  if (problem !== undefined) census.find(`bitmap directory: ${problem}`);
   for (const [index, table] of decodeBitmapDirectory(bytes, directory.count).entries()) {
     census.claim(table.offset, table.length, `the table of bitmap ${index}`);
     await countBitmapData(disk, header.geometry, table, index, census);
@@ -229,10 +254,12 @@ async function countBitmapData(
     await disk.read(at, piece);
     const view = new DataView(piece.buffer);
     for (let entry = 0; entry + 8 <= piece.length; entry += 8) {
+      const high = view.getUint32(entry);
       const low = view.getUint32(entry + 4);
-      const offset = l1Target(geometry, view.getUint32(entry), (low & ~1) >>> 0);
-      if (offset < 0) census.find(`an entry of the table of bitmap ${index} is invalid`);
-      else if (offset !== 0) census.claim(offset, geometry.clusterSize, `data of bitmap ${index}`);
+      const offset = entryOffset(high, low);
+      if (!isBitmapEntry(geometry, high, low) || !Number.isSafeInteger(offset)) {
+        census.find(`an entry of the table of bitmap ${index} is invalid`);
+      } else if (offset !== 0) census.claim(offset, geometry.clusterSize, `data of bitmap ${index}`);
     }
   }
 }

@@ -17,32 +17,40 @@ export interface ClusterBytes {
   readonly bytes: Buffer;
 }
 
-/** Streams clusters, adjacent ones in one read. What lies behind the end of the file reads as zeros. */
+/** Between two clusters that are read at once may lie so much that is not wanted: reading it costs less than another read. */
+const MAX_GAP_BYTES = 16 * 1024;
+
+/** Streams clusters, those near each other in one read. What lies behind the end of the file reads as zeros. */
 export async function* readClusters(
   disk: Disk,
-  offsets: readonly number[],
+  offsets: ArrayLike<number>,
   clusterSize: number,
 ): AsyncGenerator<ClusterBytes> {
-  const clustersPerRead = Math.max(1, Math.floor(READ_BYTES / clusterSize));
-  const buffer = Buffer.alloc(clustersPerRead * clusterSize);
+  const most = Math.max(clusterSize, READ_BYTES);
+  let buffer = Buffer.alloc(0);
   let next = 0;
   while (next < offsets.length) {
     const first = offsets[next] ?? 0;
-    let count = 1;
-    while (count < clustersPerRead && offsets[next + count] === first + count * clusterSize) count += 1;
-    await disk.read(first, buffer.subarray(0, count * clusterSize));
-    for (let index = 0; index < count; index += 1) {
-      const at = index * clusterSize;
-      yield { offset: first + at, bytes: buffer.subarray(at, at + clusterSize) };
+    let end = first + clusterSize;
+    let behind = next + 1;
+    for (; behind < offsets.length; behind += 1) {
+      const offset = offsets[behind] ?? 0;
+      if (offset < end || offset - end > MAX_GAP_BYTES || offset + clusterSize - first > most) break;
+      end = offset + clusterSize;
     }
-    next += count;
+    if (buffer.length < end - first) buffer = Buffer.alloc(end - first);
+    await disk.read(first, buffer.subarray(0, end - first));
+    for (; next < behind; next += 1) {
+      const offset = offsets[next] ?? 0;
+      yield { offset, bytes: buffer.subarray(offset - first, offset - first + clusterSize) };
+    }
   }
 }
 
 /** Streams tables of one cluster in file order: `offsets` must be ascending. */
 export async function* readTables(
   disk: Disk,
-  offsets: readonly number[],
+  offsets: ArrayLike<number>,
   clusterSize: number,
 ): AsyncGenerator<TableWords> {
   for await (const { offset, bytes } of readClusters(disk, offsets, clusterSize)) {

@@ -1,6 +1,7 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type Geometry, type Header, hostOffset, readRefcount } from "../format/index.ts";
+import { readClusters } from "./read-table.ts";
 
 /** Refcount blocks are held in memory while an operation is planned; more than this is refused rather than swapped. */
 const MAX_BLOCK_BYTES = 2 ** 31;
@@ -13,13 +14,17 @@ export class Refcounts {
   /** Host offset of each refcount block by table slot, 0 where there is none. */
   readonly table: Float64Array;
   readonly #blocks: ReadonlyMap<number, DataView>;
+  /** All blocks of zeros are this one: a sparse file may have a million of them. */
+  readonly #blank: ArrayBufferLike | undefined;
 
   constructor(
     geometry: Geometry,
     tableOffset: number,
     table: Float64Array,
     blocks: ReadonlyMap<number, DataView>,
+    blank?: ArrayBufferLike,
   ) {
+    this.#blank = blank;
     this.tableOffset = tableOffset;
     this.geometry = geometry;
     this.table = table;
@@ -37,11 +42,16 @@ export class Refcounts {
     return this.#blocks.get(index);
   }
 
+  /** True for a stored block that is all zeros. */
+  isBlank(index: number): boolean {
+    return this.#blocks.get(index)?.buffer === this.#blank;
+  }
+
   /** The same as if these slots of the table were empty. */
   without(slots: ReadonlySet<number>): Refcounts {
     const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
     const blocks = new Map([...this.#blocks].filter(([index]) => !slots.has(index)));
-    return new Refcounts(this.geometry, this.tableOffset, table, blocks);
+    return new Refcounts(this.geometry, this.tableOffset, table, blocks, this.#blank);
   }
 }
 
@@ -62,30 +72,39 @@ export async function readRefcounts(
   const { geometry } = header;
   const damage = onDamage ?? refuse(disk);
   const table = await readRefcountTable(disk, header, fileSize, damage);
-  const slots = [...table.keys()].filter((index) => table[index] !== 0);
-  if (slots.length * geometry.clusterSize > MAX_BLOCK_BYTES) {
-    throw new QcowalError(
-      "LIMIT_EXCEEDED",
-      `${disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
-    );
-  }
+  const slots = new Uint32Array(table.keys()).filter((index) => table[index] !== 0);
+  const tooMany = (): QcowalError =>
+    new QcowalError("LIMIT_EXCEEDED", `${disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`);
   slots.sort((a, b) => (table[a] ?? 0) - (table[b] ?? 0));
   const blocks = new Map<number, DataView>();
   let previous = -1;
-  for (const index of slots) {
+  const distinct = slots.filter((index) => {
     const offset = table[index] ?? 0;
-    if (offset === previous) {
-      damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
-      table[index] = 0;
+    const isRepeated = offset === previous;
+    previous = offset;
+    if (!isRepeated) return true;
+    damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
+    table[index] = 0;
+    return false;
+  });
+  const blank = new DataView(new ArrayBuffer(geometry.clusterSize));
+  const zeros = new Uint8Array(blank.buffer);
+  const offsets = Float64Array.from(distinct, (index) => table[index] ?? 0);
+  let next = 0;
+  let held = 0;
+  for await (const { bytes } of readClusters(disk, offsets, geometry.clusterSize)) {
+    onBlock?.();
+    const index = distinct[next] ?? 0;
+    next += 1;
+    if (bytes.equals(zeros)) {
+      blocks.set(index, blank);
       continue;
     }
-    previous = offset;
-    onBlock?.();
-    const bytes = new Uint8Array(geometry.clusterSize);
-    await disk.read(offset, bytes);
-    blocks.set(index, new DataView(bytes.buffer));
+    held += geometry.clusterSize;
+    if (held > MAX_BLOCK_BYTES) throw tooMany();
+    blocks.set(index, new DataView(new Uint8Array(bytes).buffer));
   }
-  return new Refcounts(geometry, header.refcountTableOffset, table, blocks);
+  return new Refcounts(geometry, header.refcountTableOffset, table, blocks, blank.buffer);
 }
 
 async function readRefcountTable(
@@ -100,10 +119,11 @@ async function readRefcountTable(
   const view = new DataView(bytes.buffer);
   const table = new Float64Array(bytes.length / 8);
   for (let index = 0; index < table.length; index += 1) {
+    if (view.getUint32(index * 8) === 0 && view.getUint32(index * 8 + 4) === 0) continue;
     const raw = view.getBigUint64(index * 8);
     if (raw % BigInt(clusterSize) !== 0n) {
       damage(index, `refcount table slot ${index} is not aligned (0x${raw.toString(16)})`);
-    } else if (raw >= BigInt(fileSize) && raw !== 0n) {
+    } else if (raw >= BigInt(fileSize)) {
       damage(index, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
     } else table[index] = hostOffset(Number(raw));
   }

@@ -9,7 +9,7 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Image, takeCensus } from "../image/index.ts";
+import { type Image, readL1Table, takeCensus } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { discardIntents } from "./discard-intents.ts";
@@ -101,8 +101,12 @@ async function plan(
   const refcounts = refcountIntents(changes, growth);
   const copied = await wrongFlags(image, changes, onTable);
   const hardened: CopiedIntents = { clear: [], set: [] };
-  if (operation.harden === true) {
-    for (const { l1 } of snapshots.readable) clearedInL1(l1, geometry.l1EntriesPerCluster, hardened);
+  for (const { l1: location, hasFlags } of snapshots.readable) {
+    if (!hasFlags) continue;
+    const l1 = await readL1Table(disk, geometry, location);
+    // To qemu-img check an entry with nothing but the flag is an L2 table at 0, where the header is.
+    const isWanted = (target: number): boolean => operation.harden === true || target === 0;
+    clearedInL1(l1, geometry.l1EntriesPerCluster, isWanted, hardened);
   }
 
   const mended: Mended = {
@@ -156,7 +160,7 @@ async function plan(
         marksSound: true,
       }),
       lower: inFileOrder([...refcounts.lower, ...copied.set]),
-      discard: discardIntents(refcounts.freed, geometry.clusterSize),
+      discard: discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize),
     },
     summary: {
       clusterSize: geometry.clusterSize,

@@ -109,6 +109,9 @@ export class RefcountChanges {
       if (change === 0) continue;
       const from = this.stored.get(base + entry);
       const to = from + change;
+      if (!Number.isFinite(from)) {
+        throw this.damaged(`the refcount of cluster ${base + entry} is above 2^53, which no image reaches`);
+      }
       if (to < 0)
         throw this.damaged(`the refcount ${from} of cluster ${base + entry} is lower than its references`);
       if (to > refcountMax) {
