@@ -1,4 +1,4 @@
 export { invariant } from "./invariant.ts";
 export { QcowalError, isQcowalError } from "./qcowal-error.ts";
-export { isStorageFailure, reasonOf, withNothingChanged } from "./reason.ts";
+export { isStorageFailure, reasonOf, withNothingChanged, withPath } from "./reason.ts";
 export type { ErrorCode, ErrorDetails, QcowalErrorOptions } from "./qcowal-error.ts";

@@ -15,6 +15,15 @@ export function isStorageFailure(error: unknown): boolean {
   return error instanceof QcowalError && STORAGE_CODES.includes(error.code);
 }
 
+/** The same failure under the name of the file that it is about, where its message does not have that yet. */
+export function withPath(error: unknown, path: string): unknown {
+  if (!(error instanceof QcowalError) || error.message.includes(path)) return error;
+  return new QcowalError(error.code, `${path}: ${error.message}`, {
+    cause: error,
+    details: { ...error.details, path },
+  });
+}
+
 /** The same failure, where it is known that it left everything as it was: whoever reads it must not have to guess. */
 export function withNothingChanged(error: unknown): unknown {
   if (!(error instanceof QcowalError) || !isStorageFailure(error)) return error;

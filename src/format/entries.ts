@@ -173,3 +173,14 @@ export const PLAIN_ZERO_ENTRY: Uint8Array = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, Z
 export function isZeroFlagged(geometry: Geometry, low: number): boolean {
   return !geometry.extendedL2 && (low & ZERO_LOW) !== 0;
 }
+
+const BITMAP_RESERVED_HIGH = 0xff00_0000;
+const BITMAP_RESERVED_LOW = 0x1fe;
+const ALL_ONES_LOW = 1;
+
+/** Whether an entry of a bitmap's table is what it may be: a cluster's offset, or a flag in bit 0 and no cluster. */
+export function isBitmapEntry(geometry: Geometry, high: number, low: number): boolean {
+  if (((high & BITMAP_RESERVED_HIGH) | (low & BITMAP_RESERVED_LOW)) !== 0) return false;
+  const offset = entryOffset(high, low);
+  return offset === 0 || ((low & ALL_ONES_LOW) === 0 && offset % geometry.clusterSize === 0);
+}

@@ -60,8 +60,9 @@ export function decodeExtensions(cluster: Uint8Array, header: Header): Extension
     }
     const type = view.getUint32(offset);
     const length = view.getUint32(offset + 4);
-    if (type === EXTENSION.end) return { extensions, endOffset: offset, limit };
+    // QEMU asks this of the END marker, too.
     if (length > limit - offset - 8) throw tooLarge();
+    if (type === EXTENSION.end) return { extensions, endOffset: offset, limit };
     extensions.push({ type, offset, data: cluster.slice(offset + 8, offset + 8 + length) });
     offset += extensionBytes(length);
   }

@@ -67,65 +67,61 @@ export interface SnapshotTablePrefix extends DecodedSnapshotTable {
   readonly problem: string | undefined;
 }
 
-const invalid = (what: string): QcowalError =>
-  new QcowalError("IMAGE_INVALID", `${what}. Nothing was changed; 'qcowal repair' may mend it.`);
+/** Bytes of the table that are wanted next, counted from its start. What lies behind the end of the file is zeros. */
+export interface WantedBytes {
+  readonly at: number;
+  readonly length: number;
+}
 
 /**
- * Decodes `count` entries. `bytes` holds the table from its start, as much as is
- * there. Returns undefined when the table goes on behind `bytes`: read more.
- * With `rescue`, what exceeds a limit of QEMU's is left out and told.
- * @throws QcowalError IMAGE_INVALID when a limit of QEMU's is exceeded
+ * Decodes `count` entries of a table that may be damaged: it asks for the bytes
+ * that it needs, a few at a time, because lengths in it may claim anything. It
+ * ends before the first entry that exceeds a limit of QEMU's; with `rescue`, what
+ * exceeds one is left out and told.
  */
-export function decodeSnapshotTable(
-  bytes: Uint8Array,
+export function* decodeSnapshotTable(
   count: number,
-  rescue = false,
-): DecodedSnapshotTable | undefined {
-  const table = decode(bytes, count, rescue);
-  if (table?.problem !== undefined) throw invalid(table.problem);
-  return table;
-}
-
-/** The same for a table that may be damaged: it ends before the first entry that exceeds a limit. */
-export function decodeSnapshotTablePrefix(bytes: Uint8Array, count: number): SnapshotTablePrefix | undefined {
-  return decode(bytes, count, false);
-}
-
-function decode(bytes: Uint8Array, count: number, rescue: boolean): SnapshotTablePrefix | undefined {
+  rescue: boolean,
+): Generator<WantedBytes, SnapshotTablePrefix, Uint8Array> {
   const table = new RescuedTable(count);
   let tableEnd = 0;
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
-    if (start + ENTRY_BYTES > bytes.length) return undefined;
-    const extraSize = readField(bytes, ENTRY.extraSize, start);
+    const head = yield { at: start, length: ENTRY_BYTES };
+    const extraSize = readField(head, ENTRY.extraSize);
     const isOversized = extraSize > MAX_SNAPSHOT_EXTRA_BYTES;
     if (isOversized && !rescue) {
       return table.prefix(`Too much extra metadata in snapshot table entry ${index}`);
     }
-    const idAt = start + ENTRY_BYTES + extraSize;
-    const nameAt = idAt + readField(bytes, ENTRY.idSize, start);
-    const end = nameAt + readField(bytes, ENTRY.nameSize, start);
+    const idSize = readField(head, ENTRY.idSize);
+    const namesAt = start + ENTRY_BYTES + extraSize;
+    const end = namesAt + idSize + readField(head, ENTRY.nameSize);
     if (end > MAX_SNAPSHOT_TABLE_BYTES) {
       if (!rescue) return table.prefix("Snapshot table is too big");
       return table.upTo(index);
     }
-    if (end > bytes.length) return undefined;
-    const entry = (): SnapshotEntry => decodeEntry(bytes, start, extraSize, idAt, nameAt, end);
-    if (isEmpty(bytes, start, end)) table.addEmpty(end, entry);
-    else if (index >= MAX_SNAPSHOTS) table.addLost();
-    else table.add(end, entry(), isOversized);
+    if (end === start + ENTRY_BYTES && isEmpty(head)) {
+      table.addEmpty(end, () => entryOf(head, NOTHING, NOTHING, NOTHING));
+    } else if (index >= MAX_SNAPSHOTS) table.addLost();
+    else {
+      const extra = yield {
+        at: start + ENTRY_BYTES,
+        length: Math.min(extraSize, MAX_SNAPSHOT_EXTRA_BYTES),
+      };
+      const names = yield { at: namesAt, length: end - namesAt };
+      const entry = entryOf(head, extra, names.subarray(0, idSize), names.subarray(idSize));
+      table.add(end, entry, isOversized);
+    }
     tableEnd = end;
     if (table.isOver) return table.upTo(index + 1);
   }
   return table.upTo(count);
 }
 
+const NOTHING = new Uint8Array(0);
+
 /** An entry without id, name and L1 table, and without anything else: no snapshot has one. */
-function isEmpty(bytes: Uint8Array, start: number, end: number): boolean {
-  if (end !== start + ENTRY_BYTES) return false;
-  for (let at = start; at < end; at += 1) if (bytes[at] !== 0) return false;
-  return true;
-}
+const isEmpty = (head: Uint8Array): boolean => head.every((byte) => byte === 0);
 
 /** The entries of a table, as far as they can be kept. */
 class RescuedTable {
@@ -190,33 +186,26 @@ class RescuedTable {
   }
 }
 
-function decodeEntry(
-  bytes: Uint8Array,
-  start: number,
-  extraSize: number,
-  idAt: number,
-  nameAt: number,
-  end: number,
-): SnapshotEntry {
-  const extraAt = start + ENTRY_BYTES;
-  const extra = (field: { offset: number; size: 1 | 2 | 4 | 8 }): bigint | undefined =>
-    extraSize >= field.offset + field.size ? readField64(bytes, field, extraAt) : undefined;
-  const icount = extra(EXTRA.icount);
+/** The error for a table whose entries cannot all be had. */
+export const snapshotTableError = (problem: string): QcowalError =>
+  new QcowalError("IMAGE_INVALID", `${problem}. Nothing was changed; 'qcowal repair' may mend it.`);
+
+function entryOf(head: Uint8Array, extra: Uint8Array, id: Uint8Array, name: Uint8Array): SnapshotEntry {
+  const known = (field: { offset: number; size: 1 | 2 | 4 | 8 }): bigint | undefined =>
+    extra.length >= field.offset + field.size ? readField64(extra, field) : undefined;
+  const icount = known(EXTRA.icount);
   return {
-    l1TableOffset: readField64(bytes, ENTRY.l1TableOffset, start),
-    l1Size: readField(bytes, ENTRY.l1Size, start),
-    id: bytes.slice(idAt, nameAt),
-    name: bytes.slice(nameAt, end),
-    dateSec: readField(bytes, ENTRY.dateSec, start),
-    dateNsec: readField(bytes, ENTRY.dateNsec, start),
-    vmClockNsec: readField64(bytes, ENTRY.vmClockNsec, start),
-    vmStateSize: extra(EXTRA.vmStateSizeLarge) ?? BigInt(readField(bytes, ENTRY.vmStateSize, start)),
-    diskSize: extra(EXTRA.diskSize),
+    l1TableOffset: readField64(head, ENTRY.l1TableOffset),
+    l1Size: readField(head, ENTRY.l1Size),
+    id,
+    name,
+    dateSec: readField(head, ENTRY.dateSec),
+    dateNsec: readField(head, ENTRY.dateNsec),
+    vmClockNsec: readField64(head, ENTRY.vmClockNsec),
+    vmStateSize: known(EXTRA.vmStateSizeLarge) ?? BigInt(readField(head, ENTRY.vmStateSize)),
+    diskSize: known(EXTRA.diskSize),
     icount: icount === NO_ICOUNT ? undefined : icount,
-    unknownExtra: bytes.slice(
-      extraAt + Math.min(extraSize, KNOWN_EXTRA_BYTES),
-      Math.min(idAt, extraAt + MAX_SNAPSHOT_EXTRA_BYTES),
-    ),
+    unknownExtra: extra.subarray(KNOWN_EXTRA_BYTES),
   };
 }
 

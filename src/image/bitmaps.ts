@@ -6,7 +6,8 @@ import {
   bitmapDirectoryProblem,
   bitmapExtensionProblem,
   decodeBitmapDirectory,
-  l1Target,
+  entryOffset,
+  isBitmapEntry,
 } from "../format/index.ts";
 import type { Image } from "./image.ts";
 
@@ -59,9 +60,12 @@ export async function* readBitmapTable(
     const view = new DataView(piece.buffer);
     const targets: number[] = [];
     for (let entry = 0; entry + 8 <= piece.length; entry += 8) {
+      const high = view.getUint32(entry);
       const low = view.getUint32(entry + 4);
-      const offset = l1Target(header.geometry, view.getUint32(entry), (low & ~1) >>> 0);
-      if (offset !== 0) targets.push(offset);
+      const offset = entryOffset(high, low);
+      const isValid = isBitmapEntry(header.geometry, high, low) && Number.isSafeInteger(offset);
+      if (!isValid) targets.push(-1);
+      else if (offset !== 0) targets.push(offset);
     }
     yield targets;
   }

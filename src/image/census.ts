@@ -2,12 +2,15 @@ import {
   AUTOCLEAR_BITMAPS,
   type Geometry,
   type L2Reference,
+  compressedLength,
+  compressedOffset,
   cryptoHeader,
   decodeL2Entry,
   isUnalignedZero,
 } from "../format/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
 import { OWNER, ReferenceCounts } from "./check/reference-counts.ts";
+import { contradictions } from "./contradictions.ts";
 import type { Image } from "./image.ts";
 import { type L1Location, checkL1Location, readL1Table } from "./l1-table.ts";
 import { readTables } from "./read-table.ts";
@@ -71,9 +74,17 @@ export class Census {
     if (this.findings.length < MAX_FINDINGS) this.findings.push(what);
   }
 
+  /** True when more findings would say no more, and counting is of no use. */
+  get isHopeless(): boolean {
+    return this.findings.length >= MAX_FINDINGS;
+  }
+
   /** One reference to each cluster of a structure that has them for itself. */
   claim(offset: number, length: number, what: string): void {
-    if (!this.#counts.claim(offset, length, 1, OWNER.metadata)) {
+    if (length === 0 || this.isHopeless) return;
+    const last = Math.floor((offset + length - 1) / this.geometry.clusterSize);
+    // Its last cluster may be cut off, but what begins behind the end of the file is not there.
+    if (last >= this.#fileClusters || !this.#counts.claim(offset, length, 1, OWNER.metadata)) {
       this.find(`${what} at ${hex(offset)} reaches behind the end of the file`);
     }
   }
@@ -86,19 +97,22 @@ export class Census {
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
-      if (high === 0 && low === 0) continue;
+      const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
+      const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
+      if ((high | low | zeros | allocated) === 0) continue;
       decodeL2Entry(this.geometry, high, low, reference);
+      if (subclustersDisagree(reference.kind, zeros, allocated)) {
+        this.find(`entry ${at / step} of the L2 table at ${hex(offset)} contradicts its subclusters`);
+      }
       if (reference.kind === "none") continue;
       const isCompressed = reference.kind === "compressed";
-      // The last sector of a compressed stream may be cut off by the end of the file.
-      const limit = this.#fileClusters + (isCompressed ? 1 : 0);
       if (reference.kind === "invalid") {
         if (isUnalignedZero(this.geometry, high, low)) {
           this.unalignedZeros.push({ table: offset, entry: at / step, high, low });
           continue;
         }
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} is invalid`);
-      } else if (reference.last >= limit) {
+      } else if (isCompressed ? this.#isCutOff(high, low) : reference.last >= this.#fileClusters) {
         this.find(`entry ${at / step} of the L2 table at ${hex(offset)} points behind the end of the file`);
       } else {
         for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
@@ -106,6 +120,12 @@ export class Census {
         }
       }
     }
+  }
+
+  /** The last sector of a compressed stream may lie behind the end of the file, but not a whole cluster. */
+  #isCutOff(high: number, low: number): boolean {
+    const end = compressedOffset(this.geometry, high, low) + compressedLength(this.geometry, high, low);
+    return end - this.#counts.fileLength >= this.geometry.clusterSize;
   }
 
   isInFile(offset: number): boolean {
@@ -128,6 +148,7 @@ export async function takeCensus(
   const { disk, header, fileSize } = image;
   const { geometry } = header;
   const census = new Census(geometry, fileSize);
+  for (const what of contradictions(image)) census.find(what);
   census.claim(0, geometry.clusterSize, "the header");
   if (refcounts !== undefined) claimRefcounts(image, refcounts, census);
   census.claim(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
@@ -165,6 +186,8 @@ async function l2Weights(image: Image, census: Census): Promise<Map<number, numb
   const weights = new Map<number, number>();
   for (const [location, what] of roots(image)) {
     census.claim(location.offset, location.entries * 8, what);
+    // Tables that overlap, thousands of them perhaps: there is nothing to be counted.
+    if (census.isHopeless) break;
     const { targets } = await readL1Table(image.disk, image.header.geometry, location);
     for (const target of targets) {
       if (target === 0) continue;
@@ -178,7 +201,8 @@ async function l2Weights(image: Image, census: Census): Promise<Map<number, numb
 async function countBitmaps(image: Image, census: Census): Promise<void> {
   const found = await readBitmapDirectory(image);
   if (found === undefined) return;
-  const { directory, bitmaps } = found;
+  const { directory, bitmaps, problem } = found;
+  if (problem !== undefined) census.find(`persistent bitmaps: ${problem}`);
   census.claim(directory.offset, directory.length, "the bitmap directory");
   for (const [index, table] of bitmaps.entries()) {
     census.claim(table.offset, table.length, `the table of bitmap ${index}`);
@@ -192,3 +216,9 @@ async function countBitmaps(image: Image, census: Census): Promise<void> {
 }
 
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
+
+/** Compressed data has no subclusters, none can be two things at once, and without a cluster none is allocated. */
+function subclustersDisagree(kind: L2Reference["kind"], zeros: number, allocated: number): boolean {
+  if (kind === "compressed") return (zeros | allocated) !== 0;
+  return (zeros & allocated) !== 0 || (kind === "none" && allocated !== 0);
+}

@@ -1,5 +1,5 @@
 import type { Disk } from "../disk/index.ts";
-import { QcowalError, isStorageFailure } from "../errors/index.ts";
+import { withPath } from "../errors/index.ts";
 import {
   type ExtensionArea,
   HEADER_PROBE_BYTES,
@@ -39,9 +39,7 @@ export async function readHead(disk: Disk, rescue = false): Promise<ImageHead> {
     await disk.read(0, cluster);
     return { header, area: decodeExtensions(cluster, header), cluster, fileSize };
   } catch (error) {
-    // A disk names itself.
-    if (!(error instanceof QcowalError) || isStorageFailure(error)) throw error;
-    throw named(disk, error);
+    throw withPath(error, disk.path);
   }
 }
 
@@ -49,11 +47,4 @@ export async function readHead(disk: Disk, rescue = false): Promise<ImageHead> {
 export async function readImage(disk: Disk, rescue = false): Promise<Image> {
   const head = await readHead(disk, rescue);
   return { ...head, disk, snapshotTable: await readSnapshotTable(disk, head.header, rescue) };
-}
-
-function named(disk: Disk, error: QcowalError): QcowalError {
-  return new QcowalError(error.code, `${disk.path}: ${error.message}`, {
-    cause: error,
-    details: { ...error.details, path: disk.path },
-  });
 }

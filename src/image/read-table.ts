@@ -17,13 +17,15 @@ export interface ClusterBytes {
   readonly bytes: Buffer;
 }
 
+/** Between two clusters that are read at once may lie so much that is not wanted: reading it costs less than another read. */
+const MAX_GAP_BYTES = 16 * 1024;
 /** Reads in flight at a time: as many as Node has threads for them, and as many again so that none waits. */
 const READ_AHEAD = 8;
 
-/** Streams clusters, adjacent ones in one read, the next ones read while the caller works on this one. What lies behind the end of the file reads as zeros. */
+/** Streams clusters, those near each other in one read, the next ones read while the caller works on this one. What lies behind the end of the file reads as zeros. */
 export async function* readClusters(
   disk: Disk,
-  offsets: readonly number[],
+  offsets: ArrayLike<number>,
   clusterSize: number,
 ): AsyncGenerator<ClusterBytes> {
   const ahead = new ReadAhead(disk, offsets, clusterSize);
@@ -32,8 +34,10 @@ export async function* readClusters(
       const read = ahead.next();
       if (read === undefined) return;
       await read.done;
-      for (let at = 0; at < read.bytes.length; at += clusterSize) {
-        yield { offset: read.offset + at, bytes: read.bytes.subarray(at, at + clusterSize) };
+      for (let index = read.first; index < read.end; index += 1) {
+        const offset = offsets[index] ?? 0;
+        const at = offset - read.offset;
+        yield { offset, bytes: read.bytes.subarray(at, at + clusterSize) };
       }
     }
   } finally {
@@ -43,6 +47,9 @@ export async function* readClusters(
 }
 
 interface Read {
+  /** Which of the clusters it brings. */
+  readonly first: number;
+  readonly end: number;
   readonly offset: number;
   readonly bytes: Buffer;
   readonly done: Promise<unknown>;
@@ -51,19 +58,19 @@ interface Read {
 /** Issues reads in order, into buffers that are used in turn. */
 class ReadAhead {
   readonly #disk: Disk;
-  readonly #offsets: readonly number[];
+  readonly #offsets: ArrayLike<number>;
   readonly #clusterSize: number;
-  readonly #clustersPerRead: number;
+  readonly #most: number;
   readonly #buffers: Buffer[] = [];
   readonly #reads: Read[] = [];
   #next = 0;
   #issued = 0;
 
-  constructor(disk: Disk, offsets: readonly number[], clusterSize: number) {
+  constructor(disk: Disk, offsets: ArrayLike<number>, clusterSize: number) {
     this.#disk = disk;
     this.#offsets = offsets;
     this.#clusterSize = clusterSize;
-    this.#clustersPerRead = Math.max(1, Math.floor(READ_BYTES / clusterSize));
+    this.#most = Math.max(clusterSize, READ_BYTES);
   }
 
   /** The next read; its bytes are valid until `next` is called again. */
@@ -77,20 +84,20 @@ class ReadAhead {
   }
 
   #issue(): void {
-    const first = this.#offsets[this.#next] ?? 0;
-    let count = 1;
-    while (
-      count < this.#clustersPerRead &&
-      this.#offsets[this.#next + count] === first + count * this.#clusterSize
-    ) {
-      count += 1;
+    const first = this.#next;
+    const start = this.#offsets[first] ?? 0;
+    let end = start + this.#clusterSize;
+    for (this.#next += 1; this.#next < this.#offsets.length; this.#next += 1) {
+      const offset = this.#offsets[this.#next] ?? 0;
+      const isNear = offset >= end && offset - end <= MAX_GAP_BYTES;
+      if (!isNear || offset + this.#clusterSize - start > this.#most) break;
+      end = offset + this.#clusterSize;
     }
-    const bytes = this.#buffer(count * this.#clusterSize);
-    const done = this.#disk.read(first, bytes);
+    const bytes = this.#buffer(end - start);
+    const done = this.#disk.read(start, bytes);
     // It is awaited in its turn; until then a failure is not unhandled.
     done.catch(() => undefined);
-    this.#reads.push({ offset: first, bytes, done });
-    this.#next += count;
+    this.#reads.push({ first, end: this.#next, offset: start, bytes, done });
   }
 
   /** One more buffer than reads in flight: the caller still holds the last one. */
@@ -108,7 +115,7 @@ class ReadAhead {
 /** Streams tables of one cluster in file order: `offsets` must be ascending. */
 export async function* readTables(
   disk: Disk,
-  offsets: readonly number[],
+  offsets: ArrayLike<number>,
   clusterSize: number,
 ): AsyncGenerator<TableWords> {
   for await (const { offset, bytes } of readClusters(disk, offsets, clusterSize)) {

@@ -21,13 +21,17 @@ export class Refcounts {
   readonly table: Float64Array;
   /** By table slot; a slot that has no block has no element. */
   readonly #blocks: readonly (RefcountArray | undefined)[];
+  /** All blocks of zeros are this one: a sparse file may have a million of them. */
+  readonly #blank: RefcountArray | undefined;
 
   constructor(
     geometry: Geometry,
     tableOffset: number,
     table: Float64Array,
     blocks: readonly (RefcountArray | undefined)[],
+    blank?: RefcountArray,
   ) {
+    this.#blank = blank;
     this.tableOffset = tableOffset;
     this.geometry = geometry;
     this.table = table;
@@ -44,11 +48,17 @@ export class Refcounts {
     return this.#blocks[index];
   }
 
+  /** True for a stored block that is all zeros. */
+  isBlank(index: number): boolean {
+    const block = this.#blocks[index];
+    return block !== undefined && block === this.#blank;
+  }
+
   /** The same as if these slots of the table were empty. */
   without(slots: ReadonlySet<number>): Refcounts {
     const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
     const blocks = this.#blocks.map((block, index) => (slots.has(index) ? undefined : block));
-    return new Refcounts(this.geometry, this.tableOffset, table, blocks);
+    return new Refcounts(this.geometry, this.tableOffset, table, blocks, this.#blank);
   }
 }
 
@@ -69,28 +79,42 @@ export async function readRefcounts(
   const { geometry } = header;
   const damage = onDamage ?? refuse(disk);
   const table = await readRefcountTable(disk, header, fileSize, damage);
-  const slots = [...table.keys()].filter((index) => table[index] !== 0);
-  if (slots.length * geometry.clusterSize > MAX_BLOCK_BYTES) {
-    throw new QcowalError(
-      "LIMIT_EXCEEDED",
-      `${disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
-    );
-  }
+  const slots = new Uint32Array(table.keys()).filter((index) => table[index] !== 0);
   slots.sort((a, b) => (table[a] ?? 0) - (table[b] ?? 0));
-  const slotAt = new Map<number, number>();
-  for (const index of slots) {
+  let previous = -1;
+  const distinct = slots.filter((index) => {
     const offset = table[index] ?? 0;
-    if (slotAt.has(offset)) {
-      damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
-      table[index] = 0;
-    } else slotAt.set(offset, index);
-  }
+    const isRepeated = offset === previous;
+    previous = offset;
+    if (!isRepeated) return true;
+    damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
+    table[index] = 0;
+    return false;
+  });
+  const offsets = Float64Array.from(distinct, (index) => table[index] ?? 0);
+  const zeros = Buffer.alloc(geometry.clusterSize);
+  const blank = decodeRefcountBlock(Buffer.from(zeros), geometry);
   const blocks: (RefcountArray | undefined)[] = [];
-  for await (const { offset, bytes } of readClusters(disk, [...slotAt.keys()], geometry.clusterSize)) {
+  let next = 0;
+  let held = 0;
+  for await (const { bytes } of readClusters(disk, offsets, geometry.clusterSize)) {
     onBlock?.();
-    blocks[slotAt.get(offset) ?? 0] = decodeRefcountBlock(Buffer.from(bytes), geometry);
+    const index = distinct[next] ?? 0;
+    next += 1;
+    if (bytes.equals(zeros)) {
+      blocks[index] = blank;
+      continue;
+    }
+    held += geometry.clusterSize;
+    if (held > MAX_BLOCK_BYTES) {
+      throw new QcowalError(
+        "LIMIT_EXCEEDED",
+        `${disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
+      );
+    }
+    blocks[index] = decodeRefcountBlock(Buffer.from(bytes), geometry);
   }
-  return new Refcounts(geometry, header.refcountTableOffset, table, blocks);
+  return new Refcounts(geometry, header.refcountTableOffset, table, blocks, blank);
 }
 
 async function readRefcountTable(
@@ -105,10 +129,11 @@ async function readRefcountTable(
   const view = new DataView(bytes.buffer);
   const table = new Float64Array(bytes.length / 8);
   for (let index = 0; index < table.length; index += 1) {
+    if (view.getUint32(index * 8) === 0 && view.getUint32(index * 8 + 4) === 0) continue;
     const raw = view.getBigUint64(index * 8);
     if (raw % BigInt(clusterSize) !== 0n) {
       damage(index, `refcount table slot ${index} is not aligned (0x${raw.toString(16)})`);
-    } else if (raw >= BigInt(fileSize) && raw !== 0n) {
+    } else if (raw >= BigInt(fileSize)) {
       damage(index, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
     } else table[index] = hostOffset(Number(raw));
   }

@@ -1,13 +1,13 @@
 import type { Disk } from "../disk/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import { withPath } from "../errors/index.ts";
 import {
-  type DecodedSnapshotTable,
   type Header,
-  MAX_SNAPSHOT_TABLE_BYTES,
+  MAX_NAME_BYTES,
   type RescuedSnapshots,
   type SnapshotEntry,
+  type SnapshotTablePrefix,
   decodeSnapshotTable,
-  decodeSnapshotTablePrefix,
+  snapshotTableError,
 } from "../format/index.ts";
 
 /** A snapshot as stored, with its id and name as text. */
@@ -25,7 +25,26 @@ export interface SnapshotTable {
   readonly rescued?: RescuedSnapshots;
 }
 
-const FIRST_READ_BYTES = 64 * 1024;
+/** Enough for the tables of most images in one read. */
+const PIECE_BYTES = 64 * 1024;
+
+/** Longer names and ids are no qemu's: a damaged table may have thousands of 64 KiB, and each message would repeat one. */
+const LABEL_LENGTH = 64;
+const shortened = (text: string): string =>
+  text.length > LABEL_LENGTH ? `${text.slice(0, LABEL_LENGTH)}…` : text;
+
+/** A snapshot in the words of a message. */
+export const snapshotLabel = ({ id, name }: Pick<Snapshot, "id" | "name">): string =>
+  `snapshot ${JSON.stringify(shortened(name))} (id ${shortened(id)})`;
+
+/** The id and the name of an entry, as much as a message or a report needs of them. */
+export function shortNames({ id, name }: SnapshotEntry): { readonly id: string; readonly name: string } {
+  const text = (bytes: Uint8Array): string =>
+    bytes.length <= MAX_NAME_BYTES
+      ? new TextDecoder().decode(bytes)
+      : `${new TextDecoder().decode(bytes.subarray(0, MAX_NAME_BYTES))}…`;
+  return { id: text(id), name: text(name) };
+}
 
 export function toSnapshot(entry: SnapshotEntry): Snapshot {
   const decoder = new TextDecoder();
@@ -33,14 +52,16 @@ export function toSnapshot(entry: SnapshotEntry): Snapshot {
 }
 
 /**
- * Reads the snapshot table. Its length is not stored: it is read in growing
- * pieces until every entry is there, at most the 64 MiB that QEMU allows.
- * With `rescue`, what exceeds its limits is left out and told.
+ * Reads the snapshot table. Its length is not stored, and what is stored of it
+ * may be wrong: it is read in pieces until every entry is there, at most the 64
+ * MiB that QEMU allows. With `rescue`, what exceeds its limits is left out and told.
  * @throws QcowalError IMAGE_INVALID
  */
 export async function readSnapshotTable(disk: Disk, header: Header, rescue = false): Promise<SnapshotTable> {
   if (header.rescued?.snapshotTable !== undefined) return lostTable(header.snapshotCount);
-  return readGrowing(disk, header, (bytes, count) => decodeSnapshotTable(bytes, count, rescue));
+  const { problem, entries, ...table } = await read(disk, header, rescue);
+  if (problem !== undefined) throw withPath(snapshotTableError(problem), disk.path);
+  return { ...table, snapshots: entries.map(toSnapshot) };
 }
 
 /** Nobody knows where it is. */
@@ -48,36 +69,26 @@ function lostTable(lost: number): SnapshotTable {
   return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued: { cut: 0, lost, empty: 0 } }) };
 }
 
-/** The snapshots of a table that may be damaged, up to the first entry that cannot be read. */
-export async function readSnapshotTablePrefix(
-  disk: Disk,
-  header: Header,
-): Promise<SnapshotTable & { readonly problem: string | undefined }> {
-  let problem: string | undefined;
-  const table = await readGrowing(disk, header, (bytes, count) => {
-    const decoded = decodeSnapshotTablePrefix(bytes, count);
-    problem = decoded?.problem;
-    return decoded;
-  });
-  return { ...table, problem };
+/** The entries of a table that may be damaged, up to the first one that cannot be read. */
+export async function readSnapshotEntries(disk: Disk, header: Header): Promise<SnapshotTablePrefix> {
+  return read(disk, header, false);
 }
 
-async function readGrowing(
-  disk: Disk,
-  header: Header,
-  decode: (bytes: Uint8Array, count: number) => DecodedSnapshotTable | undefined,
-): Promise<SnapshotTable> {
-  if (header.snapshotCount === 0) return { snapshots: [], bytes: 0 };
-  for (let length = FIRST_READ_BYTES; ; length *= 4) {
-    const bytes = new Uint8Array(Math.min(length, 2 * MAX_SNAPSHOT_TABLE_BYTES));
-    await disk.read(header.snapshotsOffset, bytes);
-    const table = decode(bytes, header.snapshotCount);
-    if (table !== undefined) {
-      const { entries, ...rest } = table;
-      return { ...rest, snapshots: entries.map(toSnapshot) };
+async function read(disk: Disk, header: Header, rescue: boolean): Promise<SnapshotTablePrefix> {
+  if (header.snapshotCount === 0) return { entries: [], bytes: 0, problem: undefined };
+  const decoder = decodeSnapshotTable(header.snapshotCount, rescue);
+  let piece = new Uint8Array(0);
+  let from = 0;
+  let step = decoder.next();
+  while (step.done !== true) {
+    const { at, length } = step.value;
+    if (at < from || at + length > from + piece.length) {
+      // A new buffer each time: entries are views of it.
+      piece = new Uint8Array(Math.max(length, PIECE_BYTES));
+      from = at;
+      await disk.read(header.snapshotsOffset + from, piece);
     }
-    if (bytes.length === 2 * MAX_SNAPSHOT_TABLE_BYTES) {
-      throw new QcowalError("IMAGE_INVALID", `${disk.path}: snapshot table is too big. Nothing was changed.`);
-    }
+    step = decoder.next(piece.subarray(at - from, at - from + length));
   }
+  return step.value;
 }

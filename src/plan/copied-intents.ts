@@ -109,13 +109,19 @@ export function copiedInL1(changes: RefcountChanges, l1: L1Table, result: Copied
   }
 }
 
-/** Clears the flags in the L1 table of a snapshot, where they mean nothing. */
-export function clearedInL1(l1: L1Table, perCluster: number, result: CopiedIntents): void {
+/** Clears flags in the L1 table of a snapshot, where they mean nothing: of entries that point to a wanted target. */
+export function clearedInL1(
+  l1: L1Table,
+  perCluster: number,
+  isWanted: (target: number) => boolean,
+  result: CopiedIntents,
+): void {
   for (let base = 0; base < l1.entries; base += perCluster) {
     const count = Math.min(perCluster, l1.entries - base);
     const runs = new Runs();
     for (let entry = 0; entry < count; entry += 1) {
-      if (l1.copied[base + entry] === 1) runs.add(entry, false);
+      const isSet = l1.copied[base + entry] === 1;
+      if (isSet && isWanted(l1.targets[base + entry] ?? 0)) runs.add(entry, false);
     }
     runs.into(result, l1.offset + base * 8, () => l1Bytes(l1, base, count), 8);
   }

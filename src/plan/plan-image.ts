@@ -6,7 +6,7 @@
  * and the draft decides the rest, so several operations cost one pass, and what
  * one adds and another takes away is not touched at all.
  */
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, withPath } from "../errors/index.ts";
 import { clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, readRefcounts } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
@@ -54,11 +54,16 @@ export async function planImage(
     if (operations.length > 1) throw new TypeError("a repair is the only operation on its image");
     return planRepairOperation(image, repair, options);
   }
-  return planSnapshots(
-    image,
-    operations.filter((operation) => operation.type !== "repair"),
-    options,
-  );
+  try {
+    return await planSnapshots(
+      image,
+      operations.filter((operation) => operation.type !== "repair"),
+      options,
+    );
+  } catch (error) {
+    // A table that is read far below knows its offset only.
+    throw withPath(error, image.disk.path);
+  }
 }
 
 async function planSnapshots(
@@ -135,7 +140,7 @@ async function planSnapshots(
     snapshotsOffset: placed.snapshotTable?.offset ?? header.snapshotsOffset,
     dropsBitmaps: extensionPatches !== undefined,
   };
-  const discard = discardIntents(refcounts.freed, geometry.clusterSize);
+  const discard = discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize);
   return {
     outcomes,
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
@@ -220,8 +225,13 @@ function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChang
   check(header.refcountTableOffset, header.refcountTableClusters * clusterSize, "the refcount table");
   check(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
   for (const offset of changes.stored.table) if (offset !== 0) check(offset, clusterSize, "a refcount block");
-  for (const { contents } of [draft.active, ...draft.snapshots.map(({ root }) => root)]) {
-    check(contents.offset, contents.entries * 8, "an L1 table");
+  // Snapshots of a damaged image may all have the same table, or tables that overlap: no cluster is looked at twice.
+  const tables = [draft.active, ...draft.snapshots.map(({ root }) => root)].map(({ contents }) => contents);
+  let done = 0;
+  for (const { offset, entries } of tables.toSorted((a, b) => a.offset - b.offset)) {
+    const from = Math.max(offset, done);
+    check(from, offset + entries * 8 - from, "an L1 table");
+    done = Math.max(done, Math.ceil((offset + entries * 8) / clusterSize) * clusterSize);
   }
 }
 

@@ -9,7 +9,7 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Census, type Image, takeCensus } from "../image/index.ts";
+import { type Census, type Image, readL1Table, takeCensus } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
@@ -135,8 +135,12 @@ async function plan(
   const isSound = left.length === 0;
   const { copied, unset } = await copiedIntents(image, census, changes, scope, isSound, onTable);
   const hardened: CopiedIntents = { clear: [], set: [] };
-  if (operation.harden === true) {
-    for (const { l1 } of snapshots.readable) clearedInL1(l1, geometry.l1EntriesPerCluster, hardened);
+  for (const { l1: location, hasFlags } of snapshots.readable) {
+    if (!hasFlags) continue;
+    const l1 = await readL1Table(disk, geometry, location);
+    // To qemu-img check an entry with nothing but the flag is an L2 table at 0, where the header is.
+    const isWanted = (target: number): boolean => operation.harden === true || target === 0;
+    clearedInL1(l1, geometry.l1EntriesPerCluster, isWanted, hardened);
   }
 
   // As long as it is set, QEMU's next writer repairs by itself, and frees what a snapshot that it cannot read owns.
@@ -202,7 +206,7 @@ async function plan(
         notCorrupt,
       }),
       lower: inFileOrder([...refcounts.lower, ...copied.set]),
-      discard: discardIntents(refcounts.freed, geometry.clusterSize),
+      discard: discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize),
     },
     summary: {
       clusterSize: geometry.clusterSize,

@@ -279,6 +279,9 @@ export class RefcountChanges {
 
   #checkRefcount(cluster: number, from: number, to: number): void {
     const { refcountMax, refcountOrder } = this.#geometry;
+    if (!Number.isFinite(from)) {
+      throw this.damaged(`the refcount of cluster ${cluster} is above 2^53, which no image reaches`);
+    }
     if (to < 0) throw this.damaged(`the refcount ${from} of cluster ${cluster} is lower than its references`);
     if (to > refcountMax) {
       throw new QcowalError(

@@ -48,6 +48,7 @@ export function refcountDifferences(
   const indexes = new Set([...stored, ...census.blockIndexes]);
   for (const index of [...indexes].toSorted((a, b) => a - b)) {
     const counts = census.counts(index);
+    if (counts === undefined && refcounts.isBlank(index)) continue;
     const isStored = refcounts.block(index) !== undefined;
     for (let entry = 0; entry < refcountEntries; entry += 1) {
       const cluster = index * refcountEntries + entry;

@@ -81,7 +81,7 @@ export class Space {
     for (;;) {
       const missing = this.#changes.blockIndexes.filter((index) => !slots[index] && !blocks.has(index));
       for (const index of missing) blocks.set(index, this.allocate(1));
-      const needed = Math.max(slots.length, ...[...blocks.keys()].map((index) => index + 1));
+      const needed = [...blocks.keys()].reduce((most, index) => Math.max(most, index + 1), slots.length);
       const stored = newTable ? 0 : slots.length;
       const present = table === undefined ? stored : (table.clusters * this.#clusterSize) / 8;
       if (needed > present) {

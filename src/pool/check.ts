@@ -1,4 +1,4 @@
-import { openFileDisk } from "../disk/index.ts";
+import { type Disk, openFileDisk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type FenceOwner, fenceOwner } from "../format/index.ts";
 import { type CheckedTables, checkTables, readHead } from "../image/index.ts";
@@ -34,22 +34,27 @@ export interface CheckReport extends CheckedTables {
 export async function checkImage(path: string, options: CheckOptions = {}): Promise<CheckReport> {
   const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
   try {
-    const head = await readHead(disk);
-    const owner = head.header.fenced ? fenceOwner(head.area) : undefined;
-    const checked = await checkTables(disk, head, {
-      usage: options.usage === true,
-      ...(options.onProgress === undefined ? {} : { onTable: options.onProgress }),
-      checkpoint: () => throwIfAborted(options.signal),
-    });
-    return {
-      image: disk.path,
-      interrupted: head.header.fenced,
-      ...(owner === undefined ? {} : { owner }),
-      ...checked,
-    };
+    return await checkDisk(disk, options);
   } finally {
     await disk.close();
   }
+}
+
+/** The same for an image that is open. */
+export async function checkDisk(disk: Disk, options: CheckOptions = {}): Promise<CheckReport> {
+  const head = await readHead(disk);
+  const owner = head.header.fenced ? fenceOwner(head.area) : undefined;
+  const checked = await checkTables(disk, head, {
+    usage: options.usage === true,
+    ...(options.onProgress === undefined ? {} : { onTable: options.onProgress }),
+    checkpoint: () => throwIfAborted(options.signal),
+  });
+  return {
+    image: disk.path,
+    interrupted: head.header.fenced,
+    ...(owner === undefined ? {} : { owner }),
+    ...checked,
+  };
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -1,4 +1,4 @@
-import { openFileDisk } from "../disk/index.ts";
+import { type Disk, openFileDisk } from "../disk/index.ts";
 import { fencedError } from "../engine/index.ts";
 import { readHead, readSnapshotTable } from "../image/index.ts";
 
@@ -32,20 +32,25 @@ export interface ListOptions {
 export async function listSnapshots(path: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
   const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
   try {
-    const head = await readHead(disk);
-    if (head.header.fenced) throw await fencedError(disk.path, head);
-    const { snapshots } = await readSnapshotTable(disk, head.header);
-    return snapshots.map(({ id, name, entry }) => ({
-      id,
-      name,
-      dateSec: entry.dateSec,
-      dateNsec: entry.dateNsec,
-      vmStateSize: Number(entry.vmStateSize),
-      vmClockNsec: entry.vmClockNsec,
-      icount: entry.icount,
-      diskSize: entry.diskSize === undefined ? undefined : Number(entry.diskSize),
-    }));
+    return await snapshotsOn(disk);
   } finally {
     await disk.close();
   }
+}
+
+/** The same for an image that is open. */
+export async function snapshotsOn(disk: Disk): Promise<SnapshotInfo[]> {
+  const head = await readHead(disk);
+  if (head.header.fenced) throw await fencedError(disk.path, head);
+  const { snapshots } = await readSnapshotTable(disk, head.header);
+  return snapshots.map(({ id, name, entry }) => ({
+    id,
+    name,
+    dateSec: entry.dateSec,
+    dateNsec: entry.dateNsec,
+    vmStateSize: Number(entry.vmStateSize),
+    vmClockNsec: entry.vmClockNsec,
+    icount: entry.icount,
+    diskSize: entry.diskSize === undefined ? undefined : Number(entry.diskSize),
+  }));
 }

@@ -39,10 +39,13 @@ export function localTime(milliseconds: number): string {
   return `${day.join("-")} ${time.join(":")}`;
 }
 
+/** A longer cell pushes the rest of its row aside: a damaged image may have thousands of names, one of them of 64 KiB. */
+const MAX_WIDTH = 256;
+
 /** Columns as wide as their widest cell; the last one is not padded. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? "").length)),
+    rows.reduce((width, row) => Math.max(width, Math.min((row[column] ?? "").length, MAX_WIDTH)), 0),
   );
   return rows
     .map((row) =>

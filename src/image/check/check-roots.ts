@@ -1,6 +1,6 @@
 import { type Header, MAX_L1_ENTRIES } from "../../format/index.ts";
 import type { Disk } from "../../disk/index.ts";
-import { readSnapshotTablePrefix } from "../snapshots.ts";
+import { readSnapshotEntries, shortNames, snapshotLabel } from "../snapshots.ts";
 import type { Root } from "./context.ts";
 import { type Findings, hex } from "./findings.ts";
 
@@ -22,7 +22,7 @@ export async function checkRoots(
   readonly rootsUnknown: boolean;
 }> {
   const roots: Root[] = [{ name: "active layer", offset: header.l1TableOffset, entries: header.l1Size }];
-  const { snapshots, bytes, problem } = await readSnapshotTablePrefix(disk, header);
+  const { entries, bytes, problem } = await readSnapshotEntries(disk, header);
   const at = { where: TABLE, offset: header.snapshotsOffset };
   if (problem !== undefined) findings.add("error", () => ({ ...at, what: problem }));
   if (header.externalDataFile && header.snapshotCount > 0) {
@@ -32,8 +32,9 @@ export async function checkRoots(
     }));
   }
   let rootsUnknown = problem !== undefined;
-  for (const [index, { id, name, entry }] of snapshots.entries()) {
-    const owner = `snapshot ${JSON.stringify(name)} (id ${id})`;
+  for (const [index, entry] of entries.entries()) {
+    const { id, name } = shortNames(entry);
+    const owner = snapshotLabel({ id, name });
     // Without a disk size it is shorter than the 16 bytes that version 3 asks for.
     if (header.geometry.version === 3 && entry.diskSize === undefined) {
       findings.add("corruption", () => ({ ...at, owner, what: `entry ${index} is incomplete` }));

@@ -1,5 +1,6 @@
 import type { Disk } from "../../disk/index.ts";
-import { AUTOCLEAR_RAW_EXTERNAL, CRYPT_LUKS, EXTENSION, clustersFor } from "../../format/index.ts";
+import { clustersFor } from "../../format/index.ts";
+import { contradictions } from "../contradictions.ts";
 import type { ImageHead } from "../image.ts";
 import { checkRoots } from "./check-roots.ts";
 import { claimStructures } from "./claim-structures.ts";
@@ -67,8 +68,8 @@ export async function checkTables(
   checkMarks(context);
   const stored = await StoredRefcounts.read(disk, header, fileSize);
   const counts = new ReferenceCounts(geometry, fileSize);
-  await claimStructures(context, (offset, length, what) => {
-    if (counts.claim(offset, length, 1, OWNER.metadata)) return;
+  await claimStructures(context, (offset, length, what, weight = 1) => {
+    if (counts.claim(offset, length, weight, OWNER.metadata)) return;
     findings.add("corruption", () => ({ where: what, offset, owner: what, what: `${what} ${OUTSIDE}` }));
   });
   const paths = await walkL1Tables(context, stored);
@@ -80,6 +81,7 @@ export async function checkTables(
       "not all snapshots could be read: what looks leaked may be theirs, and is not counted as leaked";
     findings.add("note", () => ({ where: "snapshot table", what }));
   }
+  const usage = options.usage === true ? await measureUsage(context, counts) : undefined;
   return {
     clusterSize: geometry.clusterSize,
     checkErrors: findings.count("error"),
@@ -93,12 +95,13 @@ export async function checkTables(
     compressedClusters: mapping.compressed,
     findings: await withOwners(context, stored),
     findingsLeftOut: findings.leftOut,
-    ...(options.usage === true && { usage: await measureUsage(context, counts) }),
+    ...(usage === undefined ? {} : { usage }),
   };
 }
 
 /** What the header says and no table can answer for. */
-function checkMarks({ head: { header, area }, findings }: CheckContext): void {
+function checkMarks({ head, findings }: CheckContext): void {
+  const { header } = head;
   const where = "header";
   if (header.dirty) {
     findings.add("note", () => ({ where, what: "the dirty bit is set: refcounts may be out of date" }));
@@ -106,12 +109,5 @@ function checkMarks({ head: { header, area }, findings }: CheckContext): void {
   if (header.corrupt) {
     findings.add("note", () => ({ where, what: "the corrupt bit is set: qemu opens it for reading only" }));
   }
-  if (!header.externalDataFile && (header.autoclearFeatures & AUTOCLEAR_RAW_EXTERNAL) !== 0n) {
-    const what = "an external data file is said to be raw, but there is none";
-    findings.add("error", () => ({ where, what }));
-  }
-  const hasCryptoHeader = area.extensions.some(({ type }) => type === EXTENSION.crypto);
-  if ((header.cryptMethod === CRYPT_LUKS) !== hasCryptoHeader) {
-    findings.add("error", () => ({ where, what: "encryption method and encryption header do not fit" }));
-  }
+  for (const what of contradictions(head)) findings.add("error", () => ({ where, what }));
 }

@@ -1,29 +1,33 @@
 import {
   AUTOCLEAR_BITMAPS,
-  type Geometry,
+  SECTOR_SIZE,
   bitmapDirectory,
   bitmapDirectoryProblem,
   bitmapExtensionProblem,
   cryptoHeader,
   decodeBitmapDirectory,
   entryOffset,
+  isBitmapEntry,
 } from "../../format/index.ts";
 import { QcowalError } from "../../errors/index.ts";
-import { type CheckContext, readEntries } from "./context.ts";
+import { type CheckContext, type Root, readEntries } from "./context.ts";
+import { l1Segments } from "./l1-segments.ts";
 
-/** Told of each structure that has clusters for itself. */
-export type Claim = (offset: number, length: number, what: string) => void;
-
-const BITMAP_RESERVED_HIGH = 0xff00_0000;
-const BITMAP_RESERVED_LOW = 0x1fe;
-const ALL_ONES_LOW = 1;
+/** Told of each structure that has clusters for itself. Where `weight` of them lie in one place, `owners` names the first. */
+export type Claim = (
+  offset: number,
+  length: number,
+  what: string,
+  weight?: number,
+  owners?: readonly string[],
+) => void;
 
 /** All structures but L2 tables and refcount blocks. */
 export async function claimStructures(context: CheckContext, claim: Claim): Promise<void> {
   const { header, area } = context.head;
   const { clusterSize } = header.geometry;
   claim(0, clusterSize, "header");
-  for (const root of context.roots) claim(root.offset, root.entries * 8, `L1 table of ${root.name}`);
+  claimL1Tables(context, claim);
   claim(header.snapshotsOffset, context.snapshotTableBytes, "snapshot table");
   claim(header.refcountTableOffset, header.refcountTableClusters * clusterSize, "refcount table");
   await reporting(context, "encryption header", () => {
@@ -32,6 +36,21 @@ export async function claimStructures(context: CheckContext, claim: Claim): Prom
   });
   if ((header.autoclearFeatures & AUTOCLEAR_BITMAPS) !== 0n) {
     await reporting(context, "bitmap directory", () => claimBitmaps(context, claim));
+  }
+}
+
+const l1TableOf = ({ name }: Root): string => `L1 table of ${name}`;
+
+function claimL1Tables({ roots, head }: CheckContext, claim: Claim): void {
+  const { clusterSize } = head.header.geometry;
+  // As everywhere: less than a cluster may be missing at the end of the file, which counts in sectors.
+  const limit = Math.ceil(head.fileSize / SECTOR_SIZE) * SECTOR_SIZE + clusterSize;
+  const fits = ({ offset, entries }: Root): boolean => offset + entries * 8 < limit;
+  for (const root of roots) if (!fits(root)) claim(root.offset, root.entries * 8, l1TableOf(root));
+  for (const { offset, length, weight, roots: some } of l1Segments(roots.filter(fits), clusterSize)) {
+    const owners = some.map(l1TableOf);
+    // Less than its last cluster, which may not be in the file as a whole.
+    claim(offset, length - clusterSize + 1, owners[0] ?? "", weight, owners);
   }
 }
 
@@ -84,11 +103,4 @@ async function claimBitmaps(context: CheckContext, claim: Claim): Promise<void> 
       }
     }
   }
-}
-
-/** A cluster's offset, or a flag in bit 0 and no cluster. */
-function isBitmapEntry(geometry: Geometry, high: number, low: number): boolean {
-  if (((high & BITMAP_RESERVED_HIGH) | (low & BITMAP_RESERVED_LOW)) !== 0) return false;
-  const offset = entryOffset(high, low);
-  return offset === 0 || ((low & ALL_ONES_LOW) === 0 && offset % geometry.clusterSize === 0);
 }

@@ -5,6 +5,11 @@ import { hex } from "./findings.ts";
 import { OWNER, type ReferenceCounts } from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
+/** Between two looks at whether the findings have room for more. */
+const BLOCKS_AT_ONCE = 256;
+
+const slot = (index: number): string => `refcount table, slot ${index}`;
+
 /** Checks the slots of the refcount table. Runs last of all that counts: a block has to be the only one in its cluster. */
 export function checkRefcountBlocks(
   { findings, head }: CheckContext,
@@ -12,13 +17,16 @@ export function checkRefcountBlocks(
   stored: StoredRefcounts,
 ): void {
   const { clusterSize } = head.header.geometry;
-  for (const [index, { offset, reserved, aligned }] of stored.slots.entries()) {
-    const where = `refcount table, slot ${index}`;
+  for (const [index, offset] of stored.offsets.entries()) {
     const corrupt = (what: string): void =>
-      findings.add("corruption", () => ({ where, offset: head.header.refcountTableOffset, what }));
+      findings.add("corruption", () => ({
+        where: slot(index),
+        offset: head.header.refcountTableOffset,
+        what,
+      }));
     const cluster = Math.floor(offset / clusterSize);
-    if (reserved) corrupt("reserved bits are set");
-    else if (!aligned) corrupt(`refcount block at ${hex(offset)} is not cluster aligned`);
+    if (stored.isReserved(index)) corrupt("reserved bits are set");
+    else if (!stored.isAligned(index)) corrupt(`refcount block at ${hex(offset)} is not cluster aligned`);
     else if (cluster >= counts.clusters) corrupt(`refcount block at ${hex(offset)} is outside the file`);
     else if (offset !== 0) {
       if (!counts.claim(offset, clusterSize, 1, OWNER.metadata)) {
@@ -27,7 +35,7 @@ export function checkRefcountBlocks(
       const references = counts.get(cluster);
       if (references === 1) continue;
       findings.add("corruption", () => ({
-        where,
+        where: slot(index),
         offset,
         cluster,
         references,
@@ -53,18 +61,23 @@ export async function compareRefcounts(
   const comparison = new Comparison(context, counts, stored);
   const blocks = Math.ceil(counts.clusters / counts.geometry.refcountEntries);
   const present: number[] = [];
-  for (let index = 0; index < Math.min(blocks, stored.slots.length); index += 1) {
+  for (let index = 0; index < Math.min(blocks, stored.offsets.length); index += 1) {
     if (stored.isStored(index)) present.push(index);
     else if (!stored.isReadable(index)) comparison.unreadable(index);
   }
   const unstored = counts.blockIndexes.filter((index) => !stored.isStored(index));
   for (const index of unstored) if (stored.isReadable(index)) comparison.block(index, undefined);
-  const offsets = present.map((index) => stored.slots[index]?.offset ?? 0);
-  let next = 0;
-  for await (const { bytes } of readClusters(context.disk, offsets, counts.geometry.clusterSize)) {
-    context.checkpoint();
-    comparison.block(present[next] ?? 0, new DataView(bytes.buffer, bytes.byteOffset, bytes.length));
-    next += 1;
+  for (let at = 0; at < present.length; at += BLOCKS_AT_ONCE) {
+    const some = present
+      .slice(at, at + BLOCKS_AT_ONCE)
+      .filter((index) => index === blocks - 1 || !comparison.unreferenced(index));
+    const offsets = some.map((index) => stored.offset(index));
+    let next = 0;
+    for await (const { bytes } of readClusters(context.disk, offsets, counts.geometry.clusterSize)) {
+      context.checkpoint();
+      comparison.block(some[next] ?? 0, new DataView(bytes.buffer, bytes.byteOffset, bytes.length));
+      next += 1;
+    }
   }
   noteBehindEnd(context, stored, blocks);
   return comparison;
@@ -86,9 +99,9 @@ class Comparison implements Compared {
   unreadable(index: number): void {
     const { refcountEntries } = this.#counts.geometry;
     const clusters = Math.min(refcountEntries, this.#counts.clusters - index * refcountEntries);
-    const offset = this.#stored.slots[index]?.offset ?? 0;
+    const offset = this.#stored.offset(index);
     const what = `the refcounts of ${clusters} clusters cannot be read, their block at ${hex(offset)} is not aligned`;
-    this.#context.findings.add("error", () => ({ where: `refcount table, slot ${index}`, what }), clusters);
+    this.#context.findings.add("error", () => ({ where: slot(index), what }), clusters);
     // References that do not fit the width are too many whatever is stored.
     const counted = this.#counts.counts(index);
     for (let entry = 0; entry < clusters; entry += 1) {
@@ -96,6 +109,22 @@ class Comparison implements Compared {
       if (references > this.#counts.geometry.refcountMax)
         this.#overflow(index * refcountEntries + entry, references);
     }
+  }
+
+  /**
+   * A whole block of clusters that nothing refers to needs no second look: its
+   * entries above 0 are leaks, as many as were seen when it was read. False while
+   * the findings have room, because then each of them has to be named.
+   */
+  unreferenced(index: number): boolean {
+    if (this.#counts.counts(index) !== undefined) return false;
+    const { findings, rootsUnknown } = this.#context;
+    const { used, last } = this.#stored.use(index);
+    if (used === 0) return true;
+    if (!findings.isFull) return false;
+    findings.addUnseen(rootsUnknown ? "note" : "leak", used);
+    this.highest = Math.max(this.highest, index * this.#counts.geometry.refcountEntries + last);
+    return true;
   }
 
   block(index: number, block: DataView | undefined): void {
@@ -165,16 +194,15 @@ class Comparison implements Compared {
     for (let entry = from; entry < geometry.refcountEntries; entry += 1) {
       if (readRefcount(block, geometry, entry) !== 0) used += 1;
     }
-    if (used > 0) note(this.#context, index, used, this.#stored.slots[index]?.offset ?? 0);
+    if (used > 0) note(this.#context, index, used, this.#stored.offset(index));
   }
 }
 
 /** QEMU compares nothing there; but it would hand out these clusters never again. */
 function noteBehindEnd(context: CheckContext, stored: StoredRefcounts, blocks: number): void {
-  for (let index = blocks; index < stored.slots.length; index += 1) {
-    const offset = stored.slots[index]?.offset ?? 0;
-    const used = stored.isStored(index) ? (stored.used.get(offset) ?? 0) : 0;
-    if (used > 0) note(context, index, used, offset);
+  for (let index = blocks; index < stored.offsets.length; index += 1) {
+    const { used } = stored.isStored(index) ? stored.use(index) : { used: 0 };
+    if (used > 0) note(context, index, used, stored.offset(index));
   }
 }
 

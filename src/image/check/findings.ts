@@ -50,6 +50,17 @@ export class Findings {
     } else this.leftOut += 1;
   }
 
+  /** True when nothing more is kept. */
+  get isFull(): boolean {
+    return this.kept.length >= MAX_KEPT;
+  }
+
+  /** So many findings of one kind that are counted only. */
+  addUnseen(kind: FindingKind, count: number): void {
+    this.#counts[kind] += count;
+    this.leftOut += count;
+  }
+
   count(kind: FindingKind): number {
     return this.#counts[kind];
   }

@@ -1,6 +1,7 @@
 import { entryOffset, hasReservedL1Bits, isCopied } from "../../format/index.ts";
-import { type CheckContext, type Root, readEntries } from "./context.ts";
+import type { CheckContext, Root } from "./context.ts";
 import { hex } from "./findings.ts";
+import { type L1Segment, l1Pieces } from "./l1-segments.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
 /** How many L1 entries lead to each L2 table, by its host offset. */
@@ -10,57 +11,63 @@ export interface L2Paths {
   readonly active: Map<number, number>;
 }
 
-/** Offsets of the L2 tables of a root, as often as they are named. Zero is one when other bits of the entry are set. */
-export async function* l2Offsets(context: CheckContext, root: Root): AsyncGenerator<number[]> {
-  for await (const { words } of readEntries(context, root.offset, root.entries)) {
-    const offsets: number[] = [];
-    for (let at = 0; at < words.length; at += 2) {
-      const high = words[at] ?? 0;
-      const low = words[at + 1] ?? 0;
-      if (high !== 0 || low !== 0) offsets.push(entryOffset(high, low));
-    }
-    yield offsets;
+/** The L2 tables that part of an L1 table names. Zero is one when other bits of the entry are set. */
+export function* l2OffsetsIn(words: Uint32Array): Generator<number> {
+  for (let at = 0; at < words.length; at += 2) {
+    const high = words[at] ?? 0;
+    const low = words[at + 1] ?? 0;
+    if (high !== 0 || low !== 0) yield entryOffset(high, low);
   }
 }
 
 /** Checks the entries of all L1 tables, and counts the paths to each L2 table. */
 export async function walkL1Tables(context: CheckContext, stored: StoredRefcounts): Promise<L2Paths> {
   const paths: L2Paths = { all: new Map(), active: new Map() };
-  for (const root of context.roots) {
-    for await (const { first, words } of readEntries(context, root.offset, root.entries)) {
-      for (let at = 0; at < words.length; at += 2) {
-        const high = words[at] ?? 0;
-        const low = words[at + 1] ?? 0;
-        if (high === 0 && low === 0) continue;
-        const offset = entryOffset(high, low);
-        checkEntry(context, root, first + at / 2, high, low);
-        paths.all.set(offset, (paths.all.get(offset) ?? 0) + 1);
-        if (root.snapshot !== undefined) continue;
-        paths.active.set(offset, (paths.active.get(offset) ?? 0) + 1);
-        if (offset !== 0) checkCopied(context, root, first + at / 2, high, offset, stored);
-      }
+  for await (const { segment, offset: start, words } of l1Pieces(context)) {
+    for (let at = 0; at < words.length; at += 2) {
+      const high = words[at] ?? 0;
+      const low = words[at + 1] ?? 0;
+      if (high === 0 && low === 0) continue;
+      const offset = entryOffset(high, low);
+      const place = start + at * 4;
+      checkEntry(context, segment, place, high, low);
+      paths.all.set(offset, (paths.all.get(offset) ?? 0) + segment.weight);
+      if (!segment.isActive) continue;
+      paths.active.set(offset, (paths.active.get(offset) ?? 0) + 1);
+      if (offset !== 0) checkCopied(context, place, high, offset, stored);
     }
   }
   return paths;
 }
 
-function checkEntry(context: CheckContext, root: Root, index: number, high: number, low: number): void {
-  const { findings, head } = context;
+/** Where the entry at `place` is, in the words of the first root that has it. */
+function entryAt(root: Root | undefined, place: number) {
+  const { name, offset } = root ?? { name: "", offset: 0 };
+  return { where: `L1 table of ${name}, entry ${(place - offset) / 8}`, offset, owner: name };
+}
+
+function checkEntry(
+  { findings, head }: CheckContext,
+  { roots, weight }: L1Segment,
+  place: number,
+  high: number,
+  low: number,
+): void {
   const offset = entryOffset(high, low);
-  const at = { where: `L1 table of ${root.name}, entry ${index}`, offset: root.offset, owner: root.name };
   if (hasReservedL1Bits(high, low)) {
-    findings.add("corruption", () => ({ ...at, what: "reserved bits are set" }));
+    const what = "reserved bits are set";
+    findings.add("corruption", () => ({ ...entryAt(roots[0], place), what }), weight);
   }
   if (offset % head.header.geometry.clusterSize !== 0) {
-    findings.add("corruption", () => ({ ...at, what: `L2 table at ${hex(offset)} is not cluster aligned` }));
+    const what = `L2 table at ${hex(offset)} is not cluster aligned`;
+    findings.add("corruption", () => ({ ...entryAt(roots[0], place), what }), weight);
   }
 }
 
-/** The flag has to say whether the refcount is 1; where that is unknown it may say anything. */
+/** In the active layer the flag has to say whether the refcount is 1; where that is unknown it may say anything. */
 function checkCopied(
-  { findings, head }: CheckContext,
-  root: Root,
-  index: number,
+  { findings, head, roots }: CheckContext,
+  place: number,
   high: number,
   offset: number,
   stored: StoredRefcounts,
@@ -73,10 +80,8 @@ function checkCopied(
   const isOne = (((ones[entry >>> 3] ?? 0) >>> (entry & 7)) & 1) === 1;
   if (isCopied(high) === isOne) return;
   findings.add("corruption", () => ({
-    where: `L1 table of ${root.name}, entry ${index}`,
-    offset: root.offset,
+    ...entryAt(roots[0], place),
     cluster,
-    owner: root.name,
     what: copiedText("L2 table", isOne),
   }));
 }

@@ -3,7 +3,8 @@ import { readTables } from "../read-table.ts";
 import { claimStructures } from "./claim-structures.ts";
 import type { CheckContext } from "./context.ts";
 import { type Finding, Findings } from "./findings.ts";
-import { l2Offsets } from "./l1-walk.ts";
+import { l1Pieces } from "./l1-segments.ts";
+import { l2OffsetsIn } from "./l1-walk.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
 /** Names more than these say no more. */
@@ -45,17 +46,21 @@ async function findStructures(context: CheckContext, stored: StoredRefcounts, wa
   // What is wrong with a structure was said in the first pass.
   const silent = { ...context, findings: new Findings() };
   const ordered = [...wanted.keys()].toSorted((a, b) => a - b);
-  await claimStructures(silent, (offset, length, what) => {
+  await claimStructures(silent, (offset, length, what, _weight, owners = [what]) => {
     const last = Math.floor((offset + length - 1) / clusterSize);
     for (let at = lowerBound(ordered, Math.floor(offset / clusterSize)); at < ordered.length; at += 1) {
       const cluster = ordered[at] ?? 0;
       if (cluster > last) break;
-      wanted.get(cluster)?.add(what);
+      for (const owner of owners) name(wanted.get(cluster), owner);
     }
   });
-  for (const [index, { offset }] of stored.slots.entries()) {
-    if (offset !== 0) wanted.get(Math.floor(offset / clusterSize))?.add(`refcount block ${index}`);
+  for (const [index, offset] of stored.offsets.entries()) {
+    if (offset !== 0) name(wanted.get(Math.floor(offset / clusterSize)), `refcount block ${index}`);
   }
+}
+
+function name(owners: Set<string> | undefined, owner: string): void {
+  if (owners !== undefined && owners.size < MAX_OWNERS) owners.add(owner);
 }
 
 function lowerBound(ordered: readonly number[], value: number): number {
@@ -72,8 +77,8 @@ function lowerBound(ordered: readonly number[], value: number): number {
 async function findRoots(context: CheckContext, clusters: Wanted, tables: Wanted): Promise<void> {
   const { clusterSize } = context.head.header.geometry;
   const offsets = new Set<number>();
-  for (const root of context.roots) {
-    for await (const part of l2Offsets(context, root)) for (const offset of part) offsets.add(offset);
+  for await (const { words } of l1Pieces(context)) {
+    for (const offset of l2OffsetsIn(words)) offsets.add(offset);
   }
   /** Wanted clusters by the L2 table that refers to them. */
   const below = new Map<number, Set<number>>();
@@ -85,12 +90,16 @@ async function findRoots(context: CheckContext, clusters: Wanted, tables: Wanted
       if (found.size > 0) below.set(offset, found);
     }
   }
-  for (const root of context.roots) {
-    for await (const part of l2Offsets(context, root)) {
-      for (const offset of part) {
-        tables.get(offset)?.add(root.name);
-        clusters.get(Math.floor(offset / clusterSize))?.add(`an L2 table of ${root.name}`);
-        for (const cluster of below.get(offset) ?? []) clusters.get(cluster)?.add(root.name);
+  for await (const { segment, words } of l1Pieces(context)) {
+    for (const offset of new Set(l2OffsetsIn(words))) {
+      const table = tables.get(offset);
+      const cluster = clusters.get(Math.floor(offset / clusterSize));
+      const found = below.get(offset);
+      if (table === undefined && cluster === undefined && found === undefined) continue;
+      for (const { name: root } of segment.roots) {
+        name(table, root);
+        name(cluster, `an L2 table of ${root}`);
+        for (const under of found ?? []) name(clusters.get(under), root);
       }
     }
   }

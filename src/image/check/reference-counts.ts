@@ -95,7 +95,7 @@ export class ReferenceCounts {
     const { counts, owners } = this.#lastBlock;
     const entry = cluster % refcountEntries;
     const other = owners[entry] ?? 0;
-    if (other === 0) owners[entry] = owner;
+    if (other === 0) owners[entry] = owner === OWNER.metadata && weight > 1 ? owner | SHARED_WRONGLY : owner;
     else if (other !== owner || owner < OWNER.data) {
       owners[entry] = other | SHARED_WRONGLY;
       this.#onShared(cluster, (other & ~SHARED_WRONGLY) as Owner, owner);

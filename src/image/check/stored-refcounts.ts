@@ -7,13 +7,17 @@ const RESERVED_LOW = 0x1ff;
 /** QEMU reads nothing that ends behind this. */
 const MAX_FILE_LENGTH = 2 ** 63 - 2 ** 30;
 
-/** A slot of the refcount table that may say anything. */
-export interface Slot {
-  /** Host offset of the refcount block, 0 for none. Above 2^53 it is not exact, and lies behind every file. */
-  readonly offset: number;
-  readonly reserved: boolean;
-  readonly aligned: boolean;
+const RESERVED = 1;
+const UNALIGNED = 2;
+
+/** What a refcount block holds, in numbers. */
+export interface BlockUse {
+  /** Entries above 0. */
+  readonly used: number;
+  /** The last of them; -1 for none. */
+  readonly last: number;
 }
+const UNUSED: BlockUse = { used: 0, last: -1 };
 
 /** Refcounts of a block that is not there. */
 const NO_BITS = new Uint8Array(0);
@@ -25,78 +29,101 @@ const NO_BITS = new Uint8Array(0);
  */
 export class StoredRefcounts {
   readonly geometry: Geometry;
-  readonly slots: readonly Slot[];
-  /** Entries above 0 by the offset of their block. */
-  readonly used = new Map<number, number>();
+  /**
+   * Host offset of the block of each slot that lies in the file, 0 for none.
+   * Above 2^53 it is not exact, and lies behind every file. Flat, because a
+   * damaged header may say that there are a million slots.
+   */
+  readonly offsets: Float64Array;
+  readonly #flags: Uint8Array;
+  readonly #uses = new Map<number, BlockUse>();
   readonly #ones = new Map<number, Uint8Array>();
   readonly #fileSize: number;
 
-  private constructor(geometry: Geometry, fileSize: number, slots: readonly Slot[]) {
+  private constructor(geometry: Geometry, fileSize: number, words: Uint32Array) {
     this.geometry = geometry;
     this.#fileSize = fileSize;
-    this.slots = slots;
+    this.offsets = new Float64Array(words.length / 2);
+    this.#flags = new Uint8Array(words.length / 2);
+    for (let index = 0; index < this.offsets.length; index += 1) {
+      const low = words[index * 2 + 1] ?? 0;
+      const offsetLow = (low & ~RESERVED_LOW) >>> 0;
+      this.offsets[index] = (words[index * 2] ?? 0) * WORD + offsetLow;
+      this.#flags[index] =
+        ((low & RESERVED_LOW) === 0 ? 0 : RESERVED) |
+        (offsetLow % geometry.clusterSize === 0 ? 0 : UNALIGNED);
+    }
   }
 
   static async read(disk: Disk, header: Header, fileSize: number): Promise<StoredRefcounts> {
     const { geometry } = header;
-    const bytes = Buffer.alloc(header.refcountTableClusters * geometry.clusterSize);
+    // What lies behind the end of the file reads as zeros: no blocks.
+    const inFile = Math.max(0, Math.ceil((fileSize - header.refcountTableOffset) / 8) * 8);
+    const bytes = Buffer.alloc(Math.min(header.refcountTableClusters * geometry.clusterSize, inFile));
     await disk.read(header.refcountTableOffset, bytes);
-    const stored = new StoredRefcounts(geometry, fileSize, slotsOf(geometry, tableWords(bytes)));
+    const stored = new StoredRefcounts(geometry, fileSize, tableWords(bytes));
     await stored.#readOnes(disk);
     return stored;
   }
 
   /** False for a block that QEMU cannot read either: its refcounts are unknown. */
   isReadable(index: number): boolean {
-    const slot = this.slots[index];
-    if (slot === undefined || slot.offset === 0) return true;
-    return slot.aligned && slot.offset + this.geometry.clusterSize <= MAX_FILE_LENGTH;
+    const offset = this.offset(index);
+    if (offset === 0) return true;
+    return this.isAligned(index) && offset + this.geometry.clusterSize <= MAX_FILE_LENGTH;
+  }
+
+  offset(index: number): number {
+    return this.offsets[index] ?? 0;
+  }
+
+  /** True when reserved bits of the slot are set. */
+  isReserved(index: number): boolean {
+    return ((this.#flags[index] ?? 0) & RESERVED) !== 0;
+  }
+
+  isAligned(index: number): boolean {
+    return ((this.#flags[index] ?? 0) & UNALIGNED) === 0;
+  }
+
+  /** What the block of a slot that is stored holds. */
+  use(index: number): BlockUse {
+    return this.#uses.get(this.offset(index)) ?? UNUSED;
   }
 
   /** True when a slot names a block of which something is in the file. */
   isStored(index: number): boolean {
-    const offset = this.slots[index]?.offset ?? 0;
+    const offset = this.offset(index);
     return offset !== 0 && offset < this.#fileSize && this.isReadable(index);
   }
 
   /** For each entry a bit that says whether its refcount is 1; undefined when that cannot be read. */
   ones(index: number): Uint8Array | undefined {
     if (!this.isReadable(index)) return undefined;
-    return this.#ones.get(this.slots[index]?.offset ?? 0) ?? NO_BITS;
+    return this.#ones.get(this.offset(index)) ?? NO_BITS;
   }
 
   async #readOnes(disk: Disk): Promise<void> {
     const { geometry } = this;
     // Each block once, however many slots a damaged table has for it.
-    const offsets = new Set<number>();
-    for (const [index, slot] of this.slots.entries()) if (this.isStored(index)) offsets.add(slot.offset);
-    const inFileOrder = [...offsets].toSorted((a, b) => a - b);
+    const ordered = this.offsets.filter((_, index) => this.isStored(index)).toSorted();
+    const inFileOrder = ordered.filter((offset, index) => offset !== ordered[index - 1]);
+    const zeros = new Uint8Array(geometry.clusterSize);
     for await (const { offset, bytes } of readClusters(disk, inFileOrder, geometry.clusterSize)) {
+      if (bytes.equals(zeros)) continue;
       const block = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
       const ones = new Uint8Array(Math.ceil(geometry.refcountEntries / 8));
       let used = 0;
+      let last = -1;
       for (let entry = 0; entry < geometry.refcountEntries; entry += 1) {
         const refcount = readRefcount(block, geometry, entry);
         if (refcount === 0) continue;
         used += 1;
+        last = entry;
         if (refcount === 1) ones[entry >>> 3] = (ones[entry >>> 3] ?? 0) | (1 << (entry & 7));
       }
       this.#ones.set(offset, ones);
-      this.used.set(offset, used);
+      this.#uses.set(offset, { used, last });
     }
   }
-}
-
-function slotsOf(geometry: Geometry, words: Uint32Array): Slot[] {
-  const slots: Slot[] = [];
-  for (let at = 0; at < words.length; at += 2) {
-    const low = words[at + 1] ?? 0;
-    const offsetLow = (low & ~RESERVED_LOW) >>> 0;
-    slots.push({
-      offset: (words[at] ?? 0) * WORD + offsetLow,
-      reserved: (low & RESERVED_LOW) !== 0,
-      aligned: offsetLow % geometry.clusterSize === 0,
-    });
-  }
-  return slots;
 }

@@ -1,7 +1,8 @@
 import { compressedLength, compressedOffset, entryOffset, isCompressed } from "../../format/index.ts";
 import { readTables } from "../read-table.ts";
-import type { CheckContext, Root } from "./context.ts";
-import { l2Offsets } from "./l1-walk.ts";
+import { type CheckContext, type Root, readEntries } from "./context.ts";
+import { l1Segments } from "./l1-segments.ts";
+import { l2OffsetsIn } from "./l1-walk.ts";
 import type { ReferenceCounts } from "./reference-counts.ts";
 
 /** What one root occupies in the file, tables included. */
@@ -36,7 +37,15 @@ interface Users {
   readonly only: Uint32Array;
 }
 
-export async function measureUsage(context: CheckContext, counts: ReferenceCounts): Promise<Usage> {
+/**
+ * Undefined where L1 tables overlap: what belongs to whom cannot be said, and
+ * every snapshot may have all of the file for a table.
+ */
+export async function measureUsage(
+  context: CheckContext,
+  counts: ReferenceCounts,
+): Promise<Usage | undefined> {
+  if (hasOverlaps(context)) return undefined;
   const users = new ClusterUsers(counts);
   const perRoot: { used: number; tables: number; exclusive: number }[] = [];
   for (let first = 0; first < context.roots.length; first += ROOTS_PER_PASS) {
@@ -67,6 +76,16 @@ export async function measureUsage(context: CheckContext, counts: ReferenceCount
   };
 }
 
+function hasOverlaps({ roots, findings }: CheckContext): boolean {
+  for (const { weight, offset } of l1Segments(roots, 8)) {
+    if (weight === 1) continue;
+    const what = "L1 tables overlap: what each snapshot occupies cannot be said";
+    findings.add("note", () => ({ where: "usage", offset, what }));
+    return true;
+  }
+  return false;
+}
+
 function countUsed(counts: ReferenceCounts): number {
   let used = 0;
   for (const index of counts.blockIndexes)
@@ -90,8 +109,8 @@ async function markPass(
     const only = first + index + 1;
     users.mark(root.offset, root.entries * 8, bit, only);
     let count = Math.ceil((root.entries * 8) / clusterSize);
-    for await (const part of l2Offsets(context, root)) {
-      for (const offset of part) {
+    for await (const { words } of readEntries(context, root.offset, root.entries)) {
+      for (const offset of l2OffsetsIn(words)) {
         const before = bitsOf.get(offset) ?? 0;
         if ((before & bit) === 0) count += 1;
         bitsOf.set(offset, before | bit);

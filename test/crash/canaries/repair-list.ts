@@ -45,7 +45,8 @@ const isClear = (intent: Intent): boolean => intent.kind === "copied" && !intent
 
 const withActive: NonNullable<Bug["flags"]> = async (flags, { disk, header }: Image) => {
   const { geometry, l1TableOffset: offset, l1Size: entries } = header;
-  clearedInL1(await readL1Table(disk, geometry, { offset, entries }), geometry.l1EntriesPerCluster, flags);
+  const l1 = await readL1Table(disk, geometry, { offset, entries });
+  clearedInL1(l1, geometry.l1EntriesPerCluster, () => true, flags);
 };
 
 const refcounts: readonly Canary[] = [

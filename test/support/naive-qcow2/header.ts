@@ -81,7 +81,8 @@ export function parseHeader(file: FileBytes, options: NaiveOptions = {}): NaiveH
   if (extendedL2 && clusterBits < 14) throw new NaiveError("extended L2 entries need clusters of 16 KiB");
   const backingOffset = file.number64(8);
   const backingLength = file.u32(16);
-  if (backingOffset > clusterSize || backingLength > 1023 || backingOffset + backingLength > clusterSize) {
+  const isOutside = backingLength > 1023 || backingOffset + backingLength > clusterSize;
+  if (backingOffset > clusterSize || (backingOffset !== 0 && isOutside)) {
     throw new NaiveError("backing file name out of bounds");
   }
   const l2EntrySize = extendedL2 ? 16 : 8;

@@ -1,0 +1,43 @@
+import type { Counts } from "./run-case.ts";
+
+export interface Totals extends Counts {
+  readonly cases: number;
+  /** Repaired images that were shown to qemu-img. */
+  readonly qemu: number;
+}
+
+export const NONE: Totals = {
+  cases: 0,
+  images: 0,
+  repaired: 0,
+  rescued: 0,
+  left: 0,
+  refused: 0,
+  fenced: 0,
+  recovered: 0,
+  qemu: 0,
+};
+
+export function adding(totals: Totals, counts: Counts, qemu: number): Totals {
+  return {
+    cases: totals.cases + 1,
+    images: totals.images + counts.images,
+    repaired: totals.repaired + counts.repaired,
+    rescued: totals.rescued + counts.rescued,
+    left: totals.left + counts.left,
+    refused: totals.refused + counts.refused,
+    fenced: totals.fenced + counts.fenced,
+    recovered: totals.recovered + counts.recovered,
+    qemu: totals.qemu + qemu,
+  };
+}
+
+export function inWords(totals: Totals): string {
+  const number = (value: number): string => value.toLocaleString("en-US");
+  return [
+    `${number(totals.images)} hostile images of ${number(totals.cases)} cases:`,
+    `${number(totals.repaired)} repaired, ${number(totals.rescued)} with snapshots given up, ${number(totals.left)} in part,`,
+    `${number(totals.recovered)} recovered, ${number(totals.refused + totals.fenced)} refused;`,
+    `${number(totals.qemu)} repaired ones shown to qemu-img`,
+  ].join(" ");
+}
