@@ -108,8 +108,13 @@ export class Census {
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
-      if (high === 0 && low === 0) continue;
+      const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
+      const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
+      if ((high | low | zeros | allocated) === 0) continue;
       decodeL2Entry(this.geometry, high, low, reference);
+      if (subclustersDisagree(reference.kind, zeros, allocated)) {
+        this.find(`entry ${at / step} of the L2 table at ${hex(offset)} contradicts its subclusters`);
+      }
       if (reference.kind === "none") continue;
       const isCompressed = reference.kind === "compressed";
       if (reference.kind === "invalid") {
@@ -265,3 +270,9 @@ async function countBitmapData(
 }
 
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
+
+/** Compressed data has no subclusters, none can be two things at once, and without a cluster none is allocated. */
+function subclustersDisagree(kind: L2Reference["kind"], zeros: number, allocated: number): boolean {
+  if (kind === "compressed") return (zeros | allocated) !== 0;
+  return (zeros & allocated) !== 0 || (kind === "none" && allocated !== 0);
+}
