@@ -93,6 +93,15 @@ describe("a repair refuses what would stay an error of qemu-img check", () => {
     await expect(planOn(disk, repair)).rejects.toThrow(message);
   });
 
+  test("a subcluster that is allocated in no cluster", async () => {
+    const spec: ImageSpec = { ...SPEC, clusterBits: 14, virtualSize: 2 ** 20, extendedL2: true };
+    // The last entry of the table is used by nothing.
+    const disk = damaged((bytes) => {
+      bytes[u64(bytes, u64(bytes, 40)) + 2 ** 14 - 1] = 1;
+    }, spec);
+    await expect(planOn(disk, repair)).rejects.toThrow(/contradicts its subclusters/);
+  });
+
   test("an encryption method without its header", async () => {
     const disk = damaged((bytes) => void bytes.writeUInt32BE(2, 32));
     await expect(planOn(disk, repair)).rejects.toThrow(/encryption method and encryption header do not fit/);
