@@ -88,6 +88,13 @@ export function* decodeSnapshotTable(
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
     const head = yield { at: start, length: ENTRY_BYTES };
+    // A damaged header may count 65,536 of these, and more.
+    if (start + ENTRY_BYTES <= MAX_SNAPSHOT_TABLE_BYTES && isEmpty(head)) {
+      tableEnd = start + ENTRY_BYTES;
+      table.addEmpty(tableEnd);
+      if (table.isOver) return table.upTo(index + 1);
+      continue;
+    }
     const extraSize = readField(head, ENTRY.extraSize);
     const isOversized = extraSize > MAX_SNAPSHOT_EXTRA_BYTES;
     if (isOversized && !rescue) {
@@ -100,9 +107,7 @@ export function* decodeSnapshotTable(
       if (!rescue) return table.prefix("Snapshot table is too big");
       return table.upTo(index);
     }
-    if (end === start + ENTRY_BYTES && isEmpty(head)) {
-      table.addEmpty(end, () => entryOf(head, NOTHING, NOTHING, NOTHING));
-    } else if (index >= MAX_SNAPSHOTS) table.addLost();
+    if (index >= MAX_SNAPSHOTS) table.addLost();
     else {
       const extra = yield {
         at: start + ENTRY_BYTES,
@@ -113,15 +118,15 @@ export function* decodeSnapshotTable(
       table.add(end, entry, isOversized);
     }
     tableEnd = end;
-    if (table.isOver) return table.upTo(index + 1);
   }
   return table.upTo(count);
 }
 
-const NOTHING = new Uint8Array(0);
-
 /** An entry without id, name and L1 table, and without anything else: no snapshot has one. */
-const isEmpty = (head: Uint8Array): boolean => head.every((byte) => byte === 0);
+function isEmpty(head: Uint8Array): boolean {
+  for (let at = 0; at < head.length; at += 1) if (head[at] !== 0) return false;
+  return true;
+}
 
 /** The entries of a table, as far as they can be kept. */
 class RescuedTable {
@@ -152,10 +157,10 @@ class RescuedTable {
     if (isCut) this.#cut += 1;
   }
 
-  addEmpty(end: number, entry: () => SnapshotEntry): void {
+  addEmpty(end: number): void {
     this.#emptyBehind += 1;
     if (this.#entries.length >= MAX_SNAPSHOTS) return;
-    this.#entries.push(entry());
+    this.#entries.push(EMPTY);
     this.#bytes = end;
   }
 
@@ -208,6 +213,9 @@ function entryOf(head: Uint8Array, extra: Uint8Array, id: Uint8Array, name: Uint
     unknownExtra: extra.subarray(KNOWN_EXTRA_BYTES),
   };
 }
+
+const NOTHING = new Uint8Array(0);
+const EMPTY = entryOf(new Uint8Array(ENTRY_BYTES), NOTHING, NOTHING, NOTHING);
 
 function entryBytes(entry: SnapshotEntry): number {
   return ENTRY_BYTES + KNOWN_EXTRA_BYTES + entry.unknownExtra.length + entry.id.length + entry.name.length;
