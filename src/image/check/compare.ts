@@ -1,8 +1,8 @@
-import { readRefcount, refcountDigits } from "../../format/index.ts";
+import { type RefcountArray, decodeRefcountBlock, refcountDigits } from "../../format/index.ts";
 import { readClusters } from "../read-table.ts";
 import type { CheckContext } from "./context.ts";
 import { hex } from "./findings.ts";
-import { OWNER, type ReferenceCounts } from "./reference-counts.ts";
+import { type CountedBlock, OWNER, type ReferenceCounts, SHARED_WRONGLY } from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
 /** Between two looks at whether the findings have room for more. */
@@ -75,7 +75,7 @@ export async function compareRefcounts(
     let next = 0;
     for await (const { bytes } of readClusters(context.disk, offsets, counts.geometry.clusterSize)) {
       context.checkpoint();
-      comparison.block(some[next] ?? 0, new DataView(bytes.buffer, bytes.byteOffset, bytes.length));
+      comparison.block(some[next] ?? 0, bytes);
       next += 1;
     }
   }
@@ -89,11 +89,17 @@ class Comparison implements Compared {
   readonly #context: CheckContext;
   readonly #counts: ReferenceCounts;
   readonly #stored: StoredRefcounts;
+  /** What is stored, or counted, where there is no block. */
+  readonly #zeros: Uint8Array;
+  readonly #uncounted: CountedBlock;
 
   constructor(context: CheckContext, counts: ReferenceCounts, stored: StoredRefcounts) {
     this.#context = context;
     this.#counts = counts;
     this.#stored = stored;
+    const { refcountEntries } = counts.geometry;
+    this.#zeros = new Uint8Array(refcountEntries);
+    this.#uncounted = { counts: new Uint32Array(refcountEntries), owners: this.#zeros };
   }
 
   unreadable(index: number): void {
@@ -127,32 +133,42 @@ class Comparison implements Compared {
     return true;
   }
 
-  block(index: number, block: DataView | undefined): void {
+  /** `bytes` are those of the stored block, which may be decoded in place. */
+  block(index: number, bytes: Buffer | undefined): void {
     const { geometry } = this.#counts;
-    const { refcountEntries, refcountMax } = geometry;
-    const counted = this.#counts.counts(index);
+    const { refcountEntries } = geometry;
+    const refcounts = bytes === undefined ? this.#zeros : decodeRefcountBlock(bytes, geometry);
+    const { counts, owners } = this.#counts.block(index) ?? this.#uncounted;
     const first = index * refcountEntries;
     const end = Math.min(refcountEntries, this.#counts.clusters - first);
+    let highest = -1;
     for (let entry = 0; entry < end; entry += 1) {
-      const refcount = block === undefined ? 0 : readRefcount(block, geometry, entry);
-      let references = counted?.[entry] ?? 0;
-      if (refcount === 0 && references === 0) continue;
-      const cluster = first + entry;
-      if (cluster > this.highest) this.highest = cluster;
-      const overflows = references > refcountMax;
-      if (overflows) {
-        this.#overflow(cluster, references);
-        references = refcountMax;
-      }
-      const shown =
-        block === undefined || Number.isFinite(refcount) ? refcount : refcountDigits(block, entry);
-      if (refcount !== references) this.#differ(cluster, refcount > references, shown, references);
-      // Where the refcount is too low, or cannot be high enough, the cluster is known to be corrupt already.
-      if (!overflows && refcount >= references && this.#counts.isSharedWrongly(index, entry)) {
-        this.#shared(cluster, shown, references);
-      }
+      const refcount = refcounts[entry] ?? 0;
+      const references = counts[entry] ?? 0;
+      if (refcount !== references || (owners[entry] ?? 0) >= SHARED_WRONGLY) {
+        const isShared = (owners[entry] ?? 0) >= SHARED_WRONGLY;
+        this.#judge(first + entry, refcount, digits(bytes, entry, refcount), references, isShared);
+        highest = entry;
+      } else if (refcount !== 0) highest = entry;
     }
-    if (block !== undefined && end < refcountEntries) this.#behindEnd(index, block, end);
+    if (highest >= 0) this.highest = Math.max(this.highest, first + highest);
+    if (bytes !== undefined && end < refcountEntries) this.#behindEnd(index, refcounts, end);
+  }
+
+  #judge(
+    cluster: number,
+    refcount: number,
+    shown: number | string,
+    counted: number,
+    isSharedWrongly: boolean,
+  ): void {
+    const { refcountMax } = this.#counts.geometry;
+    const overflows = counted > refcountMax;
+    if (overflows) this.#overflow(cluster, counted);
+    const references = Math.min(counted, refcountMax);
+    if (refcount !== references) this.#differ(cluster, refcount > references, shown, references);
+    // Where the refcount is too low, or cannot be high enough, the cluster is known to be corrupt already.
+    if (!overflows && refcount >= references && isSharedWrongly) this.#shared(cluster, shown, references);
   }
 
   #overflow(cluster: number, references: number): void {
@@ -188,14 +204,17 @@ class Comparison implements Compared {
   }
 
   /** The block of the last clusters has room for some that the file does not have. */
-  #behindEnd(index: number, block: DataView, from: number): void {
-    const { geometry } = this.#counts;
+  #behindEnd(index: number, refcounts: RefcountArray, from: number): void {
     let used = 0;
-    for (let entry = from; entry < geometry.refcountEntries; entry += 1) {
-      if (readRefcount(block, geometry, entry) !== 0) used += 1;
-    }
+    for (let entry = from; entry < refcounts.length; entry += 1) if (refcounts[entry] !== 0) used += 1;
     if (used > 0) note(this.#context, index, used, this.#stored.offset(index));
   }
+}
+
+/** A refcount as it is stored; above 2^53, where no number holds it, in digits. */
+function digits(bytes: Buffer | undefined, entry: number, refcount: number): number | string {
+  if (bytes === undefined || Number.isFinite(refcount)) return refcount;
+  return refcountDigits(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), entry);
 }
 
 /** QEMU compares nothing there; but it would hand out these clusters never again. */

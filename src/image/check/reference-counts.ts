@@ -3,14 +3,16 @@ import type { Geometry } from "../../format/index.ts";
 /** Who has a cluster. Data may share with data and compressed streams with each other; all others share with nobody. */
 export const OWNER = { metadata: 1, l2Table: 2, data: 3, compressed: 4 } as const;
 export type Owner = (typeof OWNER)[keyof typeof OWNER];
-const SHARED_WRONGLY = 0x80;
+export const SHARED_WRONGLY = 0x80;
 
 /** Counting stops here; no refcount that is stored exactly can be larger and right. */
-const MAX_COUNT = 2 ** 32 - 1;
+export const MAX_COUNT = 2 ** 32 - 1;
 const SECTOR = 512;
 
-interface Block {
+/** What is counted of the clusters of one refcount block, by entry. */
+export interface CountedBlock {
   readonly counts: Uint32Array;
+  /** An `Owner`, or 0 for none; 0x80 and more: it belongs to two that must not share it. */
   readonly owners: Uint8Array;
 }
 
@@ -27,9 +29,9 @@ export class ReferenceCounts {
   clusters: number;
   /** Told of a cluster that two have that must not share it. */
   readonly #onShared: (cluster: number, one: Owner, other: Owner) => void;
-  readonly #blocks = new Map<number, Block>();
+  readonly #blocks = new Map<number, CountedBlock>();
   #lastIndex = -1;
-  #lastBlock: Block = { counts: new Uint32Array(0), owners: new Uint8Array(0) };
+  #lastBlock: CountedBlock = { counts: new Uint32Array(0), owners: new Uint8Array(0) };
 
   constructor(
     geometry: Geometry,
@@ -51,9 +53,22 @@ export class ReferenceCounts {
     return this.#blocks.get(index)?.counts;
   }
 
-  /** True when a cluster belongs to two that must not share it. */
-  isSharedWrongly(index: number, entry: number): boolean {
-    return ((this.#blocks.get(index)?.owners[entry] ?? 0) & SHARED_WRONGLY) !== 0;
+  /** The same with the owners. */
+  block(index: number): CountedBlock | undefined {
+    return this.#blocks.get(index);
+  }
+
+  /** The same, made when there are none yet. */
+  ownBlock(index: number): CountedBlock {
+    if (index === this.#lastIndex) return this.#lastBlock;
+    const { refcountEntries } = this.geometry;
+    this.#lastBlock = this.#blocks.get(index) ?? {
+      counts: new Uint32Array(refcountEntries),
+      owners: new Uint8Array(refcountEntries),
+    };
+    this.#blocks.set(index, this.#lastBlock);
+    this.#lastIndex = index;
+    return this.#lastBlock;
   }
 
   /**
@@ -82,17 +97,8 @@ export class ReferenceCounts {
   /** `weight` references to a cluster, wherever it is. */
   add(cluster: number, weight: number, owner: Owner): void {
     const { refcountEntries } = this.geometry;
-    const index = Math.floor(cluster / refcountEntries);
-    if (index !== this.#lastIndex) {
-      this.#lastBlock = this.#blocks.get(index) ?? {
-        counts: new Uint32Array(refcountEntries),
-        owners: new Uint8Array(refcountEntries),
-      };
-      this.#blocks.set(index, this.#lastBlock);
-      this.#lastIndex = index;
-    }
+    const { counts, owners } = this.ownBlock(Math.floor(cluster / refcountEntries));
     if (cluster >= this.clusters) this.clusters = cluster + 1;
-    const { counts, owners } = this.#lastBlock;
     const entry = cluster % refcountEntries;
     const other = owners[entry] ?? 0;
     if (other === 0) owners[entry] = owner === OWNER.metadata && weight > 1 ? owner | SHARED_WRONGLY : owner;

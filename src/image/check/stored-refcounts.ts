@@ -1,5 +1,5 @@
 import type { Disk } from "../../disk/index.ts";
-import { type Geometry, type Header, readRefcount, tableWords } from "../../format/index.ts";
+import { type Geometry, type Header, decodeRefcountBlock, tableWords } from "../../format/index.ts";
 import { readClusters } from "../read-table.ts";
 
 const WORD = 2 ** 32;
@@ -111,12 +111,12 @@ export class StoredRefcounts {
     const zeros = new Uint8Array(geometry.clusterSize);
     for await (const { offset, bytes } of readClusters(disk, inFileOrder, geometry.clusterSize)) {
       if (bytes.equals(zeros)) continue;
-      const block = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      const ones = new Uint8Array(Math.ceil(geometry.refcountEntries / 8));
+      const refcounts = decodeRefcountBlock(bytes, geometry);
+      const ones = new Uint8Array(Math.ceil(refcounts.length / 8));
       let used = 0;
       let last = -1;
-      for (let entry = 0; entry < geometry.refcountEntries; entry += 1) {
-        const refcount = readRefcount(block, geometry, entry);
+      for (let entry = 0; entry < refcounts.length; entry += 1) {
+        const refcount = refcounts[entry] ?? 0;
         if (refcount === 0) continue;
         used += 1;
         last = entry;
