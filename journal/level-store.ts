@@ -9,10 +9,11 @@ const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 100;
 
 /** Loaded when a journal is opened: commands that need none start without it. */
-async function newDatabase(dir: string): Promise<Level<string, Uint8Array>> {
-  const { Level: Database } = await import("level");
-  return new Database(dir, { keyEncoding: "utf8", valueEncoding: "view" });
-}
+const loadLevel = async (): Promise<typeof Level> => (await import("level")).Level;
+
+/** It begins to open by itself in the next tick, and would then try twice: `open` has to be called at once. */
+const newDatabase = (Database: typeof Level, dir: string): Level<string, Uint8Array> =>
+  new Database(dir, { keyEncoding: "utf8", valueEncoding: "view" });
 
 /** The code that LevelDB's binding puts on an error, or on its cause. */
 function levelCode(error: unknown): string | undefined {
@@ -99,7 +100,7 @@ async function createDatabase(dir: string): Promise<void> {
   const prefix = `${basename(dir)}.new-`;
   try {
     const fresh = await mkdtemp(join(parent, prefix));
-    const database = await newDatabase(fresh);
+    const database = newDatabase(await loadLevel(), fresh);
     await database.open();
     await database.close();
     await syncPath(fresh);
@@ -126,9 +127,10 @@ export async function openLevelStore(dir: string, waitMs: number): Promise<Store
   } catch (cause) {
     throw storeError(dir, "it cannot be made", cause);
   }
+  const Database = await loadLevel();
   const deadline = performance.now() + waitMs;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
-    const database = await newDatabase(dir);
+    const database = newDatabase(Database, dir);
     try {
       await database.open();
       return new LevelStore(dir, database, await lockFileOf(dir));

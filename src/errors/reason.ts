@@ -18,6 +18,8 @@ export function isStorageFailure(error: unknown): boolean {
 /** The same failure under the name of the file that it is about, where its message does not have that yet. */
 export function withPath(error: unknown, path: string): unknown {
   if (!(error instanceof QcowalError) || error.message.includes(path)) return error;
+  // That is about the caller's signal, whose reason is the cause.
+  if (error.code === "ABORTED") return error;
   return new QcowalError(error.code, `${path}: ${error.message}`, {
     cause: error,
     details: { ...error.details, path },
