@@ -7,7 +7,8 @@ import { planOn } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
 import { SparseBytes } from "../support/sparse-bytes.ts";
 
-const MAX_CPU_MS = 5000;
+/** 5 s on a core of its own; one that is shared with other work is slower by up to a half. */
+const MAX_CPU_MS = 7500;
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
