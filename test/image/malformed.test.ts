@@ -26,9 +26,6 @@ interface Case {
   readonly version?: 2;
 }
 
-/** An extension whose length runs far past the header. */
-const LONG_EXTENSION: readonly number[] = [...u32(0x1234_5678), ...u32(0x7fff_ffff)];
-
 const CASES: readonly Case[] = [
   {
     name: "another magic",
@@ -47,52 +44,7 @@ const CASES: readonly Case[] = [
     code: "IMAGE_INVALID",
     message: /Cluster size/,
   },
-  {
-    name: "header length 2^32 - 1",
-    pokes: [[100, u32(0xffff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /header exceeds cluster size/,
-  },
-  {
-    name: "header length 2^31 - 1",
-    pokes: [[100, u32(0x7fff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /header exceeds cluster size/,
-  },
   { name: "header length 103", pokes: [[100, u32(103)]], code: "IMAGE_INVALID", message: /header too short/ },
-  {
-    name: "backing offset past everything",
-    pokes: [
-      [8, u64(0xffff_ffff_ffff_ffffn)],
-      [112, LONG_EXTENSION],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Invalid backing file offset/,
-  },
-  {
-    name: "extension past the backing name",
-    pokes: [
-      [8, u64(0x74n)],
-      [112, LONG_EXTENSION],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Header extension too large/,
-  },
-  {
-    name: "extension past the cluster",
-    pokes: [[112, LONG_EXTENSION]],
-    code: "IMAGE_INVALID",
-    message: /Header extension too large/,
-  },
-  {
-    name: "backing name of 4 GiB",
-    pokes: [
-      [8, u64(0x1000n)],
-      [16, u32(0xffff_ffff)],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Backing file name too long/,
-  },
   {
     name: "backing name of 1024 bytes",
     pokes: [
@@ -103,49 +55,10 @@ const CASES: readonly Case[] = [
     message: /Backing file name too long/,
   },
   {
-    name: "refcount table of 2^32 - 1 clusters",
-    pokes: [[56, u32(0xffff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /Reference count table too large/,
-  },
-  {
-    name: "refcount table of 0x20001 clusters",
-    pokes: [[56, u32(0x0002_0001)]],
-    code: "IMAGE_INVALID",
-    message: /Reference count table too large/,
-  },
-  {
     name: "refcount table of 0 clusters",
     pokes: [[56, u32(0)]],
     code: "IMAGE_INVALID",
     message: /does not contain a reference count table/,
-  },
-  {
-    name: "refcount table at an odd place",
-    pokes: [[48, u64(0x1234_5678_90ab_cdefn)]],
-    code: "IMAGE_INVALID",
-    message: /Reference count table offset invalid/,
-  },
-  {
-    name: "refcount table at the end of the world",
-    pokes: [
-      [48, u64(0xffff_ffff_ffff_0000n)],
-      [56, u32(0x7f)],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Reference count table offset invalid/,
-  },
-  {
-    name: "2^32 - 1 snapshots",
-    pokes: [[60, u32(0xffff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /Snapshot table too large/,
-  },
-  {
-    name: "2^31 - 1 snapshots",
-    pokes: [[60, u32(0x7fff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /Snapshot table too large/,
   },
   {
     name: "65537 snapshots",
@@ -154,64 +67,10 @@ const CASES: readonly Case[] = [
     message: /Snapshot table too large/,
   },
   {
-    name: "snapshot table at the end of the world",
-    pokes: [
-      [64, u64(0xffff_ffff_ffff_0000n)],
-      [60, u32(0xffff)],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Snapshot table offset invalid/,
-  },
-  {
-    name: "snapshot table at an odd place, although there are none",
-    pokes: [
-      [64, u64(0x1234_5678_90ab_cdefn)],
-      [60, u32(0)],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Snapshot table offset invalid/,
-  },
-  {
-    name: "L1 of 2^32 - 1 entries",
-    pokes: [[36, u32(0xffff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /Active L1 table too large/,
-  },
-  {
-    name: "L1 of 2^31 - 1 entries",
-    pokes: [[36, u32(0x7fff_ffff)]],
-    code: "IMAGE_INVALID",
-    message: /Active L1 table too large/,
-  },
-  {
     name: "L1 of one entry over 32 MiB",
     pokes: [[36, u32(4_194_305)]],
     code: "IMAGE_INVALID",
     message: /Active L1 table too large/,
-  },
-  {
-    name: "L1 at the end of the world",
-    pokes: [
-      [40, u64(0x7fff_ffff_ffff_0000n)],
-      [36, u32(0xffff)],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Active L1 table offset invalid/,
-  },
-  {
-    name: "L1 at an odd place",
-    pokes: [
-      [40, u64(0x1234_5678_90ab_cdefn)],
-      [36, u32(1)],
-    ],
-    code: "IMAGE_INVALID",
-    message: /Active L1 table offset invalid/,
-  },
-  {
-    name: "no L1 entries for a disk with data",
-    pokes: [[36, u32(0)]],
-    code: "IMAGE_INVALID",
-    message: /L1 table is too small/,
   },
   {
     name: "a virtual size of 2^64 - 1",
@@ -316,8 +175,6 @@ describe("metadata that looks sound and is not is refused by the planner", () =>
   };
 
   test.each([
-    ["points into the far distance", 0xbfff_ffff_ffff_0000n, /invalid|refcount is 0/],
-    ["points behind every refcount block", 0x8000_00ff_ffff_0000n, /refcount is 0/],
     ["is not aligned", 0x8000_0000_0005_0200n, /invalid/],
     ["has reserved bits", 0x8000_0000_0005_0002n, /invalid/],
   ])("an L2 entry that %s", async (_, entry, message) => {
@@ -369,16 +226,5 @@ describe("metadata that looks sound and is not is refused by the planner", () =>
   test("an image with an external data file", async () => {
     const bytes = poked(image(), [[72, u64(4n)]]);
     await expect(planOn(new MemoryDisk(bytes), create)).rejects.toMatchObject({ code: "IMAGE_UNSUPPORTED" });
-  });
-
-  test("the 65537th snapshot", async () => {
-    // A table behind the end of the file reads as 65536 empty entries.
-    const bytes = poked(image(), [
-      [60, u32(65_536)],
-      [64, u64(0x100_0000n)],
-    ]);
-    const error: unknown = await planOn(new MemoryDisk(bytes), create).catch((cause: unknown) => cause);
-    expect(error).toMatchObject({ name: "QcowalError" });
-    expect(["LIMIT_EXCEEDED", "IMAGE_INVALID"]).toContain((error as { code: string }).code);
   });
 });
