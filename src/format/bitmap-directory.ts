@@ -2,7 +2,7 @@ import { QcowalError } from "../errors/index.ts";
 import { EXTENSION, type ExtensionArea } from "./extensions.ts";
 import { type Geometry, clustersFor } from "./geometry.ts";
 import { layout, readField, readField64 } from "./layout.ts";
-import { type HostOffset, hostOffset, u64ToNumber } from "./units.ts";
+import { type HostOffset, SECTOR_SIZE, hostOffset, u64ToNumber } from "./units.ts";
 
 /** A range of the file that an extension or a directory entry names. */
 export interface HostSpan {
@@ -165,7 +165,8 @@ function entryProblem(
   if (nameSize === 0 || nameSize > MAX_NAME_BYTES) return `a name of ${nameSize} bytes`;
   if (readField(bytes, ENTRY.type, at) !== TYPE_DIRTY_TRACKING) return "unknown type";
   if ((flags & FLAG_IN_USE) !== 0) return undefined;
-  // One that is in use is not loaded, so its size does not matter.
-  const words = Math.ceil(Math.ceil(diskSize / 2 ** granularityBits) / 64);
+  // One that is in use is not loaded, so its size does not matter. QEMU's disk ends with its last whole sector.
+  const seen = Math.floor(diskSize / SECTOR_SIZE) * SECTOR_SIZE;
+  const words = Math.ceil(Math.ceil(seen / 2 ** granularityBits) / 64);
   return entries === clustersFor(geometry, words * 8) ? undefined : "the table does not fit the disk";
 }

@@ -93,6 +93,14 @@ describe("a repair refuses what would stay an error of qemu-img check", () => {
     await expect(planOn(disk, repair)).rejects.toThrow(message);
   });
 
+  test("a bitmap of a disk that is shorter than a sector", async () => {
+    const disk = damaged((bytes) => void bytes.writeBigUInt64BE(1n, 24), {
+      ...SPEC,
+      bitmap: { name: "b", granularityBits: 9, seed: 1 },
+    });
+    await expect(planOn(disk, repair)).rejects.toThrow(/the table does not fit the disk/);
+  });
+
   test("a subcluster that is allocated in no cluster", async () => {
     const spec: ImageSpec = { ...SPEC, clusterBits: 14, virtualSize: 2 ** 20, extendedL2: true };
     // The last entry of the table is used by nothing.

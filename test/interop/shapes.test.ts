@@ -23,7 +23,7 @@ describe("an image shape made by qemu", () => {
     expect(await check(path)).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0, findings: [] });
     const { header, snapshots } = inspectImage(bytes);
     await expectEqualPlans(bytes, [{ type: "create", image: path, name: "equal plans" }]);
-    for (const { id } of snapshots.slice(0, 3)) {
+    for (const { id } of snapshots.slice(0, 1)) {
       await expectEqualPlans(bytes, [{ type: "revert", image: path, id }]);
       await expectEqualPlans(bytes, [{ type: "delete", image: path, id }]);
     }
