@@ -19,7 +19,8 @@ const USAGE = `npm run bench -- [--images NAME,...] [--operations WORD,...] [--r
 
   --images      some of: ${IMAGES.map(({ name }) => name).join(", ")} (default: all)
   --operations  those whose names begin with one of the words (default: all)
-  --runs        of each command (default: 5; those that take long run once)
+  --runs        of each command (default: 5; those that take long run once; in process an
+                image of up to 1 GiB has 41 calls, as in a service that has warmed up)
   --dir         where the images are made (default: the system's folder for temporary files;
                 all of them need some 30 GB)
   --out         where bench.md, bench.json and bench.svg are written`;
