@@ -1,156 +1,91 @@
-import type { Disk } from "../disk/index.ts";
-import { QcowalError } from "../errors/index.ts";
-import {
-  type Geometry,
-  type Header,
-  type RefcountArray,
-  decodeRefcountBlock,
-  hostOffset,
-} from "../format/index.ts";
-import { readClusters } from "./read-table.ts";
+import type { Geometry, RefcountArray } from "../format/index.ts";
+import type { BlockWindow } from "./refcount-window.ts";
 
-/** Refcount blocks are held in memory while an operation is planned; more than this is refused rather than swapped. */
-const MAX_BLOCK_BYTES = 2 ** 31;
+/** Every slot of a refcount table, and what would lie behind it. */
+export const WHOLE_TABLE: BlockWindow = { first: 0, end: Infinity };
 
-/** The stored refcounts of an image. */
-export class Refcounts {
+/** Where the refcounts of an image are stored. */
+export interface StoredRefcounts {
   readonly geometry: Geometry;
   /** Where the refcount table is stored. */
   readonly tableOffset: number;
   /** Host offset of each refcount block by table slot, 0 where there is none. */
   readonly table: Float64Array;
-  /** By table slot; a slot that has no block has no element. */
+}
+
+/** The stored refcounts of an image, or of the clusters in a window of it. */
+export class Refcounts implements StoredRefcounts {
+  readonly geometry: Geometry;
+  readonly tableOffset: number;
+  readonly table: Float64Array;
+  /** Slots of the refcount table that the window covers: from `first` to before `end`. */
+  readonly first: number;
+  readonly end: number;
+  /** By table slot from `first` on; a slot that has no block has no element. */
   readonly #blocks: readonly (RefcountArray | undefined)[];
   /** All blocks of zeros are this one: a sparse file may have a million of them. */
   readonly #blank: RefcountArray | undefined;
 
   constructor(
-    geometry: Geometry,
-    tableOffset: number,
-    table: Float64Array,
+    { geometry, tableOffset, table }: StoredRefcounts,
     blocks: readonly (RefcountArray | undefined)[],
     blank?: RefcountArray,
+    { first, end }: BlockWindow = WHOLE_TABLE,
   ) {
-    this.#blank = blank;
-    this.tableOffset = tableOffset;
     this.geometry = geometry;
+    this.tableOffset = tableOffset;
     this.table = table;
+    this.first = first;
+    this.end = end;
     this.#blocks = blocks;
+    this.#blank = blank;
   }
 
-  /** Refcount of a host cluster; 0 where no block covers it. */
+  get isWhole(): boolean {
+    return this.first === WHOLE_TABLE.first && this.end === WHOLE_TABLE.end;
+  }
+
+  covers(index: number): boolean {
+    return index >= this.first && index < this.end;
+  }
+
+  /** Refcount of a host cluster in the window; 0 where no block covers it. */
   get(cluster: number): number {
     const entries = this.geometry.refcountEntries;
-    return this.#blocks[Math.floor(cluster / entries)]?.[cluster % entries] ?? 0;
+    return this.block(Math.floor(cluster / entries))?.[cluster % entries] ?? 0;
   }
 
   block(index: number): RefcountArray | undefined {
-    return this.#blocks[index];
+    return this.#blocks[index - this.first];
   }
 
   /** True for a stored block that is all zeros. */
   isBlank(index: number): boolean {
-    const block = this.#blocks[index];
+    const block = this.block(index);
     return block !== undefined && block === this.#blank;
+  }
+
+  /** The first cluster from `cluster` on that has refcount 0; where the window ends, the first one behind it. */
+  nextFree(cluster: number): number {
+    const { refcountEntries } = this.geometry;
+    for (let from = cluster; ;) {
+      const index = Math.floor(from / refcountEntries);
+      const block = this.block(index);
+      if (block === undefined || !this.covers(index)) return from;
+      const entry = block.indexOf(0, from % refcountEntries);
+      if (entry >= 0) return index * refcountEntries + entry;
+      from = (index + 1) * refcountEntries;
+    }
   }
 
   /** The same as if these slots of the table were empty. */
   without(slots: ReadonlySet<number>): Refcounts {
     const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
-    const blocks = this.#blocks.map((block, index) => (slots.has(index) ? undefined : block));
-    return new Refcounts(this.geometry, this.tableOffset, table, blocks, this.#blank);
+    const blocks = this.#blocks.map((block, index) => (slots.has(this.first + index) ? undefined : block));
+    return new Refcounts({ ...this.#place(), table }, blocks, this.#blank, this);
   }
-}
 
-/**
- * Reads the refcount table and every block it names, in file order.
- * @throws QcowalError IMAGE_INVALID for a slot that is not aligned, lies behind
- * the end of the file or names a block twice; LIMIT_EXCEEDED when the blocks do not fit in memory;
- * what `onBlock` throws, which is called for each block. With `onDamage`, such a
- * slot is told instead, and reads as if it were empty.
- */
-export async function readRefcounts(
-  disk: Disk,
-  header: Header,
-  fileSize: number,
-  onBlock?: () => void,
-  onDamage?: (slot: number, what: string) => void,
-): Promise<Refcounts> {
-  const { geometry } = header;
-  const damage = onDamage ?? refuse(disk);
-  const table = await readRefcountTable(disk, header, fileSize, damage);
-  const slots = new Uint32Array(table.keys()).filter((index) => table[index] !== 0);
-  slots.sort((a, b) => (table[a] ?? 0) - (table[b] ?? 0));
-  let previous = -1;
-  const distinct = slots.filter((index) => {
-    const offset = table[index] ?? 0;
-    const isRepeated = offset === previous;
-    previous = offset;
-    if (!isRepeated) return true;
-    damage(index, `two slots of the refcount table name the block at ${hex(offset)}`);
-    table[index] = 0;
-    return false;
-  });
-  const offsets = Float64Array.from(distinct, (index) => table[index] ?? 0);
-  const zeros = Buffer.alloc(geometry.clusterSize);
-  const blank = decodeRefcountBlock(Buffer.from(zeros), geometry);
-  const blocks: (RefcountArray | undefined)[] = [];
-  let next = 0;
-  let held = 0;
-  for await (const { bytes } of readClusters(disk, offsets, geometry.clusterSize)) {
-    onBlock?.();
-    const index = distinct[next] ?? 0;
-    next += 1;
-    if (bytes.equals(zeros)) {
-      blocks[index] = blank;
-      continue;
-    }
-    held += geometry.clusterSize;
-    if (held > MAX_BLOCK_BYTES) {
-      throw new QcowalError(
-        "LIMIT_EXCEEDED",
-        `${disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
-      );
-    }
-    blocks[index] = decodeRefcountBlock(Buffer.from(bytes), geometry);
+  #place(): StoredRefcounts {
+    return { geometry: this.geometry, tableOffset: this.tableOffset, table: this.table };
   }
-  return new Refcounts(geometry, header.refcountTableOffset, table, blocks, blank);
-}
-
-async function readRefcountTable(
-  disk: Disk,
-  header: Header,
-  fileSize: number,
-  damage: (slot: number, what: string) => void,
-): Promise<Float64Array> {
-  const { clusterSize } = header.geometry;
-  const bytes = new Uint8Array(header.refcountTableClusters * clusterSize);
-  await disk.read(header.refcountTableOffset, bytes);
-  const view = new DataView(bytes.buffer);
-  const table = new Float64Array(bytes.length / 8);
-  for (let index = 0; index < table.length; index += 1) {
-    if (view.getUint32(index * 8) === 0 && view.getUint32(index * 8 + 4) === 0) continue;
-    const raw = view.getBigUint64(index * 8);
-    if (raw % BigInt(clusterSize) !== 0n) {
-      damage(index, `refcount table slot ${index} is not aligned (0x${raw.toString(16)})`);
-    } else if (raw >= BigInt(fileSize)) {
-      damage(index, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
-    } else table[index] = hostOffset(Number(raw));
-  }
-  return table;
-}
-
-const hex = (offset: number): string => `0x${offset.toString(16)}`;
-
-const refuse =
-  (disk: Disk) =>
-  (_slot: number, what: string): never => {
-    throw invalid(disk, what);
-  };
-
-function invalid(disk: Disk, what: string): QcowalError {
-  return new QcowalError(
-    "IMAGE_INVALID",
-    `${disk.path}: ${what}. Nothing was changed; 'qcowal repair' may mend it.`,
-  );
 }

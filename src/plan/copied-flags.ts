@@ -1,12 +1,14 @@
-import { type Image, readTables } from "../image/index.ts";
-import { type CopiedIntents, copiedInL1, copiedInL2 } from "./copied-intents.ts";
-import type { CountedTables } from "./count-tables.ts";
+import type { Image } from "../image/index.ts";
+import { type CopiedIntents, copiedInL2 } from "./copied-intents.ts";
+import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
+import { SortedOffsets } from "./sorted-offsets.ts";
+import { TablePass } from "./table-pass.ts";
 
 /**
- * COPIED flags of everything the active layer reaches afterwards.
+ * COPIED flags in the L2 tables that the active layer reaches afterwards.
  *
  * A table that it reached before keeps its flags where no refcount below it
  * changes, and is then not read. QEMU's copy on write keeps a table's place in
@@ -19,46 +21,60 @@ import type { RefcountChanges } from "./refcount-changes.ts";
  * of a cluster whose refcount falls to 1; if not all of these were met in the
  * tables that were read, the others are read too.
  */
-export async function copiedIntents(
-  image: Image,
-  { before, after }: Drafts,
-  tables: L1Tables,
-  changes: RefcountChanges,
-  counted: CountedTables,
-  { onTable }: { readonly onTable?: (() => void) | undefined },
-): Promise<CopiedIntents> {
-  const result: CopiedIntents = { clear: [...counted.copied.clear], set: [...counted.copied.set] };
-  const l1 = await tables.read(after.active.contents);
-  if (after.active.stored) copiedInL1(changes, l1, result);
-  const reachedBefore = new Set((await tables.read(before.active.contents)).targets);
-  const places = touchedPlaces(counted, l1.entries);
+export class CopiedFlags {
+  readonly #counted: CountedTables;
+  readonly #touched: TablePass;
+  readonly #others: TablePass;
 
-  const touched = new Set<number>();
-  const others = new Set<number>();
-  for (const [place, target] of l1.targets.entries()) {
-    if (target === 0 || counted.decided.has(target)) continue;
-    const isTouched = places[place] === 1 || counted.weights.has(target) || !reachedBefore.has(target);
-    (isTouched ? touched : others).add(target);
+  private constructor(counted: CountedTables, touched: TablePass, others: TablePass) {
+    this.#counted = counted;
+    this.#touched = touched;
+    this.#others = others;
   }
-  const compare = async (targets: ReadonlySet<number>): Promise<number> => {
-    let met = 0;
-    const offsets = [...targets].toSorted((a, b) => a - b);
-    for await (const { offset, words } of readTables(
-      image.disk,
-      offsets,
-      image.header.geometry.clusterSize,
-    )) {
-      onTable?.();
-      met += copiedInL2(changes, offset, words, result);
-    }
-    return met;
-  };
-  const met = await compare(touched);
-  if (others.size > 0 && met < newlyExclusive(changes, counted)) {
-    for (const target of touched) others.delete(target);
-    await compare(others);
+
+  static async of(
+    image: Image,
+    { before, after }: Drafts,
+    tables: L1Tables,
+    counted: CountedTables,
+    onTable?: () => void,
+  ): Promise<CopiedFlags> {
+    const { targets } = await tables.read(after.active.contents);
+    const reachedBefore = SortedOffsets.of((await tables.read(before.active.contents)).targets);
+    const places = touchedPlaces(counted, targets.length);
+    const touched = SortedOffsets.of(
+      targets.filter(
+        (target, place) =>
+          target !== 0 &&
+          !counted.decided.has(target) &&
+          (places[place] === 1 || counted.weights.has(target) || !reachedBefore.has(target)),
+      ),
+    );
+    const others = SortedOffsets.of(targets).without(counted.decided).without(touched);
+    return new CopiedFlags(
+      counted,
+      new TablePass(image, touched, onTable),
+      new TablePass(image, others, onTable),
+    );
   }
-  return result;
+
+  /** Compares the flags of entries that lead into the window, when everything in it is counted. */
+  async compare(changes: RefcountChanges, result: CopiedIntents): Promise<void> {
+    const met = await compareTables(this.#touched, changes, result);
+    if (met < newlyExclusive(changes, this.#counted)) await compareTables(this.#others, changes, result);
+  }
+}
+
+async function compareTables(
+  pass: TablePass,
+  changes: RefcountChanges,
+  result: CopiedIntents,
+): Promise<number> {
+  let met = 0;
+  for await (const { offset, words } of pass.tables(changes.stored)) {
+    met += copiedInL2(changes, offset, words, result);
+  }
+  return met;
 }
 
 /** Places in the L1 table where some table is used more or less often than before: 1, else 0. */
@@ -76,6 +92,9 @@ function touchedPlaces({ roots, weights }: CountedTables, entries: number): Uint
 function newlyExclusive(changes: RefcountChanges, { weights }: CountedTables): number {
   const { clusterSize } = changes.stored.geometry;
   let count = changes.newlyExclusive();
-  for (const offset of weights.keys()) if (changes.isNewlyExclusive(offset / clusterSize)) count -= 1;
+  for (const offset of weights.tables.offsets) {
+    const cluster = offset / clusterSize;
+    if (changes.covers(cluster) && changes.isNewlyExclusive(cluster)) count -= 1;
+  }
   return count;
 }

@@ -1,4 +1,4 @@
-import { writeL1Entry } from "../format/index.ts";
+import { type Geometry, writeL1Entry } from "../format/index.ts";
 import type { L1Table } from "../image/index.ts";
 import { type CopiedIntent, type EntryRun, copiedChecksum } from "../intent/index.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
@@ -94,15 +94,27 @@ export function copiedInL2(
   return newlyExclusive;
 }
 
-/** The same for the entries of an active L1 table that stays where it is, a cluster at a time. */
-export function copiedInL1(changes: RefcountChanges, l1: L1Table, result: CopiedIntents): void {
-  const { geometry } = changes.stored;
-  const perCluster = geometry.l1EntriesPerCluster;
+/** COPIED flags that the entries of the active L1 table have to have, as far as the window reaches: of each entry once. */
+export function decideL1Flags(changes: RefcountChanges, l1: L1Table, flags: Uint8Array): void {
+  const { clusterSize } = changes.stored.geometry;
+  for (const [entry, target] of l1.targets.entries()) {
+    if (target === 0 || !changes.covers(target / clusterSize)) continue;
+    flags[entry] = changes.after(target / clusterSize) === 1 ? 1 : 0;
+  }
+}
+
+/** Makes the flags of an active L1 table that stays where it is what they have to be, a cluster at a time. */
+export function copiedInL1(
+  { l1EntriesPerCluster: perCluster }: Geometry,
+  l1: L1Table,
+  flags: Uint8Array,
+  result: CopiedIntents,
+): void {
   for (let base = 0; base < l1.entries; base += perCluster) {
     const count = Math.min(perCluster, l1.entries - base);
     const runs = new Runs();
     for (let entry = 0; entry < count; entry += 1) {
-      const flag = copiedOfL1Entry(changes, l1.targets[base + entry] ?? 0);
+      const flag = flags[base + entry] === 1;
       if (flag !== (l1.copied[base + entry] === 1)) runs.add(entry, flag);
     }
     runs.into(result, l1.offset + base * 8, () => l1Bytes(l1, base, count), 8);
@@ -127,23 +139,18 @@ export function clearedInL1(
   }
 }
 
-/** COPIED flag of an active L1 entry that points to the L2 table at `target`, 0 for none. */
-export function copiedOfL1Entry(changes: RefcountChanges, target: number): boolean {
-  return target !== 0 && changes.after(target / changes.stored.geometry.clusterSize) === 1;
-}
-
-/** The stored bytes of L1 entries, without COPIED flags. Reading refused reserved bits, so nothing else is in them. */
+/** The stored bytes of L1 entries, without COPIED flags unless `flags` has them. Reading refused reserved bits, so nothing else is in them. */
 export function l1Bytes(
   l1: Pick<L1Table, "targets">,
   base: number,
   count: number,
-  copied: (target: number) => boolean = () => false,
+  flags?: Uint8Array,
 ): Uint8Array {
   const bytes = new Uint8Array(count * 8);
   const view = new DataView(bytes.buffer);
   for (let entry = 0; entry < count; entry += 1) {
     const target = l1.targets[base + entry] ?? 0;
-    writeL1Entry(view, entry, target, copied(target));
+    writeL1Entry(view, entry, target, flags?.[base + entry] === 1);
   }
   return bytes;
 }

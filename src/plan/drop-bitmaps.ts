@@ -1,8 +1,8 @@
 import { QcowalError } from "../errors/index.ts";
 import { AUTOCLEAR_BITMAPS, type BytePatch, bitmapCount, bitmapsRemoval } from "../format/index.ts";
 import { type Image, readBitmapDirectory, readBitmapTable } from "../image/index.ts";
-import { release } from "./placed-table.ts";
-import type { RefcountChanges } from "./refcount-changes.ts";
+import { damagedImage } from "./damaged-image.ts";
+import type { StoredBytes } from "./released.ts";
 
 /** How many persistent bitmaps the image has; those that nothing vouches for are nobody's any more. */
 export const validBitmaps = ({ header, area }: Image): number =>
@@ -23,20 +23,25 @@ export function headerWithoutBitmaps(image: Image): readonly BytePatch[] {
   );
 }
 
-/** Takes back the references to the directory, the tables and the data of all bitmaps. */
-export async function releaseBitmaps(image: Image, changes: RefcountChanges): Promise<void> {
+/** Where the directory, the tables and the data of all bitmaps are stored: nothing refers to them afterwards. */
+export async function bitmapPlaces(image: Image): Promise<readonly StoredBytes[]> {
   const found = await readBitmapDirectory(image);
-  if (found === undefined) return;
+  if (found === undefined) return [];
   // What an entry that is wrong points to belongs to somebody else.
-  if (found.problem !== undefined) throw changes.damaged(`the bitmap directory is invalid: ${found.problem}`);
-  release(changes, found.directory.offset, found.directory.length);
+  if (found.problem !== undefined) {
+    throw damagedImage(image.disk.path, `the bitmap directory is invalid: ${found.problem}`);
+  }
+  const places: StoredBytes[] = [found.directory];
   for (const [index, table] of found.bitmaps.entries()) {
-    release(changes, table.offset, table.length);
+    places.push(table);
     for await (const targets of readBitmapTable(image, table)) {
       for (const offset of targets) {
-        if (offset < 0) throw changes.damaged(`an entry of the table of bitmap ${index} is invalid`);
-        release(changes, offset, 1);
+        if (offset < 0) {
+          throw damagedImage(image.disk.path, `an entry of the table of bitmap ${index} is invalid`);
+        }
+        places.push({ offset, length: 1 });
       }
     }
   }
+  return places;
 }

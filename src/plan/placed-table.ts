@@ -7,7 +7,6 @@ import {
   snapshotTableBytes,
 } from "../format/index.ts";
 import type { Image } from "../image/index.ts";
-import type { RefcountChanges } from "./refcount-changes.ts";
 import type { Space } from "./space.ts";
 
 /** Contents of a table and where they will be. */
@@ -17,12 +16,11 @@ export interface PlacedTable {
 }
 
 /** Reserves clusters for a new snapshot table. @throws QcowalError LIMIT_EXCEEDED */
-export function placeSnapshotTable(
+export async function placeSnapshotTable(
   image: Image,
   entries: readonly SnapshotEntry[],
   space: Space,
-  changes: RefcountChanges,
-): PlacedTable {
+): Promise<PlacedTable> {
   const length = snapshotTableBytes(entries);
   if (length > MAX_SNAPSHOT_TABLE_BYTES) {
     throw new QcowalError(
@@ -30,14 +28,8 @@ export function placeSnapshotTable(
       `${image.disk.path}: the snapshot table would have ${length} bytes, QEMU reads at most ${MAX_SNAPSHOT_TABLE_BYTES}. Nothing was changed; delete snapshots first.`,
     );
   }
-  const offset = space.allocate(clustersFor(changes.stored.geometry, length));
+  const offset = await space.allocate(clustersFor(image.header.geometry, length));
   return { offset, bytes: encodeSnapshotTable(entries) };
-}
-
-/** Takes back the one reference to each cluster of a table that is replaced. */
-export function release(changes: RefcountChanges, offset: number, bytes: number): void {
-  const { clusterSize } = changes.stored.geometry;
-  for (let at = offset; at < offset + bytes; at += clusterSize) changes.addReferences(at / clusterSize, -1);
 }
 
 /** Whole clusters: what a table does not fill is zeros. */

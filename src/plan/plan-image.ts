@@ -7,26 +7,26 @@
  * one adds and another takes away is not touched at all.
  */
 import { QcowalError, withPath } from "../errors/index.ts";
-import { clustersFor } from "../format/index.ts";
-import { type Image, checkL1Location, readRefcounts } from "../image/index.ts";
+import { type Header, type SnapshotEntry, clustersFor } from "../format/index.ts";
+import { type Image, checkL1Location, openRefcounts } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
-import { countTables } from "./count-tables.ts";
+import { countedTables } from "./counted-tables.ts";
 import { L1Tables } from "./l1-tables.ts";
-import { copiedIntents } from "./copied-flags.ts";
-import { copiedOfL1Entry, countFlags, l1Bytes } from "./copied-intents.ts";
+import { countFlags, l1Bytes } from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
-import { bitmapNames, headerWithoutBitmaps, releaseBitmaps, validBitmaps } from "./drop-bitmaps.ts";
+import { bitmapNames, bitmapPlaces, headerWithoutBitmaps, validBitmaps } from "./drop-bitmaps.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { SnapshotOperation, SnapshotOutcome, Operation } from "./operation.ts";
-import { padded, placeSnapshotTable, release } from "./placed-table.ts";
-import { RefcountChanges } from "./refcount-changes.ts";
-import { refcountIntents } from "./refcount-intents.ts";
+import { padded, placeSnapshotTable } from "./placed-table.ts";
+import { referenceChanges } from "./reference-changes.ts";
+import { BYTES_PER_CHANGE, type RefcountChanges } from "./refcount-changes.ts";
+import { type StoredBytes, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
 import { revert } from "./revert.ts";
 import { Space } from "./space.ts";
@@ -38,6 +38,8 @@ export interface PlanOptions {
   readonly now: number;
   /** Called for each table and refcount block that is read: what it throws calls the planning off. */
   readonly onTable?: (() => void) | undefined;
+  /** How much of the refcounts is held at a time; for tests, which have small images. */
+  readonly windowBytes?: number | undefined;
 }
 
 /**
@@ -91,38 +93,49 @@ async function planSnapshots(
   );
   const extensionPatches = after.bitmaps < before.bitmaps ? headerWithoutBitmaps(image) : undefined;
 
-  const changes = new RefcountChanges(
-    image.disk.path,
-    await readRefcounts(image.disk, header, image.fileSize, options.onTable),
-  );
-  checkMetadataCounted(image, before, changes);
+  const windows = await openRefcounts(image.disk, header, image.fileSize, {
+    perEntry: BYTES_PER_CHANGE,
+    bytes: options.windowBytes,
+    onBlock: options.onTable,
+  });
   const tables = new L1Tables(image);
-  const counted = await countTables(image, { before, after }, tables, changes, options);
+  const drafts = { before, after };
+  const counted = await countedTables(drafts, tables);
+  const space = new Space(windows, windows.stored);
+  const placed = await placeTables(image, after, space);
+  const growth = await space.growRefcounts();
+  const released: StoredBytes[] = [
+    ...(extensionPatches === undefined ? [] : await bitmapPlaces(image)),
+    ...abandonedTables(before, after).map(({ offset, entries }) => ({ offset, length: entries * 8 })),
+    ...(placed.snapshotTable === undefined
+      ? []
+      : [{ offset: header.snapshotsOffset, length: image.snapshotTable.bytes }]),
+    ...(growth.table === undefined ? [] : [refcountTableOf(header)]),
+  ];
+  const { refcounts, copied, l1Flags, refcountsChanged } = await referenceChanges(
+    image,
+    windows,
+    tables,
+    {
+      drafts,
+      counted,
+      growth,
+      addOthers(changes) {
+        checkMetadataCounted(image, before, changes);
+        for (const cluster of space.taken) if (changes.covers(cluster)) changes.add(cluster, 1);
+        release(changes, released);
+      },
+    },
+    options.onTable,
+  );
 
-  if (extensionPatches !== undefined) await releaseBitmaps(image, changes);
-  const space = new Space(changes);
-  const placed = placeTables(image, after, space, changes);
-  for (const { offset, entries } of abandonedTables(before, after)) release(changes, offset, entries * 8);
-  if (placed.snapshotTable !== undefined) {
-    release(changes, header.snapshotsOffset, image.snapshotTable.bytes);
-  }
-  const growth = growRefcounts(image, space, changes);
-
-  const refcounts = refcountIntents(changes, growth);
-  const copied = await copiedIntents(image, { before, after }, tables, changes, counted, options);
   const reserve: Intent[] = [...refcounts.reserve];
   for (const { root, offset, isActive } of placed.roots) {
     const table = await tables.read(root.contents);
+    // A snapshot's table is written with every flag clear: QEMU's own revert to it copies them into the active table.
     const bytes = padded(
       geometry.clusterSize,
-      l1Bytes(
-        table,
-        0,
-        root.entries,
-        (target) =>
-          // A snapshot's table is written with every flag clear: QEMU's own revert to it copies them into the active table.
-          isActive && copiedOfL1Entry(changes, target),
-      ),
+      l1Bytes(table, 0, root.entries, isActive ? l1Flags : undefined),
     );
     if (bytes.length > 0) reserve.push(fill(offset, bytes));
   }
@@ -154,10 +167,10 @@ async function planSnapshots(
     ...(extensionPatches === undefined ? {} : { extensionPatches }),
     summary: {
       clusterSize: geometry.clusterSize,
-      clustersAllocated: space.allocated,
+      clustersAllocated: space.taken.size,
       clustersFreed: clustersOf(refcounts.freed),
-      tablesCounted: counted.weights.size,
-      refcountsChanged: changes.count(),
+      tablesCounted: counted.weights.tables.length,
+      refcountsChanged,
       copiedFlagsChanged: countFlags(copied),
     },
   };
@@ -213,9 +226,12 @@ function applyOperations(
 /** Structures that we rely on must be counted: where one is not, its clusters look free and would be handed out. */
 function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChanges): void {
   const { header } = image;
-  const { clusterSize } = header.geometry;
+  const { clusterSize, refcountEntries } = header.geometry;
+  const { first, end } = changes.stored;
+  const from = first * refcountEntries * clusterSize;
+  const to = end * refcountEntries * clusterSize;
   const check = (offset: number, bytes: number, what: string): void => {
-    for (let at = offset; at < offset + bytes; at += clusterSize) {
+    for (let at = Math.max(offset, from); at < Math.min(offset + bytes, to); at += clusterSize) {
       if (changes.stored.get(at / clusterSize) === 0) {
         throw changes.damaged(`${what} at 0x${at.toString(16)} is in use but its refcount is 0`);
       }
@@ -229,8 +245,8 @@ function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChang
   const tables = [draft.active, ...draft.snapshots.map(({ root }) => root)].map(({ contents }) => contents);
   let done = 0;
   for (const { offset, entries } of tables.toSorted((a, b) => a.offset - b.offset)) {
-    const from = Math.max(offset, done);
-    check(from, offset + entries * 8 - from, "an L1 table");
+    const start = Math.max(offset, done);
+    check(start, offset + entries * 8 - start, "an L1 table");
     done = Math.max(done, Math.ceil((offset + entries * 8) / clusterSize) * clusterSize);
   }
 }
@@ -243,36 +259,35 @@ interface PlacedTables {
 }
 
 /** Reserves clusters for every table that has to be written anew, and encodes the snapshot table. */
-function placeTables(image: Image, after: Draft, space: Space, changes: RefcountChanges): PlacedTables {
-  const { geometry } = changes.stored;
+async function placeTables(image: Image, after: Draft, space: Space): Promise<PlacedTables> {
+  const { geometry } = image.header;
   const roots: { root: Root; offset: number; isActive: boolean }[] = [];
-  const place = (root: Root, isActive: boolean): number => {
+  const place = async (root: Root, isActive: boolean): Promise<number> => {
     if (root.stored) return root.contents.offset;
-    const offset = space.allocate(clustersFor(geometry, root.entries * 8));
+    const offset = await space.allocate(clustersFor(geometry, root.entries * 8));
     roots.push({ root, offset, isActive });
     return offset;
   };
-  const activeOffset = place(after.active, true);
-  const entries = after.snapshots.map(({ entry, root }) => ({
-    ...entry,
-    l1TableOffset: BigInt(place(root, false)),
-    diskSize: entry.diskSize ?? BigInt(image.header.virtualSize),
-  }));
+  const activeOffset = await place(after.active, true);
+  const entries: SnapshotEntry[] = [];
+  for (const { entry, root } of after.snapshots) {
+    entries.push({
+      ...entry,
+      l1TableOffset: BigInt(await place(root, false)),
+      diskSize: entry.diskSize ?? BigInt(image.header.virtualSize),
+    });
+  }
   const unchanged =
     after.snapshots.length === image.snapshotTable.snapshots.length &&
     after.snapshots.every(({ entry }, index) => entry === image.snapshotTable.snapshots[index]?.entry);
   return {
     roots,
     activeOffset,
-    snapshotTable: unchanged ? undefined : placeSnapshotTable(image, entries, space, changes),
+    snapshotTable: unchanged ? undefined : await placeSnapshotTable(image, entries, space),
   };
 }
 
-function growRefcounts(image: Image, space: Space, changes: RefcountChanges) {
-  const growth = space.growRefcounts();
-  const { header } = image;
-  if (growth.table !== undefined) {
-    release(changes, header.refcountTableOffset, header.refcountTableClusters * header.geometry.clusterSize);
-  }
-  return growth;
-}
+const refcountTableOf = ({ refcountTableOffset, refcountTableClusters, geometry }: Header): StoredBytes => ({
+  offset: refcountTableOffset,
+  length: refcountTableClusters * geometry.clusterSize,
+});

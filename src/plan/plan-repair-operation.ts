@@ -22,7 +22,7 @@ import type { Mended, RepairOperation } from "./operation.ts";
 import { padded, placeSnapshotTable } from "./placed-table.ts";
 import { readableSnapshots } from "./readable-snapshots.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
-import { refcountIntents } from "./refcount-intents.ts";
+import { type RefcountIntents, addRefcountIntents, newTableIntent } from "./refcount-intents.ts";
 import * as words from "./repair-findings.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
 import { type RepairScope, repairScope } from "./repair-scope.ts";
@@ -100,7 +100,11 @@ async function plan(
   }
   // Where refcounts are missing, nobody knows what else is written there; nor where a snapshot cannot be read.
   const isUncertain = believed.newTable || scope.stays.length > 0;
-  const space = new Space(changes, isUncertain ? Math.ceil(image.fileSize / geometry.clusterSize) : 0);
+  const space = new Space(
+    changes,
+    believed.refcounts,
+    isUncertain ? Math.ceil(image.fileSize / geometry.clusterSize) : 0,
+  );
   // Not `release`: what is replaced may never have been counted, and is mended by that.
   const giveUp = (offset: number, bytes: number): void => {
     for (let at = offset; at < offset + bytes; at += geometry.clusterSize) {
@@ -115,14 +119,17 @@ async function plan(
     geometry.version === 3 ? scope.kept.filter(({ entry }) => entry.diskSize === undefined) : [];
   const table =
     scope.isAll && incomplete.length + scope.dropped.length + scope.cut + scope.lost > 0
-      ? placeSnapshotTable(image, entries, space, changes)
+      ? await placeSnapshotTable(image, entries, space)
       : undefined;
   if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
-  const growth = space.growRefcounts(scope.isAll && believed.newTable);
+  const growth = await space.growRefcounts({ missing, newTable: scope.isAll && believed.newTable });
+  for (const cluster of space.taken) changes.add(cluster, 1);
   if (growth.table !== undefined && believed.tableCounted) {
     giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
   }
-  const refcounts = refcountIntents(changes, growth);
+  const refcounts: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
+  addRefcountIntents(changes, growth, refcounts);
+  if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(believed.refcounts, growth));
   const zeros = scope.isAll ? census.unalignedZeros : [];
 
   const left = [
@@ -210,7 +217,7 @@ async function plan(
     },
     summary: {
       clusterSize: geometry.clusterSize,
-      clustersAllocated: space.allocated,
+      clustersAllocated: space.taken.size,
       clustersFreed: clustersOf(refcounts.freed),
       tablesCounted: tables,
       refcountsChanged: changes.count(),

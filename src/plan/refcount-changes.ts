@@ -9,6 +9,11 @@ import {
 } from "../format/index.ts";
 import type { Refcounts } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
+import { damagedImage } from "./damaged-image.ts";
+import { homeOf } from "./table-reach.ts";
+
+/** What the change of one refcount takes while it is counted. */
+export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
 
 /** A run of host clusters. */
 export type ClusterRun = readonly [first: number, count: number];
@@ -25,6 +30,7 @@ export interface BlockChanges {
  * How many references each host cluster gains or loses: flat arrays by refcount
  * block, in the units in which they will be stored. A refcount counts paths from
  * the roots, so a table that gains a root gains one for every cluster below it.
+ * What lies outside the window of the stored refcounts is passed over.
  *
  * The loops over L2 entries see every entry of a disk: they decide the common
  * kind of entry by themselves and leave the others to `decodeL2Entry`.
@@ -36,14 +42,18 @@ export class RefcountChanges {
   readonly #entryBits: number;
   /** What is stored where no block is: nothing. */
   readonly #nothing: RefcountArray;
-  /** By refcount block; a block without changes has no element. */
+  /** By refcount block of the window; a block without changes has no element. */
   readonly #blocks: (Int32Array | undefined)[] = [];
   readonly #unchanged: Int32Array;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
 
-  constructor(image: string, stored: Refcounts) {
+  /** Arrays that may be written over: those of the window before. */
+  readonly #spare: Int32Array[];
+
+  constructor(image: string, stored: Refcounts, spare: Int32Array[] = []) {
     this.#image = image;
     this.stored = stored;
+    this.#spare = spare;
     this.#geometry = stored.geometry;
     this.#entryBits = Math.log2(stored.geometry.refcountEntries);
     this.#nothing = new Uint8Array(stored.geometry.refcountEntries);
@@ -54,36 +64,36 @@ export class RefcountChanges {
   get blockIndexes(): readonly number[] {
     const indexes: number[] = [];
     // Unlike `entries`, `forEach` skips the blocks that are not there.
-    this.#blocks.forEach((_, index) => indexes.push(index));
+    this.#blocks.forEach((_, index) => indexes.push(this.stored.first + index));
     return indexes;
   }
 
-  /** Changes in one block, by entry. */
-  block(index: number): Int32Array | undefined {
-    return this.#blocks[index];
+  /** Gives up its arrays for another window. */
+  spare(): Int32Array[] {
+    return [...this.#spare, ...this.#blocks.splice(0).filter((block) => block !== undefined)];
+  }
+
+  /** Whether a cluster is counted here. */
+  covers(cluster: number): boolean {
+    return this.stored.covers(Math.floor(cluster / this.#geometry.refcountEntries));
+  }
+
+  #changesIn(index: number): Int32Array | undefined {
+    return this.#blocks[index - this.stored.first];
   }
 
   /** Refcount after the change. Infinity stays what it is: too large to count. */
   after(cluster: number): number {
     const { refcountEntries } = this.#geometry;
-    const change = this.#blocks[Math.floor(cluster / refcountEntries)]?.[cluster % refcountEntries] ?? 0;
+    const change = this.#changesIn(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
     return this.stored.get(cluster) + change;
   }
 
-  /** The first cluster from `cluster` on that is free today and is not used afterwards. */
+  /** The first cluster from `cluster` on that is free today and that nothing refers to afterwards. */
   nextFree(cluster: number): number {
-    const { refcountEntries } = this.#geometry;
-    let index = Math.floor(cluster / refcountEntries);
-    let entry = cluster % refcountEntries;
-    for (;;) {
-      const stored = this.stored.block(index) ?? this.#nothing;
-      const changes = this.#blocks[index] ?? this.#unchanged;
-      entry = stored.indexOf(0, entry);
-      while (entry >= 0 && changes[entry] !== 0) entry = stored.indexOf(0, entry + 1);
-      if (entry >= 0) return index * refcountEntries + entry;
-      index += 1;
-      entry = 0;
-    }
+    let free = this.stored.nextFree(cluster);
+    while (this.after(free) !== 0) free = this.stored.nextFree(free + 1);
+    return free;
   }
 
   /** Changes the references to a cluster that something in the image refers to already. */
@@ -100,15 +110,16 @@ export class RefcountChanges {
     block[entry] = changed(block[entry] ?? 0, weight);
   }
 
-  /** Adds `weight` to an L2 table and to every cluster below it. */
+  /** Adds `weight` to every cluster that an L2 table refers to. */
   addL2Table(offset: number, words: Uint32Array, weight: number): void {
-    const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
+    const { clusterBits, l2EntrySize, refcountEntries } = this.#geometry;
     const step = l2EntrySize / 4;
     const entryBits = this.#entryBits;
     const entryMask = refcountEntries - 1;
     let index = -1;
+    let isHere = false;
     let stored = this.#nothing;
-    let changes: Int32Array = new Int32Array(0);
+    let changes = this.#unchanged;
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
@@ -120,21 +131,22 @@ export class RefcountChanges {
       }
       if (cluster >>> entryBits !== index) {
         index = cluster >>> entryBits;
+        isHere = this.stored.covers(index);
         stored = this.stored.block(index) ?? this.#nothing;
-        changes = this.#changesOf(index);
+        changes = isHere ? this.#changesOf(index) : this.#unchanged;
       }
+      if (!isHere) continue;
       const entry = cluster & entryMask;
       if (stored[entry] === 0) throw this.#uncounted(cluster);
       changes[entry] = changed(changes[entry] ?? 0, weight);
     }
-    this.addReferences(offset / clusterSize, weight);
   }
 
   #addOtherEntry(offset: number, entry: number, high: number, low: number, weight: number): void {
     const reference = this.#decode(offset, entry, high, low);
     if (reference.kind === "none") return;
     for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
-      this.addReferences(cluster, weight);
+      if (this.covers(cluster)) this.addReferences(cluster, weight);
     }
   }
 
@@ -157,6 +169,7 @@ export class RefcountChanges {
     const entryBits = this.#entryBits;
     const entryMask = refcountEntries - 1;
     let index = -1;
+    let isHere = false;
     let stored = this.#nothing;
     let changes = this.#unchanged;
     let newlyExclusive = 0;
@@ -167,15 +180,18 @@ export class RefcountChanges {
       const cluster = plainCluster(clusterBits, high, low);
       if (cluster <= 0) {
         const only = this.#onlyClusterOfOtherEntry(offset, at / step, high, low);
+        if (only === undefined) continue;
         if (only > 0 !== isCopied(high)) onWrong(at / step, only > 0);
         if (only > 0 && this.isNewlyExclusive(only)) newlyExclusive += 1;
         continue;
       }
       if (cluster >>> entryBits !== index) {
         index = cluster >>> entryBits;
+        isHere = this.stored.covers(index);
         stored = this.stored.block(index) ?? this.#nothing;
-        changes = this.#blocks[index] ?? this.#unchanged;
+        changes = this.#changesIn(index) ?? this.#unchanged;
       }
+      if (!isHere) continue;
       const entry = cluster & entryMask;
       const after = (stored[entry] ?? 0) + (changes[entry] ?? 0);
       if (after === 0) throw this.#uncounted(cluster);
@@ -186,10 +202,12 @@ export class RefcountChanges {
     return newlyExclusive;
   }
 
-  /** The cluster of a standard entry to which only this path will lead; 0 for all others. */
-  #onlyClusterOfOtherEntry(offset: number, entry: number, high: number, low: number): number {
-    const { kind, first } = this.#decode(offset, entry, high, low);
-    if (kind !== "standard") return 0;
+  /** The cluster of a standard entry to which only this path will lead; 0 for all others. Undefined where another window decides. */
+  #onlyClusterOfOtherEntry(offset: number, entry: number, high: number, low: number): number | undefined {
+    const reference = this.#decode(offset, entry, high, low);
+    const { first } = homeOf(reference);
+    if (!this.covers(first)) return undefined;
+    if (reference.kind !== "standard") return 0;
     const after = this.after(first);
     if (after === 0) throw this.#uncounted(first);
     return after === 1 ? first : 0;
@@ -204,7 +222,7 @@ export class RefcountChanges {
   newlyExclusive(): number {
     let count = 0;
     this.#blocks.forEach((changes, index) => {
-      const stored = this.stored.block(index) ?? this.#nothing;
+      const stored = this.stored.block(this.stored.first + index) ?? this.#nothing;
       for (let entry = 0; entry < stored.length; entry += 1) {
         const change = changes?.[entry] ?? 0;
         if (change < 0 && (stored[entry] ?? 0) + change === 1) count += 1;
@@ -220,10 +238,11 @@ export class RefcountChanges {
   }
 
   #changesOf(index: number): Int32Array {
-    const present = this.#blocks[index];
+    const present = this.#changesIn(index);
     if (present !== undefined) return present;
-    const created = new Int32Array(this.#geometry.refcountEntries);
-    this.#blocks[index] = created;
+    invariant(this.stored.covers(index), "a refcount outside the window changes");
+    const created = this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries);
+    this.#blocks[index - this.stored.first] = created;
     return created;
   }
 
@@ -242,10 +261,7 @@ export class RefcountChanges {
   }
 
   damaged(what: string): QcowalError {
-    return new QcowalError(
-      "IMAGE_INVALID",
-      `${this.#image}: ${what}. Nothing was changed; see 'qcowal check' and 'qcowal repair'.`,
-    );
+    return damagedImage(this.#image, what);
   }
 
   /**
@@ -254,7 +270,7 @@ export class RefcountChanges {
    */
   changesIn(index: number): BlockChanges {
     const result: BlockChanges = { raise: [], lower: [], freed: [] };
-    const changes = this.#blocks[index];
+    const changes = this.#changesIn(index);
     if (changes === undefined) return result;
     const stored = this.stored.block(index) ?? this.#nothing;
     const base = index * this.#geometry.refcountEntries;

@@ -1,5 +1,7 @@
 import { writeRefcount } from "../format/index.ts";
-import { type Intent, fill } from "../intent/index.ts";
+import { invariant } from "../errors/index.ts";
+import type { StoredRefcounts } from "../image/index.ts";
+import { type FillIntent, type Intent, fill } from "../intent/index.ts";
 import type { ClusterRun, RefcountChanges } from "./refcount-changes.ts";
 import type { RefcountGrowth } from "./space.ts";
 
@@ -15,20 +17,22 @@ export interface RefcountIntents {
   readonly freed: ClusterRun[];
 }
 
-/** Turns the changes into intents: what grows is raised before the switch, what shrinks is lowered behind it. */
-export function refcountIntents(changes: RefcountChanges, growth: RefcountGrowth): RefcountIntents {
-  const result: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
+/** Turns the changes of a window into intents: what grows is raised before the switch, what shrinks is lowered behind it. */
+export function addRefcountIntents(
+  changes: RefcountChanges,
+  growth: RefcountGrowth,
+  result: RefcountIntents,
+): void {
   const { geometry, table } = changes.stored;
+  for (const [index, newBlock] of growth.blocks) {
+    if (!changes.stored.covers(index)) continue;
+    result.reserve.push(fill(newBlock, newBlockBytes(changes, index)));
+    if (growth.table !== undefined) continue;
+    const slot = changes.stored.tableOffset + index * 8;
+    result.raise.push({ kind: "pointer", slot, from: 0, to: newBlock });
+  }
   for (const index of changes.blockIndexes) {
-    const newBlock = growth.blocks.get(index);
-    if (newBlock !== undefined) {
-      result.reserve.push(fill(newBlock, newBlockBytes(changes, index)));
-      if (growth.table === undefined) {
-        const slot = changes.stored.tableOffset + index * 8;
-        result.raise.push({ kind: "pointer", slot, from: 0, to: newBlock });
-      }
-      continue;
-    }
+    if (growth.blocks.has(index)) continue;
     const { raise, lower, freed } = changes.changesIn(index);
     for (const run of freed) result.freed.push(run);
     const block = table[index] ?? 0;
@@ -37,8 +41,12 @@ export function refcountIntents(changes: RefcountChanges, growth: RefcountGrowth
     for (const runs of pieces(lower))
       result.lower.push({ kind: "refcount", block, order: geometry.refcountOrder, runs });
   }
-  if (growth.table !== undefined) result.reserve.push(fill(growth.table.offset, tableBytes(changes, growth)));
-  return result;
+}
+
+/** Contents of the new refcount table. */
+export function newTableIntent(stored: StoredRefcounts, growth: RefcountGrowth): FillIntent {
+  invariant(growth.table !== undefined, "no new refcount table");
+  return fill(growth.table.offset, tableBytes(stored, growth, growth.table.clusters));
 }
 
 /** Every entry of a new block counts a cluster that this transaction reserves, so it is written whole. */
@@ -52,9 +60,12 @@ function newBlockBytes(changes: RefcountChanges, index: number): Uint8Array {
   return bytes;
 }
 
-function tableBytes(changes: RefcountChanges, growth: RefcountGrowth): Uint8Array {
-  const { geometry, table } = changes.stored;
-  const bytes = new Uint8Array((growth.table?.clusters ?? 0) * geometry.clusterSize);
+function tableBytes(
+  { geometry, table }: StoredRefcounts,
+  growth: RefcountGrowth,
+  clusters: number,
+): Uint8Array {
+  const bytes = new Uint8Array(clusters * geometry.clusterSize);
   const view = new DataView(bytes.buffer);
   for (const [index, offset] of table.entries()) view.setBigUint64(index * 8, BigInt(offset));
   for (const [index, offset] of growth.blocks) view.setBigUint64(index * 8, BigInt(offset));

@@ -36,7 +36,7 @@ export async function believedRefcounts(
   if (!isAlone(refcountTableOffset, refcountTableClusters)) {
     const slots = new Float64Array((refcountTableClusters * clusterSize) / 8);
     return {
-      refcounts: new Refcounts(geometry, refcountTableOffset, slots, []),
+      refcounts: new Refcounts({ geometry, tableOffset: refcountTableOffset, table: slots }, []),
       damagedSlots: 0,
       newTable: true,
       tableCounted: false,

@@ -1,6 +1,12 @@
 import { QcowalError } from "../errors/index.ts";
 import { MAX_REFCOUNT_TABLE_BYTES } from "../format/index.ts";
-import type { RefcountChanges } from "./refcount-changes.ts";
+import type { StoredRefcounts } from "../image/index.ts";
+
+/** Where a search for free clusters goes on. */
+export interface FreeClusters {
+  /** The first cluster from `cluster` on that nothing refers to. */
+  nextFree(cluster: number): number | Promise<number>;
+}
 
 /** New place and size of the refcount table, when the old one has too few slots. */
 export interface NewRefcountTable {
@@ -16,27 +22,29 @@ export interface RefcountGrowth {
 }
 
 /**
- * Hands out free clusters, first fit from the start of the file, and counts them.
- * Free means: refcount 0 today. What this transaction frees still has its old
- * refcount, so it is never handed out: a replay may still read or punch it.
+ * Hands out free clusters, first fit from the start of the file. Free means:
+ * refcount 0 today. What this transaction frees still has its old refcount, so
+ * it is never handed out: a replay may still read or punch it.
  */
 export class Space {
-  readonly #changes: RefcountChanges;
+  readonly #free: FreeClusters;
+  readonly #stored: StoredRefcounts;
   readonly #clusterSize: number;
+  readonly #taken = new Set<number>();
   #from = 0;
   #end = 0;
-  #allocated = 0;
 
   /** Nothing is handed out below the cluster `from`. */
-  constructor(changes: RefcountChanges, from = 0) {
-    this.#changes = changes;
+  constructor(free: FreeClusters, stored: StoredRefcounts, from = 0) {
+    this.#free = free;
+    this.#stored = stored;
     this.#from = from;
-    this.#clusterSize = changes.stored.geometry.clusterSize;
+    this.#clusterSize = stored.geometry.clusterSize;
   }
 
-  /** Clusters handed out. */
-  get allocated(): number {
-    return this.#allocated;
+  /** Clusters handed out; each has one reference. */
+  get taken(): ReadonlySet<number> {
+    return this.#taken;
   }
 
   /** Offset of the first byte behind everything handed out; 0 when nothing was. */
@@ -45,11 +53,11 @@ export class Space {
   }
 
   /** Reserves `count` clusters in a row and returns the host offset of the first; 0 when `count` is 0. */
-  allocate(count: number): number {
+  async allocate(count: number): Promise<number> {
     if (count === 0) return 0;
-    let first = this.#changes.nextFree(this.#from);
+    let first = await this.#nextFree(this.#from);
     for (let found = 1; found < count;) {
-      const next = this.#changes.nextFree(first + found);
+      const next = await this.#nextFree(first + found);
       if (next === first + found) found += 1;
       else {
         first = next;
@@ -57,39 +65,58 @@ export class Space {
       }
     }
     if (count === 1) this.#from = first + 1;
-    for (let cluster = first; cluster < first + count; cluster += 1) this.#changes.add(cluster, 1);
-    this.#allocated += count;
+    for (let cluster = first; cluster < first + count; cluster += 1) this.#taken.add(cluster);
     this.#end = Math.max(this.#end, (first + count) * this.#clusterSize);
     return first * this.#clusterSize;
   }
 
+  async #nextFree(from: number): Promise<number> {
+    let cluster = await this.#free.nextFree(from);
+    while (this.#taken.has(cluster)) cluster = await this.#free.nextFree(cluster + 1);
+    return cluster;
+  }
+
   #giveBack(offset: number, count: number): void {
     const first = offset / this.#clusterSize;
-    for (let cluster = first; cluster < first + count; cluster += 1) this.#changes.add(cluster, -1);
-    this.#allocated -= count;
+    for (let cluster = first; cluster < first + count; cluster += 1) this.#taken.delete(cluster);
   }
 
   /**
    * Adds refcount blocks, and a larger refcount table, until every cluster
-   * handed out is counted: those included that this very call adds. With
-   * `newTable` the stored table is given up, whatever room it has.
+   * handed out is counted: those included that this very call adds. `missing`
+   * are blocks that have to be added in any case. With `newTable` the stored
+   * table is given up, whatever room it has.
    */
-  growRefcounts(newTable = false): RefcountGrowth {
-    const { table: slots } = this.#changes.stored;
+  async growRefcounts({
+    missing = [],
+    newTable = false,
+  }: {
+    readonly missing?: readonly number[];
+    readonly newTable?: boolean;
+  } = {}): Promise<RefcountGrowth> {
+    const { table: slots } = this.#stored;
     const blocks = new Map<number, number>();
     let table: NewRefcountTable | undefined;
     for (;;) {
-      const missing = this.#changes.blockIndexes.filter((index) => !slots[index] && !blocks.has(index));
-      for (const index of missing) blocks.set(index, this.allocate(1));
+      const added = this.#uncounted(missing).filter((index) => !blocks.has(index));
+      for (const index of added) blocks.set(index, await this.allocate(1));
       const needed = [...blocks.keys()].reduce((most, index) => Math.max(most, index + 1), slots.length);
       const stored = newTable ? 0 : slots.length;
       const present = table === undefined ? stored : (table.clusters * this.#clusterSize) / 8;
       if (needed > present) {
         if (table !== undefined) this.#giveBack(table.offset, table.clusters);
         const clusters = this.#tableClusters(needed);
-        table = { clusters, offset: this.allocate(clusters) };
-      } else if (missing.length === 0) return { blocks, table };
+        table = { clusters, offset: await this.allocate(clusters) };
+      } else if (added.length === 0) return { blocks, table };
     }
+  }
+
+  /** Refcount blocks that are not stored and have something to count, ascending. */
+  #uncounted(missing: readonly number[]): number[] {
+    const { geometry, table } = this.#stored;
+    const indexes = new Set(missing);
+    for (const cluster of this.#taken) indexes.add(Math.floor(cluster / geometry.refcountEntries));
+    return [...indexes].filter((index) => !table[index]).toSorted((a, b) => a - b);
   }
 
   /** Half as large again as needed, as QEMU does: growing copies the whole table. */

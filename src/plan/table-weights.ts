@@ -1,5 +1,6 @@
 import type { L1Location, L1Table } from "../image/index.ts";
 import type { Draft, Root } from "./draft.ts";
+import { SortedOffsets } from "./sorted-offsets.ts";
 
 /** Contents of one stored L1 table, and by how many roots more (or fewer) they are used afterwards. */
 export interface RootWeight {
@@ -42,20 +43,58 @@ export function abandonedTables(before: Draft, after: Draft): readonly L1Locatio
     });
 }
 
-/**
- * Net change in the paths to each L2 table, by its host offset. Tables that the
- * old and the new roots share cancel out and need not even be read: the cost of
- * a revert follows the difference, not the disk.
- */
-export function l2Weights(roots: readonly (RootWeight & { readonly table: L1Table })[]): Map<number, number> {
-  const weights = new Map<number, number>();
-  for (const { table, weight } of roots) {
-    for (const target of table.targets) {
-      if (target === 0) continue;
-      const sum = (weights.get(target) ?? 0) + weight;
-      if (sum === 0) weights.delete(target);
-      else weights.set(target, sum);
-    }
+/** Net change in the paths to L2 tables; those whose paths stay as many are left out. */
+export class TableWeights {
+  readonly tables: SortedOffsets;
+  /** By index of the table. */
+  readonly weights: Int32Array;
+
+  constructor(offsets = new Float64Array(0), weights = new Int32Array(0)) {
+    this.tables = new SortedOffsets(offsets);
+    this.weights = weights;
   }
-  return weights;
+
+  /** 0 for a table whose paths stay as many. */
+  of(offset: number): number {
+    return this.weights[this.tables.indexOf(offset)] ?? 0;
+  }
+
+  has(offset: number): boolean {
+    return this.tables.has(offset);
+  }
+
+  /** The same with `weight` more paths for each of these, which are in any order; 0 stands for none. */
+  plus(targets: Float64Array, weight: number): TableWeights {
+    const mine = this.tables.offsets;
+    const theirs = targets.filter((target) => target !== 0).toSorted();
+    const offsets = new Float64Array(mine.length + theirs.length);
+    const weights = new Int32Array(offsets.length);
+    let [left, right, count] = [0, 0, 0];
+    while (left < mine.length || right < theirs.length) {
+      const offset = Math.min(mine[left] ?? Infinity, theirs[right] ?? Infinity);
+      let sum = 0;
+      if (mine[left] === offset) {
+        sum = this.weights[left] ?? 0;
+        left += 1;
+      }
+      for (; theirs[right] === offset; right += 1) sum += weight;
+      if (sum === 0) continue;
+      offsets[count] = offset;
+      weights[count] = sum;
+      count += 1;
+    }
+    return new TableWeights(offsets.slice(0, count), weights.slice(0, count));
+  }
+}
+
+/**
+ * Net change in the paths to each L2 table. Tables that the old and the new
+ * roots share cancel out and need not even be read: the cost of a revert follows
+ * the difference, not the disk.
+ */
+export function l2Weights(roots: readonly (RootWeight & { readonly table: L1Table })[]): TableWeights {
+  return roots.reduce(
+    (weights, { table, weight }) => weights.plus(table.targets, weight),
+    new TableWeights(),
+  );
 }

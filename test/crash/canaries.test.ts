@@ -63,8 +63,8 @@ vi.mock("../../src/plan/wrong-flags.ts", async (original) => {
 vi.mock("../../src/plan/space.ts", async (original) => {
   const real = await original<typeof import("../../src/plan/space.ts")>();
   class Space extends real.Space {
-    constructor(...[changes, from]: ConstructorParameters<typeof real.Space>) {
-      super(changes, planted.bug.allocatesAnywhere === true ? 0 : from);
+    constructor(...[free, stored, from]: ConstructorParameters<typeof real.Space>) {
+      super(free, stored, planted.bug.allocatesAnywhere === true ? 0 : from);
     }
   }
   return { ...real, Space };

@@ -8,6 +8,8 @@ import type { Refcounts } from "../../../src/image/index.ts";
 import type { RefcountRun } from "../../../src/intent/index.ts";
 import type { BlockChanges, ClusterRun } from "../../../src/plan/refcount-changes.ts";
 
+export const BYTES_PER_CHANGE = 0;
+
 export class RefcountChanges {
   readonly stored: Refcounts;
   readonly #image: string;
@@ -27,10 +29,12 @@ export class RefcountChanges {
     return this.stored.get(cluster) + (this.#changes.get(cluster) ?? 0);
   }
 
-  nextFree(cluster: number): number {
-    let candidate = cluster;
-    while (this.stored.get(candidate) !== 0 || (this.#changes.get(candidate) ?? 0) !== 0) candidate += 1;
-    return candidate;
+  covers(): boolean {
+    return true;
+  }
+
+  spare(): Int32Array[] {
+    return [];
   }
 
   add(cluster: number, weight: number): void {
@@ -49,7 +53,6 @@ export class RefcountChanges {
         this.addReferences(cluster, weight);
       }
     }
-    this.addReferences(offset / this.stored.geometry.clusterSize, weight);
   }
 
   compareFlags(

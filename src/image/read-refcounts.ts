@@ -1,0 +1,86 @@
+import type { Disk } from "../disk/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import { type Header, type RefcountArray, decodeRefcountBlock } from "../format/index.ts";
+import { type OnDamagedSlot, readRefcountTable } from "./refcount-table.ts";
+import { type BlockWindow, readRefcountBlocks } from "./refcount-window.ts";
+import { Refcounts, type StoredRefcounts, WHOLE_TABLE } from "./refcounts.ts";
+
+/** Refcount blocks that are held together; more than this is refused rather than swapped. */
+const MAX_BLOCK_BYTES = 2 ** 31;
+/** Small blocks share an allocation: each costs more than they hold. */
+const SLAB_BYTES = 1024 * 1024;
+
+/**
+ * Reads the refcount table and every block it names, in file order.
+ * @throws QcowalError what `readRefcountTable` throws; LIMIT_EXCEEDED when the blocks do not fit in
+ * memory; what `onBlock` throws, which is called for each block
+ */
+export async function readRefcounts(
+  disk: Disk,
+  header: Header,
+  fileSize: number,
+  onBlock?: () => void,
+  onDamage?: OnDamagedSlot,
+): Promise<Refcounts> {
+  return new BlockReader(disk, await readRefcountTable(disk, header, fileSize, onDamage), onBlock).read();
+}
+
+/** Reads refcount blocks, window by window into the same memory. */
+export class BlockReader {
+  readonly #disk: Disk;
+  readonly #stored: StoredRefcounts;
+  readonly #onBlock: (() => void) | undefined;
+  readonly #zeros: Buffer;
+  readonly #blank: RefcountArray;
+  /** What held the blocks of the last window. */
+  #spare: Buffer[] = [];
+  #used: Buffer[] = [];
+  #slab = Buffer.alloc(0);
+
+  constructor(disk: Disk, stored: StoredRefcounts, onBlock: (() => void) | undefined) {
+    this.#disk = disk;
+    this.#stored = stored;
+    this.#onBlock = onBlock;
+    this.#zeros = Buffer.alloc(stored.geometry.clusterSize);
+    this.#blank = decodeRefcountBlock(Buffer.from(this.#zeros), stored.geometry);
+  }
+
+  /** The refcounts that it gave before are no longer valid. */
+  async read(window: BlockWindow = WHOLE_TABLE): Promise<Refcounts> {
+    const { geometry, table } = this.#stored;
+    const { clusterSize } = geometry;
+    const blocks: (RefcountArray | undefined)[] = [];
+    this.#spare = [...this.#spare, ...this.#used];
+    this.#used = [];
+    for await (const { slots, bytes } of readRefcountBlocks(this.#disk, geometry, table, window)) {
+      this.#onBlock?.();
+      // Reading the table made sure that it is the only one.
+      const index = (slots[0] ?? 0) - window.first;
+      if (bytes.equals(this.#zeros)) {
+        blocks[index] = this.#blank;
+        continue;
+      }
+      if ((this.#used.length + 1) * clusterSize > MAX_BLOCK_BYTES) {
+        throw new QcowalError(
+          "LIMIT_EXCEEDED",
+          `${this.#disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
+        );
+      }
+      const held = this.#spare.pop() ?? this.#carve();
+      this.#used.push(held);
+      bytes.copy(held);
+      blocks[index] = decodeRefcountBlock(held, geometry);
+    }
+    return new Refcounts(this.#stored, blocks, this.#blank, window);
+  }
+
+  #carve(): Buffer {
+    const { clusterSize } = this.#stored.geometry;
+    if (this.#slab.length < clusterSize) {
+      this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, clusterSize));
+    }
+    const block = this.#slab.subarray(0, clusterSize);
+    this.#slab = this.#slab.subarray(clusterSize);
+    return block;
+  }
+}

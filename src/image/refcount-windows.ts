@@ -1,0 +1,105 @@
+import type { Disk } from "../disk/index.ts";
+import type { Geometry, Header } from "../format/index.ts";
+import { BlockReader } from "./read-refcounts.ts";
+import { readRefcountTable } from "./refcount-table.ts";
+import type { BlockWindow } from "./refcount-window.ts";
+import { type Refcounts, type StoredRefcounts, WHOLE_TABLE } from "./refcounts.ts";
+
+/**
+ * What the blocks of one window, and what is counted beside them, may take. With
+ * clusters of 64 KiB a disk of 1 TiB is one window; a larger one costs a pass over its
+ * tables for each window, and a machine with little memory can still do it.
+ */
+export const WINDOW_BYTES = 112 * 1024 * 1024;
+/** An object for a block, and its place in lists. */
+const BLOCK_OVERHEAD_BYTES = 512;
+
+/** Bytes that one refcount block takes while it is held, when `perEntry` bytes are counted beside each entry. */
+function heldBytes({ refcountOrder, refcountEntries }: Geometry, perEntry: number): number {
+  const stored = 2 ** Math.max(refcountOrder - 3, 0);
+  return refcountEntries * (stored + perEntry) + BLOCK_OVERHEAD_BYTES;
+}
+
+/** Cuts the slots of a refcount table into windows of blocks that fit in `bytes`; the last has no end. */
+export function windowsOf(
+  { geometry, table }: StoredRefcounts,
+  perEntry: number,
+  bytes: number,
+): readonly BlockWindow[] {
+  const most = Math.max(1, Math.floor(bytes / heldBytes(geometry, perEntry)));
+  const starts = [0];
+  let blocks = 0;
+  for (let slot = 0; slot < table.length; slot += 1) {
+    if (table[slot] === 0) continue;
+    if (blocks === most) {
+      starts.push(slot);
+      blocks = 0;
+    }
+    blocks += 1;
+  }
+  return starts.map((first, index) => ({ first, end: starts[index + 1] ?? Infinity }));
+}
+
+/** The stored refcounts of an image, of which one window at a time is in memory. */
+export class RefcountWindows {
+  readonly stored: StoredRefcounts;
+  readonly windows: readonly BlockWindow[];
+  readonly #reader: BlockReader;
+  #loaded: Refcounts | undefined;
+
+  constructor(stored: StoredRefcounts, windows: readonly BlockWindow[], reader: BlockReader) {
+    this.stored = stored;
+    this.windows = windows;
+    this.#reader = reader;
+  }
+
+  /** The window that holds a block. What was given before is no longer valid, unless it is the same. */
+  async holding(index: number): Promise<Refcounts> {
+    if (this.#loaded?.covers(index) === true) return this.#loaded;
+    this.#loaded = undefined;
+    const window = this.windows.findLast(({ first }) => first <= index) ?? WHOLE_TABLE;
+    this.#loaded = await this.#reader.read(window);
+    return this.#loaded;
+  }
+
+  /** Each window once, the one that is in memory first. */
+  async *all(): AsyncGenerator<Refcounts> {
+    const loaded = this.#loaded;
+    if (loaded !== undefined) yield loaded;
+    for (const { first } of this.windows) if (first !== loaded?.first) yield this.holding(first);
+  }
+
+  /** The first cluster from `cluster` on that has refcount 0. */
+  async nextFree(cluster: number): Promise<number> {
+    const { refcountEntries } = this.stored.geometry;
+    for (let from = cluster; ;) {
+      const window = await this.holding(Math.floor(from / refcountEntries));
+      from = window.nextFree(from);
+      if (window.covers(Math.floor(from / refcountEntries))) return from;
+    }
+  }
+}
+
+/**
+ * Opens the refcounts of an image for passes in which `perEntry` bytes are
+ * counted beside each of them. `onBlock` is called for each block that is read.
+ * @throws QcowalError what `readRefcountTable` throws
+ */
+export async function openRefcounts(
+  disk: Disk,
+  header: Header,
+  fileSize: number,
+  {
+    perEntry,
+    bytes = WINDOW_BYTES,
+    onBlock,
+  }: {
+    readonly perEntry: number;
+    readonly bytes?: number | undefined;
+    readonly onBlock?: (() => void) | undefined;
+  },
+): Promise<RefcountWindows> {
+  const stored = await readRefcountTable(disk, header, fileSize);
+  const reader = new BlockReader(disk, stored, onBlock);
+  return new RefcountWindows(stored, windowsOf(stored, perEntry, bytes), reader);
+}

@@ -1,0 +1,68 @@
+import type { Image, RefcountWindows, Refcounts } from "../image/index.ts";
+import { type CopiedIntents, copiedInL1, decideL1Flags } from "./copied-intents.ts";
+import { CopiedFlags } from "./copied-flags.ts";
+import { countTables } from "./count-tables.ts";
+import type { CountedTables } from "./counted-tables.ts";
+import type { Drafts } from "./draft.ts";
+import type { L1Tables } from "./l1-tables.ts";
+import { RefcountChanges } from "./refcount-changes.ts";
+import { type RefcountIntents, addRefcountIntents, newTableIntent } from "./refcount-intents.ts";
+import type { RefcountGrowth } from "./space.ts";
+import { TablePass } from "./table-pass.ts";
+
+/** Everything that changes in refcounts and COPIED flags. */
+export interface ReferenceChanges {
+  readonly refcounts: RefcountIntents;
+  readonly copied: CopiedIntents;
+  /** COPIED flags that the entries of the active L1 table have to have: 1, else 0. */
+  readonly l1Flags: Uint8Array;
+  /** Refcounts that change. */
+  readonly refcountsChanged: number;
+}
+
+/** What is known before the passes over the tables. */
+export interface KnownReferences {
+  readonly drafts: Drafts;
+  readonly counted: CountedTables;
+  readonly growth: RefcountGrowth;
+  /** Tells changes that come from no L2 table, as far as they lie in the window. */
+  readonly addOthers: (changes: RefcountChanges) => void;
+}
+
+/**
+ * Counts, window after window of the refcounts: what each window needs is
+ * decided before the next one is read, so that memory does not grow with the disk.
+ */
+export async function referenceChanges(
+  image: Image,
+  windows: RefcountWindows,
+  tables: L1Tables,
+  { drafts, counted, growth, addOthers }: KnownReferences,
+  onTable?: () => void,
+): Promise<ReferenceChanges> {
+  const { geometry } = image.header;
+  const refcounts: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
+  const copied: CopiedIntents = { clear: [], set: [] };
+  const l1 = await tables.read(drafts.after.active.contents);
+  const l1Flags = new Uint8Array(l1.entries);
+  const pass = new TablePass(image, counted.weights.tables, onTable);
+  const flags = await CopiedFlags.of(image, drafts, tables, counted, onTable);
+  let refcountsChanged = 0;
+  let spare: Int32Array[] = [];
+  const plan = async (window: Refcounts): Promise<void> => {
+    const changes = new RefcountChanges(image.disk.path, window, spare);
+    addOthers(changes);
+    await countTables(pass, counted, changes, copied);
+    addRefcountIntents(changes, growth, refcounts);
+    decideL1Flags(changes, l1, l1Flags);
+    await flags.compare(changes, copied);
+    refcountsChanged += changes.count();
+    spare = changes.spare();
+  };
+  for await (const window of windows.all()) await plan(window);
+  if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(windows.stored, growth));
+  if (drafts.after.active.stored) copiedInL1(geometry, l1, l1Flags, copied);
+  // The window that was in memory came first.
+  refcounts.freed.sort(([a], [b]) => a - b);
+  return { refcounts, copied, l1Flags, refcountsChanged };
+}

@@ -1,0 +1,42 @@
+import { type Image, type Refcounts, type TableWords, readTables } from "../image/index.ts";
+import type { SortedOffsets } from "./sorted-offsets.ts";
+import { TableReach } from "./table-reach.ts";
+
+/**
+ * Reads L2 tables in file order, once for each window of refcounts. The first
+ * time it reads them all, and remembers to which windows each leads; from then
+ * on it reads those that lead into the window.
+ */
+export class TablePass {
+  readonly #image: Image;
+  readonly #tables: SortedOffsets;
+  readonly #onTable: (() => void) | undefined;
+  #reach: TableReach | undefined;
+
+  constructor(image: Image, tables: SortedOffsets, onTable: (() => void) | undefined) {
+    this.#image = image;
+    this.#tables = tables;
+    this.#onTable = onTable;
+  }
+
+  async *tables(window: Refcounts): AsyncGenerator<TableWords> {
+    const { disk, header } = this.#image;
+    const known = this.#reach;
+    const offsets =
+      known === undefined
+        ? this.#tables.offsets
+        : this.#tables.offsets.filter((_, index) => known.meets(index, window.first, window.end));
+    const reach =
+      known === undefined && !window.isWhole
+        ? new TableReach(header.geometry, this.#tables.length)
+        : undefined;
+    let index = 0;
+    for await (const table of readTables(disk, offsets, header.geometry.clusterSize)) {
+      this.#onTable?.();
+      reach?.note(index, table.words);
+      index += 1;
+      yield table;
+    }
+    this.#reach ??= reach;
+  }
+}
