@@ -63,7 +63,9 @@ function parseOptions(): Options | undefined {
 
 function operationsFor(image: BenchImage, words: readonly string[]): readonly BenchOperation[] {
   const all = image.snapshots === undefined ? OPERATIONS : OPERATIONS_ON_MANY;
-  return all.filter(({ name }) => words.some((word) => name.startsWith(word)));
+  return all.filter(
+    ({ name, state }) => state !== image.without && words.some((word) => name.startsWith(word)),
+  );
 }
 
 async function measureImage(folder: string, image: BenchImage, options: Options): Promise<Result[]> {

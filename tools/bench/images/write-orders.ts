@@ -4,10 +4,15 @@ import type { AllocatorModel } from "./allocator-model.ts";
 /** How a guest fills its disk: it decides where everything lies in the file. */
 export type WriteOrder = (model: AllocatorModel) => void;
 
+/** From the first cluster on, as far as this part of the disk reaches. */
+export const filledTo =
+  (part: number): WriteOrder =>
+  (model) => {
+    for (let guest = 0; guest < Math.floor(model.guestClusters * part); guest += 1) model.write(guest);
+  };
+
 /** From the first cluster to the last. */
-export const sequential: WriteOrder = (model) => {
-  for (let guest = 0; guest < model.guestClusters; guest += 1) model.write(guest);
-};
+export const sequential = filledTo(1);
 
 /** Each cluster once, in an order without any locality: the worst case. */
 export const shuffled: WriteOrder = (model) => {
