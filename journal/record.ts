@@ -5,7 +5,7 @@
  * gap, a torn tail, an edited or a swapped record breaks the chain and is seen.
  */
 import { createHash } from "node:crypto";
-import { Packr } from "msgpackr";
+import { Packr } from "msgpackr/pack";
 
 /** Raised with every change of the layout above. */
 export const RECORD_FORMAT = 1;

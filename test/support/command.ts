@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { run } from "./programs.ts";
 
 const root = resolve(import.meta.dirname, "../..");
-const MAIN = join(root, "dist/qcowal.js");
+const MAIN = join(root, "dist/qcowal.cjs");
 const API = join(root, "dist/src/index.js");
 
 function newest(directory: string): number {

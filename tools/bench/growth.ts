@@ -61,7 +61,7 @@ ensureSystemPackages();
 requireBuiltCommand();
 const folder = await mkdtemp(join(values.dir, "qcowal-growth-"));
 const starts = { ours: 0, peer: 0 };
-const main = join(import.meta.dirname, "../../dist/qcowal.js");
+const main = join(import.meta.dirname, "../../dist/qcowal.cjs");
 const template = IMAGES[0];
 if (template === undefined) throw new Error("there are no images");
 try {

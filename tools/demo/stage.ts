@@ -8,7 +8,7 @@ import { writeImage } from "../image-maker/index.ts";
 import { command, explain, output, verdict } from "./narrator.ts";
 
 const root = resolve(import.meta.dirname, "../..");
-const MAIN = join(root, "dist/qcowal.js");
+const MAIN = join(root, "dist/qcowal.cjs");
 const VICTIM = join(import.meta.dirname, "victim.ts");
 
 const CLUSTER_BITS = 16;
