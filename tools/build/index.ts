@@ -16,6 +16,8 @@ await build({
   format: "cjs",
   // Only what opens a journal needs it, and then it is loaded.
   external: ["level"],
+  // An import() of a CommonJS package has its source searched for exports first.
+  supported: { "dynamic-import": false },
   define: {
     "import.meta.url": "qcowalFile",
     // Native code is looked for beside the file that asks for it, so the bundle asks as the package would.
