@@ -2,17 +2,19 @@
  * The benchmark: `npm run bench`. Makes its images, runs qcowal and qemu-img in
  * turn on fresh copies of them, and prints times, ratios and costs.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { requireBuiltCommand } from "../../test/support/command.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { type BenchImage, IMAGES, type State, buildImage } from "./images/catalogue.ts";
-import { measure } from "./measure/measure.ts";
-import type { Result } from "./measure/result.ts";
+import { OURS, measure } from "./measure/measure.ts";
+import { type Result, median } from "./measure/result.ts";
+import { timedProcess } from "./measure/timed-process.ts";
 import { type BenchOperation, OPERATIONS, OPERATIONS_ON_MANY } from "./operations.ts";
 import { costsTable, timesTable } from "./report/markdown.ts";
+import { seconds } from "./report/format.ts";
 import { chart } from "./report/svg.ts";
 
 const USAGE = `npm run bench -- [--images NAME,...] [--operations WORD,...] [--runs N] [--dir DIR] [--out DIR]
@@ -23,7 +25,8 @@ const USAGE = `npm run bench -- [--images NAME,...] [--operations WORD,...] [--r
                 image of up to 1 GiB has 41 calls, as in a service that has warmed up)
   --dir         where the images are made (default: the system's folder for temporary files;
                 all of them need some 30 GB)
-  --out         where bench.md, bench.json and bench.svg are written`;
+  --out         where bench.md, bench.json and bench.svg are written; what is there of other
+                images and operations is kept`;
 
 interface Options {
   readonly images: readonly BenchImage[];
@@ -93,11 +96,41 @@ function status(words: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001B[K${words}`);
 }
 
-async function writeReports(out: string, results: readonly Result[]): Promise<void> {
+const ORDER = [...OPERATIONS, ...OPERATIONS_ON_MANY].map(({ name }) => name);
+
+/** What an earlier run left in the folder, without what was measured anew. */
+async function withEarlier(file: string, results: readonly Result[]): Promise<Result[]> {
+  const text = await readFile(file, "utf8").catch(() => "[]");
+  const isNew = ({ image, operation }: Result): boolean =>
+    results.some((result) => result.image === image && result.operation === operation);
+  const earlier = (JSON.parse(text) as Result[]).filter((result) => !isNew(result));
+  const place = ({ image, operation }: Result): number =>
+    IMAGES.findIndex(({ title }) => title === image) * ORDER.length + ORDER.indexOf(operation);
+  return [...earlier, ...results].toSorted((a, b) => place(a) - place(b));
+}
+
+async function writeReports(out: string, measured: readonly Result[]): Promise<void> {
   await mkdir(out, { recursive: true });
-  await writeFile(join(out, "bench.json"), `${JSON.stringify(results, undefined, 2)}\n`);
+  const json = join(out, "bench.json");
+  const results = await withEarlier(json, measured);
+  await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
   await writeFile(join(out, "bench.md"), `${timesTable(results)}\n\n${costsTable(results)}\n`);
   await writeFile(join(out, "bench.svg"), chart(results));
+}
+
+/** What any command of ours takes before it does anything, so that short operations can be judged. */
+async function starts(): Promise<string> {
+  const time = async (command: readonly string[]): Promise<string> => {
+    const runs: number[] = [];
+    for (let run = 0; run < 11; run += 1) runs.push((await timedProcess(command)).seconds);
+    return seconds(median(runs));
+  };
+  const [node, ours, peer] = [
+    await time([process.execPath, "-e", "0"]),
+    await time([...OURS, "--version"]),
+    await time(["qemu-img", "--version"]),
+  ];
+  return `Starting alone takes: Node ${node}, qcowal ${ours}, qemu-img ${peer}.`;
 }
 
 const options = parseOptions();
@@ -106,6 +139,7 @@ if (options !== undefined) {
   requireBuiltCommand();
   const folder = await mkdtemp(join(options.dir, "qcowal-bench-"));
   const results: Result[] = [];
+  const start = await starts();
   try {
     for (const image of options.images) {
       results.push(...(await measureImage(folder, image, options)));
@@ -116,5 +150,5 @@ if (options !== undefined) {
     await rm(folder, { recursive: true, force: true });
   }
   status("");
-  console.log(`${timesTable(results)}\n\nCosts, ours / qemu-img's:\n\n${costsTable(results)}`);
+  console.log(`${timesTable(results)}\n\n${start}\n\nCosts, ours / qemu-img's:\n\n${costsTable(results)}`);
 }

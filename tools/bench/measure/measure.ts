@@ -9,7 +9,7 @@ import { type Measured, type Result, median } from "./result.ts";
 import { type TimedProcess, timedProcess } from "./timed-process.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
-const OURS = [process.execPath, join(root, "dist/qcowal.cjs")];
+export const OURS: readonly string[] = [process.execPath, join(root, "dist/qcowal.cjs")];
 const IN_PROCESS = [process.execPath, "--import", "tsx", join(import.meta.dirname, "in-process.ts")];
 
 /** Longer than this is run once: its noise is small against the difference that is measured. */

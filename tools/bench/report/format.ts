@@ -6,10 +6,14 @@ export function seconds(value: number): string {
 }
 
 export function ratio(value: number): string {
-  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)}x`;
+  return `${value.toFixed(value >= 10 ? 0 : value >= 1 ? 1 : 2)}x`;
 }
 
 export function bytes(value: number): string {
   if (value < 10 * MIB) return `${(value / 1024).toFixed(0)} KiB`;
   return `${(value / MIB).toFixed(0)} MiB`;
+}
+
+export function share(part: number, whole: number): string {
+  return whole === 0 ? "–" : `${((part / whole) * 100).toFixed(0)} %`;
 }

@@ -1,5 +1,5 @@
 import type { Result } from "../measure/result.ts";
-import { bytes, ratio, seconds } from "./format.ts";
+import { bytes, ratio, seconds, share } from "./format.ts";
 
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map((_, index) => (index < 2 ? ":--" : "--:")), ...rows]
@@ -47,6 +47,7 @@ export function costsTable(results: readonly Result[]): string {
     "writes",
     "syncs",
     "journal",
+    "of what was changed",
   ];
   return table(
     head,
@@ -63,6 +64,7 @@ export function costsTable(results: readonly Result[]): string {
         both(String(ours.io.writes), peer && String(peer.io.writes)),
         both(String(ours.io.syncs), peer && String(peer.io.syncs)),
         bytes(ours.io.journalBytes),
+        share(ours.io.journalBytes, ours.io.bytesWritten - ours.io.journalBytes),
       ];
     }),
   );
