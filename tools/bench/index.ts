@@ -109,14 +109,17 @@ async function withEarlier(file: string, results: readonly Result[]): Promise<Re
   return [...earlier, ...results].toSorted((a, b) => place(a) - place(b));
 }
 
-async function writeReports(out: string, measured: readonly Result[]): Promise<void> {
+async function writeReports(out: string, measured: readonly Result[], start: string): Promise<void> {
   await mkdir(out, { recursive: true });
   const json = join(out, "bench.json");
   const results = await withEarlier(json, measured);
   await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
-  await writeFile(join(out, "bench.md"), `${timesTable(results)}\n\n${costsTable(results)}\n`);
+  await writeFile(join(out, "bench.md"), `${report(results, start)}\n`);
   await writeFile(join(out, "bench.svg"), chart(results));
 }
+
+const report = (results: readonly Result[], start: string): string =>
+  `${timesTable(results)}\n\n${start}\n\nCosts, ours / qemu-img's:\n\n${costsTable(results)}`;
 
 /** What any command of ours takes before it does anything, so that short operations can be judged. */
 async function starts(): Promise<string> {
@@ -144,11 +147,11 @@ if (options !== undefined) {
     for (const image of options.images) {
       results.push(...(await measureImage(folder, image, options)));
       // After each image: a run that is broken off leaves what it measured.
-      if (options.out !== undefined) await writeReports(options.out, results);
+      if (options.out !== undefined) await writeReports(options.out, results, start);
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
   status("");
-  console.log(`${timesTable(results)}\n\n${start}\n\nCosts, ours / qemu-img's:\n\n${costsTable(results)}`);
+  console.log(report(results, start));
 }
