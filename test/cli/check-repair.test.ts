@@ -1,7 +1,7 @@
 /** `qcowal check -r`, beside `qemu-img check -r` on the same bytes. */
 import { readdir, writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { ImageSpec } from "../../tools/image-maker/index.ts";
+import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { qcowal } from "../support/in-process.ts";
 import { visible } from "../support/model.ts";
 import { type Places, clusterAt, flag, placesIn, setRefcount } from "../support/places.ts";
@@ -207,6 +207,22 @@ describe("qcowal check -r", () => {
       },
     });
   });
+
+  test.each(["check -r all", "check -r leaks", "repair", "repair --leaks"])(
+    "(as '%s') leaves no journal where none was, when it is refused, and one that is there as it is",
+    async (words) => {
+      const lab = await damagedLab(DAMAGES["reserved bits"] ?? (() => undefined));
+      const refused = () => qcowal(...words.split(" "), lab.path("a.qcow2"));
+      expect((await refused()).stderr).toContain("shows damage that a repair cannot mend");
+      expect((await readdir(lab.dir)).toSorted()).toEqual(["a.qcow2", "b.qcow2"]);
+
+      await writeFile(lab.path("c.qcow2"), makeImage(SPEC));
+      expect(await qcowal("create", "three", lab.path("c.qcow2"))).toMatchObject({ code: 0 });
+      await refused();
+      const { stdout } = await qcowal("history", "--json", "--journal", lab.path(".qcowal"));
+      expect(JSON.parse(stdout)).toMatchObject([{ operations: [{ type: "create" }] }]);
+    },
+  );
 
   test("is misuse with -U, of anything but leaks and all, and of words for the record without it", async () => {
     const lab = await damagedLab(() => undefined);
