@@ -64,9 +64,10 @@ export async function readSnapshotTable(disk: Disk, header: Header, rescue = fal
   return { ...table, snapshots: entries.map(toSnapshot) };
 }
 
-/** Nobody knows where it is. */
-function lostTable(lost: number): SnapshotTable {
-  return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued: { cut: 0, lost, empty: 0 } }) };
+/** The table of a header that counts snapshots, when nobody knows where it is. */
+export function lostTable(lost: number): SnapshotTable {
+  const rescued = { cut: 0, lost, isCutOff: false, empty: 0 };
+  return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued }) };
 }
 
 /** The entries of a table that may be damaged, up to the first one that cannot be read. */
@@ -76,7 +77,10 @@ export async function readSnapshotEntries(disk: Disk, header: Header): Promise<S
 
 async function read(disk: Disk, header: Header, rescue: boolean): Promise<SnapshotTablePrefix> {
   if (header.snapshotCount === 0) return { entries: [], bytes: 0, problem: undefined };
-  const decoder = decodeSnapshotTable(header.snapshotCount, rescue);
+  const { clusterSize } = header.geometry;
+  // The last cluster may be cut off: what is missing of it reads as zeros.
+  const end = rescue ? Math.ceil((await disk.size()) / clusterSize) * clusterSize : Infinity;
+  const decoder = decodeSnapshotTable(header.snapshotCount, rescue, end - header.snapshotsOffset);
   let piece = new Uint8Array(0);
   let from = 0;
   let step = decoder.next();

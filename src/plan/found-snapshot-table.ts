@@ -2,12 +2,92 @@ import { isQcowalError } from "../errors/index.ts";
 import { hostOffset } from "../format/index.ts";
 import {
   type Image,
+  type Snapshot,
   type SnapshotTable,
   checkL1Location,
+  lostTable,
   readRefcounts,
   readSnapshotTable,
   takeCensus,
 } from "../image/index.ts";
+
+const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
+
+function ifInvalid(error: unknown): undefined {
+  if (!isQcowalError(error, "IMAGE_INVALID")) throw error;
+}
+
+/**
+ * The image with the snapshot table that its header should name, where it names
+ * a place that cannot be one: with the one that was found, or as if it had none
+ * and the header could not be read.
+ */
+export async function withSoughtSnapshotTable(
+  image: Image,
+  problem: string,
+  onTable?: () => void,
+): Promise<Image> {
+  const { header } = image;
+  const lost: Image = {
+    ...image,
+    header: {
+      ...header,
+      snapshotsOffset: hostOffset(0),
+      rescued: { ...header.rescued, snapshotTable: problem },
+    },
+    snapshotTable: lostTable(header.snapshotCount),
+  };
+  return (await withFoundSnapshotTable(lost, onTable)) ?? lost;
+}
+
+/**
+ * Why the snapshot table cannot be where the header says, as far as the header
+ * and the table itself tell. Undefined for a place that may be right.
+ */
+export function misplacedTable({ header, fileSize, snapshotTable }: Image): string | undefined {
+  const { snapshotCount, snapshotsOffset, rescued } = header;
+  if (snapshotCount === 0) return undefined;
+  if (rescued?.snapshotTable !== undefined) return rescued.snapshotTable;
+  if (snapshotsOffset === 0) return `Snapshot table in the place of the header ${at(header)}`;
+  if (snapshotsOffset >= fileSize) return `Snapshot table behind the end of the file ${at(header)}`;
+  const { snapshots } = snapshotTable;
+  return snapshots.length > 0 && snapshots.every(isNothing)
+    ? `Snapshot table in which nothing is written ${at(header)}`
+    : undefined;
+}
+
+const at = ({ snapshotsOffset }: Image["header"]): string => `(0x${snapshotsOffset.toString(16)})`;
+
+const isNothing = ({ id, name, entry }: Snapshot): boolean => id === "" && name === "" && entry.l1Size === 0;
+const hasId = ({ id }: Snapshot): boolean => /^\d+$/.test(id);
+
+/**
+ * Why the snapshot table cannot be where the header says, as far as all other
+ * tables tell: something else is there. Undefined for a place that may be right,
+ * or when the others are of no use.
+ */
+export async function displacedTable(image: Image, onTable?: () => void): Promise<string | undefined> {
+  const { header, fileSize, snapshotTable } = image;
+  const { geometry, snapshotCount, snapshotsOffset, refcountTableOffset } = header;
+  if (snapshotCount === 0 || misplacedTable(image) !== undefined) return undefined;
+  const others = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable).catch(ifInvalid);
+  if (others === undefined || others.findings.length > 0) return undefined;
+  // Of two pointers to one place either may be wrong: what reads as a table of snapshots is one.
+  const mayBeRefcounts = !snapshotTable.snapshots.every(hasId);
+  const { table } = await readRefcounts(image.disk, header, fileSize, onTable, () => undefined);
+  const blocks = new Set(table);
+  const { clusterSize } = geometry;
+  const refcountTableEnd = refcountTableOffset + header.refcountTableClusters * clusterSize;
+  // A table of which nothing can be read has its first cluster all the same.
+  const end = snapshotsOffset + Math.max(1, snapshotTable.bytes);
+  for (let offset: number = snapshotsOffset; offset < end; offset += clusterSize) {
+    const isRefcounts = blocks.has(offset) || (offset >= refcountTableOffset && offset < refcountTableEnd);
+    if ((isRefcounts && mayBeRefcounts) || others.count(offset / clusterSize) > 0) {
+      return `Snapshot table in the place of something else ${at(header)}`;
+    }
+  }
+  return undefined;
+}
 
 /**
  * Looks for a snapshot table to which nothing points any more: in the clusters
@@ -15,10 +95,9 @@ import {
  * with it, as if its header named it; undefined when there is none that makes
  * sense, or several do. Whether it is the right one, only the refcounts can say.
  */
-export async function withFoundSnapshotTable(image: Image, onTable?: () => void): Promise<Image | undefined> {
+async function withFoundSnapshotTable(image: Image, onTable?: () => void): Promise<Image | undefined> {
   const { geometry } = image.header;
-  const none: Image = { ...image, snapshotTable: { snapshots: [], bytes: 0 } };
-  const census = await takeCensus(none, undefined, onTable);
+  const census = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable);
   const refcounts = await readRefcounts(image.disk, image.header, image.fileSize, onTable, () => undefined);
   const found: Image[] = [];
   for (const [index, offset] of refcounts.table.entries()) {
@@ -50,12 +129,11 @@ async function tableAt(image: Image, offset: number): Promise<SnapshotTable | un
   try {
     const table = await readSnapshotTable(disk, { ...header, snapshotsOffset: hostOffset(offset) });
     const makesSense = table.snapshots.every(
-      ({ id, entry }) => /^\d+$/.test(id) && isL1(image, entry.l1TableOffset, entry.l1Size),
+      (snapshot) => hasId(snapshot) && isL1(image, snapshot.entry.l1TableOffset, snapshot.entry.l1Size),
     );
     return makesSense ? table : undefined;
   } catch (error) {
-    if (isQcowalError(error, "IMAGE_INVALID")) return undefined;
-    throw error;
+    return ifInvalid(error);
   }
 }
 

@@ -50,9 +50,9 @@ export interface RepairOperation {
    */
   readonly harden?: boolean;
   /**
-   * Gives up snapshots that cannot be read, and extra data of theirs that QEMU
-   * refuses. Without it such snapshots stay, and so does every cluster that they
-   * may own.
+   * Gives up snapshots that cannot be read, or whose tables contradict themselves
+   * or the active layer, and extra data of theirs that QEMU refuses. Without it
+   * such snapshots stay, and so does every cluster that they may own.
    */
   readonly dropDamagedSnapshots?: boolean;
 }

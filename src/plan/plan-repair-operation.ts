@@ -9,23 +9,23 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Census, type Image, readL1Table, takeCensus } from "../image/index.ts";
+import { type Census, type Image, readL1Table } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
+import { countedTables } from "./counted-tables.ts";
 import { grownTo } from "./grown-to.ts";
-import { withFoundSnapshotTable } from "./found-snapshot-table.ts";
+import { displacedTable, misplacedTable, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
 import { padded, placeSnapshotTable } from "./placed-table.ts";
-import { readableSnapshots } from "./readable-snapshots.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
 import { refcountIntents } from "./refcount-intents.ts";
 import * as words from "./repair-findings.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
-import { type RepairScope, repairScope } from "./repair-scope.ts";
+import type { RepairScope } from "./repair-scope.ts";
 import { Space } from "./space.ts";
 import { wrongFlags } from "./wrong-flags.ts";
 import { zeroIntents } from "./zero-intents.ts";
@@ -47,48 +47,67 @@ export async function planRepairOperation(
     );
   }
   try {
-    return await plan(image, operation, options.onTable);
+    return await planSeeking(image, operation, options.onTable);
   } catch (cause) {
     // Tables that break the format are findings like any other.
     if (!isQcowalError(cause, "IMAGE_INVALID")) throw cause;
-    throw irreparable(disk.path, [cause.message.replace(/\. Nothing was changed.*$/s, "")], cause);
+    throw words.irreparable(disk.path, [cause.message.replace(/\. Nothing was changed.*$/s, "")], cause);
+  }
+}
+
+/** A snapshot table that is not where the header says is looked for. */
+async function planSeeking(
+  image: Image,
+  operation: RepairOperation,
+  onTable: (() => void) | undefined,
+): Promise<ImagePlan> {
+  const misplaced = misplacedTable(image);
+  if (misplaced !== undefined) {
+    return plan(await withSoughtSnapshotTable(image, misplaced, onTable), operation, onTable);
+  }
+  try {
+    return await plan(image, operation, onTable);
+  } catch (error) {
+    // What was read from a wrong place contradicts everything else.
+    const isRefused = isQcowalError(error, "IMAGE_DAMAGED") || isQcowalError(error, "IMAGE_INVALID");
+    const displaced = isRefused ? await displacedTable(image, onTable) : undefined;
+    if (displaced === undefined) throw error;
+    return plan(await withSoughtSnapshotTable(image, displaced, onTable), operation, onTable);
   }
 }
 
 async function plan(
-  given: Image,
+  image: Image,
   operation: RepairOperation,
   onTable: (() => void) | undefined,
 ): Promise<ImagePlan> {
-  const isLost = given.header.rescued?.snapshotTable !== undefined && given.header.snapshotCount > 0;
-  const image = isLost ? ((await withFoundSnapshotTable(given, onTable)) ?? given) : given;
   const { disk, header } = image;
   const { geometry } = header;
-  const snapshots = await readableSnapshots(image);
-  const scope = repairScope(image, snapshots, operation);
-  const counted: Image = {
-    ...image,
-    snapshotTable: { ...image.snapshotTable, snapshots: snapshots.readable.map(({ snapshot }) => snapshot) },
-  };
   let tables = 0;
-  const census = await takeCensus(counted, undefined, () => {
+  const onCounted = (): void => {
     tables += 1;
     onTable?.();
-  });
+  };
+  const { snapshots, scope, census } = await countedTables(image, operation, onCounted);
   const believed = await believedRefcounts(image, census, onTable);
   const isBelieved = !believed.newTable && believed.damagedSlots === 0;
+  const displaced = isBelieved ? undefined : await displacedTable(image, onTable);
+  if (displaced !== undefined) throw words.irreparable(disk.path, [displaced]);
   const differences = refcountDifferences(disk.path, census, believed.refcounts, {
     raise: scope.isAll,
     // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.
     lower: scope.stays.length === 0 && (scope.isAll || (isBelieved && census.unalignedZeros.length === 0)),
   });
-  if (census.findings.length > 0) throw irreparable(disk.path, census.findings);
+  if (census.findings.length > 0) throw words.irreparable(disk.path, census.findings);
   const { changes } = differences;
   // Refcounts that cannot be believed confirm nothing.
   const isConfirmed =
     isBelieved &&
     differences.uncounted + differences.leakedClusters + differences.tooHigh === 0 &&
-    (header.rescued?.snapshotTable === undefined || differences.tooLow === 0);
+    (header.rescued?.snapshotTable === undefined || differences.tooLow === 0) &&
+    !(scope.isVoid && header.dirty);
+  // Where each cluster has its owner, there is none that lost snapshots would have had.
+  const lost = scope.isVoid && isConfirmed ? 0 : scope.lost;
   if (scope.isDoubtful && !isConfirmed) {
     throw words.refusal(disk.path, [...scope.limits, ...differences.findings].slice(0, MAX_FINDINGS), []);
   }
@@ -114,7 +133,7 @@ async function plan(
   const incomplete =
     geometry.version === 3 ? scope.kept.filter(({ entry }) => entry.diskSize === undefined) : [];
   const table =
-    scope.isAll && incomplete.length + scope.dropped.length + scope.cut + scope.lost > 0
+    scope.isAll && incomplete.length + scope.dropped.length + scope.cut + lost > 0
       ? placeSnapshotTable(image, entries, space, changes)
       : undefined;
   if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
@@ -159,7 +178,7 @@ async function plan(
     snapshotTable: scope.isPointerWrong,
     snapshotEntries: table === undefined ? 0 : incomplete.length,
     snapshotEntriesCut: scope.cut,
-    snapshotEntriesLost: scope.lost,
+    snapshotEntriesLost: lost,
     snapshotsDropped: scope.dropped.map(({ snapshot: { id, name } }) => ({ id, name })),
     dirtyBit: notDirty,
     corruptBit: notCorrupt,
@@ -241,12 +260,4 @@ async function copiedIntents(
   if (scope.stays.length === 0) return { copied, unset: 0 };
   const cleared = { clear: copied.clear, set: [] };
   return { copied: cleared, unset: countFlags(copied) - countFlags(cleared) };
-}
-
-function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {
-  return new QcowalError(
-    "IMAGE_DAMAGED",
-    `${path} shows damage that a repair cannot mend: ${findings.join("; ")}. Nothing was changed; restore the image from a copy.`,
-    { cause, details: { path, findings } },
-  );
 }

@@ -17,11 +17,15 @@ export const damaged = (snapshots: DamagedSnapshots): string[] => snapshots.map(
 
 /** What is wrong with the snapshot table as a whole. */
 export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
-  const { cut, lost, empty, pointer } = table;
+  const { cut, lost, isCutOff, empty, pointer } = table;
+  const where = isCutOff ? "behind the end of the file" : "where QEMU does not read";
   return [
     ...(pointer === undefined ? [] : [pointer]),
     ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),
-    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table where QEMU does not read`]),
+    ...(lost === 0 || pointer !== undefined ? [] : [`${entries(lost)} of the snapshot table ${where}`]),
+    ...(lost === 0 || pointer === undefined
+      ? []
+      : [`no table was found for the ${some(lost, "snapshot", "snapshots")} that the header counts`]),
     ...(empty === 0
       ? []
       : [`a number of snapshots in the header of which ${some(empty, "is", "are")} not there`]),
@@ -89,6 +93,15 @@ export function refusal(path: string, findings: readonly string[], snapshots: Da
     {
       details: { path, findings, snapshots: snapshots.map(({ snapshot: { id, name } }) => ({ id, name })) },
     },
+  );
+}
+
+/** Where tables contradict themselves, nobody knows what they should be. */
+export function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {
+  return new QcowalError(
+    "IMAGE_DAMAGED",
+    `${path} shows damage that a repair cannot mend: ${findings.join("; ")}. Nothing was changed; restore the image from a copy, or save what can still be read ('qemu-img convert').`,
+    { cause, details: { path, findings } },
   );
 }
 
