@@ -59,21 +59,26 @@ export function misplacedTable({ header, fileSize, snapshotTable }: Image): stri
 const at = ({ snapshotsOffset }: Image["header"]): string => `(0x${snapshotsOffset.toString(16)})`;
 
 const isNothing = ({ id, name, entry }: Snapshot): boolean => id === "" && name === "" && entry.l1Size === 0;
-const hasId = ({ id }: Snapshot): boolean => /^\d+$/.test(id);
+const isPrintable = (id: string): boolean => /^[\x20-\x7e]+$/.test(id);
+
+function hasL1(image: Image, { entry }: Snapshot): boolean {
+  return isL1(image, entry.l1TableOffset, entry.l1Size);
+}
 
 /**
  * Why the snapshot table cannot be where the header says, as far as all other
  * tables tell: something else is there. Undefined for a place that may be right,
- * or when the others are of no use.
+ * or when the others are of no use. Of two pointers to one place either may be
+ * wrong: where a table begins with a snapshot, it is the other.
  */
 export async function displacedTable(image: Image, onTable?: () => void): Promise<string | undefined> {
   const { header, fileSize, snapshotTable } = image;
   const { geometry, snapshotCount, snapshotsOffset, refcountTableOffset } = header;
   if (snapshotCount === 0 || misplacedTable(image) !== undefined) return undefined;
+  const [first] = snapshotTable.snapshots;
+  if (first !== undefined && isPrintable(first.id) && hasL1(image, first)) return undefined;
   const others = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable).catch(ifInvalid);
   if (others === undefined || others.findings.length > 0) return undefined;
-  // Of two pointers to one place either may be wrong: what reads as a table of snapshots is one.
-  const mayBeRefcounts = !snapshotTable.snapshots.every(hasId);
   const { table } = await readRefcounts(image.disk, header, fileSize, onTable, () => undefined);
   const blocks = new Set(table);
   const { clusterSize } = geometry;
@@ -82,7 +87,7 @@ export async function displacedTable(image: Image, onTable?: () => void): Promis
   const end = snapshotsOffset + Math.max(1, snapshotTable.bytes);
   for (let offset: number = snapshotsOffset; offset < end; offset += clusterSize) {
     const isRefcounts = blocks.has(offset) || (offset >= refcountTableOffset && offset < refcountTableEnd);
-    if ((isRefcounts && mayBeRefcounts) || others.count(offset / clusterSize) > 0) {
+    if (isRefcounts || others.count(offset / clusterSize) > 0) {
       return `Snapshot table in the place of something else ${at(header)}`;
     }
   }
@@ -129,7 +134,7 @@ async function tableAt(image: Image, offset: number): Promise<SnapshotTable | un
   try {
     const table = await readSnapshotTable(disk, { ...header, snapshotsOffset: hostOffset(offset) });
     const makesSense = table.snapshots.every(
-      (snapshot) => hasId(snapshot) && isL1(image, snapshot.entry.l1TableOffset, snapshot.entry.l1Size),
+      (snapshot) => /^\d+$/.test(snapshot.id) && hasL1(image, snapshot),
     );
     return makesSense ? table : undefined;
   } catch (error) {

@@ -175,6 +175,11 @@ describe("tables that contradict each other", () => {
       (at) => void at.bytes.writeBigUInt64BE(BigInt(at.l1), at.entry),
     ],
     [
+      "data of the disk and the snapshot table, which is where it should be",
+      /cluster \d+ belongs to metadata and to data \[snapshot table, active layer\]/,
+      (at) => void at.bytes.writeBigUInt64BE(BigInt(at.snapshots), at.entry),
+    ],
+    [
       "two snapshots, either of which may be right",
       /cluster \d+ belongs to .*\[.*snapshot "one" \(id 1\).*snapshot "two" \(id 2\).*\]/,
       (at) => {
