@@ -1,4 +1,5 @@
 import { type Image, type Snapshot, snapshotLabel, takeCensus } from "../image/index.ts";
+import { explained } from "./explained-findings.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
 
 /** Each census reads all tables again: where this many do not tell, nobody can be told which snapshots it is. */
@@ -30,7 +31,8 @@ export async function contradictorySnapshots(
     const findings = await findingsWith(some);
     if (findings.length === 0) return true;
     if (others.length === 0) {
-      found.push({ snapshot: first, why: `${snapshotLabel(first)}: ${findings[0] ?? ""}` });
+      const why = await explained(image, findings[0] ?? "");
+      found.push({ snapshot: first, why: `${snapshotLabel(first)}: ${why}` });
       return true;
     }
     const middle = Math.ceil(some.length / 2);

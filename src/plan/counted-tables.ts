@@ -4,7 +4,7 @@ import type { RepairOperation } from "./operation.ts";
 import { type ReadableSnapshots, readableSnapshots } from "./readable-snapshots.ts";
 import { irreparable } from "./repair-findings.ts";
 import { type RepairScope, repairScope } from "./repair-scope.ts";
-import { withOwners } from "./with-owners.ts";
+import { withOwners } from "./explained-findings.ts";
 
 /** What a repair builds upon: the tables that can be counted, and what they refer to. */
 export interface CountedTables {

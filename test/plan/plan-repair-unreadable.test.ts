@@ -114,7 +114,7 @@ describe("a snapshot whose tables contradict", () => {
   const CASES: readonly [string, RegExp, Damage][] = [
     [
       "the format",
-      /snapshot "one" \(id 1\): entry 5 of the L2 table at 0x[0-9a-f]+ is invalid/,
+      /snapshot "one" \(id 1\): entry 5 of the L2 table at 0x[0-9a-f]+ is invalid: reserved bits are set/,
       (at) => void (at.bytes[snapshotAt(at, 0).l2 + 8 * 5] = 0x20),
     ],
     [
@@ -166,7 +166,7 @@ describe("tables that contradict each other", () => {
   const CASES: readonly [string, RegExp, Damage][] = [
     [
       "those of the active layer, with their places and owners",
-      /repair cannot mend: entry 10 of the L2 table at 0x[0-9a-f]+ is invalid \[active layer\]\. Nothing.*restore the image from a copy, or save what can still be read \('qemu-img convert'\)/,
+      /repair cannot mend: entry 10 of the L2 table at 0x[0-9a-f]+ is invalid: reserved bits are set \[active layer\]\. Nothing.*restore the image from a copy, or save what can still be read \('qemu-img convert'\)/,
       (at) => void (at.bytes[at.entry] = 0x20),
     ],
     [

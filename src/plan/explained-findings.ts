@@ -1,8 +1,21 @@
 import { QcowalError } from "../errors/index.ts";
+import { l2EntryProblem } from "../format/index.ts";
 import { type Finding, type Image, checkTables } from "../image/index.ts";
 
 /** Of one finding, as many owners as tell what to look at. */
 const MAX_OWNERS = 4;
+
+const INVALID_ENTRY = /^entry (\d+) of the L2 table at 0x([0-9a-f]+) is invalid$/;
+
+/** A finding of a census about an entry, with what is wrong with it. */
+export async function explained({ disk, header }: Image, finding: string): Promise<string> {
+  const [, entry, table] = INVALID_ENTRY.exec(finding) ?? [];
+  if (entry === undefined || table === undefined) return finding;
+  const bytes = Buffer.alloc(8);
+  await disk.read(parseInt(table, 16) + Number(entry) * header.geometry.l2EntrySize, bytes);
+  const problem = l2EntryProblem(header.geometry, bytes.readUInt32BE(0), bytes.readUInt32BE(4));
+  return problem === undefined ? finding : `${finding}: ${problem}`;
+}
 
 /**
  * Findings of a census with whose they are, as `qcowal check` says it: which
@@ -11,12 +24,14 @@ const MAX_OWNERS = 4;
  */
 export async function withOwners(image: Image, findings: readonly string[]): Promise<string[]> {
   const checked = await checkFindings(image);
-  return findings.map((finding) => {
+  const words: string[] = [];
+  for (const finding of findings) {
     const owners = checked.find((other) => isAbout(finding, other))?.owners ?? [];
-    if (owners.length === 0) return finding;
     const more = owners.length > MAX_OWNERS ? ", and more" : "";
-    return `${finding} [${owners.slice(0, MAX_OWNERS).join(", ")}${more}]`;
-  });
+    const whose = owners.length === 0 ? "" : ` [${owners.slice(0, MAX_OWNERS).join(", ")}${more}]`;
+    words.push((await explained(image, finding)) + whose);
+  }
+  return words;
 }
 
 async function checkFindings(image: Image): Promise<readonly Finding[]> {
