@@ -103,6 +103,8 @@ export interface Mended {
   readonly copiedFlags: number;
   /** COPIED flags in L1 tables of snapshots, with `harden`. */
   readonly snapshotFlags: number;
+  /** COPIED flags of compressed clusters in L2 tables that only snapshots reach: there it must not be set. */
+  readonly compressedFlags: number;
   /** L2 entries that read as zeros and kept a cluster at an odd place, which they give up. */
   readonly zeroClusters: number;
   /** Refcount blocks that were missing, unreadable or in the place of something else. */

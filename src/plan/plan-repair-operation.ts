@@ -9,11 +9,11 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Census, type Image, readL1Table } from "../image/index.ts";
+import { type Image, type UnalignedZero, readL1Table } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
-import { countedTables } from "./counted-tables.ts";
+import { repairTables } from "./repair-tables.ts";
 import { grownTo } from "./grown-to.ts";
 import { displacedTable, misplacedTable, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
@@ -27,6 +27,7 @@ import * as words from "./repair-findings.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
 import type { RepairScope } from "./repair-scope.ts";
 import { Space } from "./space.ts";
+import { wrongStreamFlags } from "./stream-flags.ts";
 import { wrongFlags } from "./wrong-flags.ts";
 import { zeroIntents } from "./zero-intents.ts";
 
@@ -88,7 +89,7 @@ async function plan(
     tables += 1;
     onTable?.();
   };
-  const { snapshots, scope, census } = await countedTables(image, operation, onCounted);
+  const { snapshots, scope, census } = await repairTables(image, operation, onCounted);
   const believed = await believedRefcounts(image, census, onTable);
   const isBelieved = !believed.newTable && believed.damagedSlots === 0;
   const displaced = isBelieved ? undefined : await displacedTable(image, onTable);
@@ -152,7 +153,14 @@ async function plan(
       : [...believed.findings, ...words.incomplete(incomplete), ...words.zeros(census.unalignedZeros)]),
   ];
   const isSound = left.length === 0;
-  const { copied, unset } = await copiedIntents(image, census, changes, scope, isSound, onTable);
+  const without = entriesByTable(census.unalignedZeros);
+  // A refcount that stays too low is no ground for a flag.
+  const isFlagged = scope.isAll || isSound;
+  const { copied, unset } = isFlagged
+    ? await copiedIntents(image, without, changes, scope, onTable)
+    : { copied: { clear: [], set: [] }, unset: 0 };
+  const locations = snapshots.readable.map(({ l1 }) => l1);
+  const streams = isFlagged ? await wrongStreamFlags(image, locations, without, onTable) : [];
   const hardened: CopiedIntents = { clear: [], set: [] };
   for (const { l1: location, hasFlags } of snapshots.readable) {
     if (!hasFlags) continue;
@@ -172,6 +180,7 @@ async function plan(
     clustersUncounted: differences.uncounted,
     copiedFlags: countFlags(copied),
     snapshotFlags: countFlags(hardened),
+    compressedFlags: countFlags({ clear: streams, set: [] }),
     zeroClusters: zeros.length,
     refcountBlocks: missing.length,
     refcountTable: growth.table !== undefined,
@@ -194,6 +203,7 @@ async function plan(
     ...words.zeros(zeros),
     ...differences.findings,
     ...words.flags(copied),
+    ...words.streamFlags(streams),
   ].slice(0, MAX_FINDINGS);
 
   const reserve: Intent[] = [...refcounts.reserve];
@@ -212,7 +222,13 @@ async function plan(
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([...refcounts.raise, ...copied.clear, ...hardened.clear, ...zeroIntents(zeros)]),
+      raise: inFileOrder([
+        ...refcounts.raise,
+        ...copied.clear,
+        ...streams,
+        ...hardened.clear,
+        ...zeroIntents(zeros),
+      ]),
       switch: headerIntents(header, image.cluster, {
         virtualSize: header.virtualSize,
         l1Size: header.l1Size,
@@ -233,28 +249,29 @@ async function plan(
       clustersFreed: clustersOf(refcounts.freed),
       tablesCounted: tables,
       refcountsChanged: changes.count(),
-      copiedFlagsChanged: countFlags(copied) + countFlags(hardened),
+      copiedFlagsChanged: mended.copiedFlags + mended.snapshotFlags + mended.compressedFlags,
     },
   };
+}
+
+function entriesByTable(zeros: readonly UnalignedZero[]): Map<number, number[]> {
+  const tables = new Map<number, number[]>();
+  for (const { table, entry } of zeros) {
+    const entries = tables.get(table);
+    if (entries === undefined) tables.set(table, [entry]);
+    else entries.push(entry);
+  }
+  return tables;
 }
 
 /** The flags that can be made to fit while other damage stays. */
 async function copiedIntents(
   image: Image,
-  { unalignedZeros }: Census,
+  without: ReadonlyMap<number, readonly number[]>,
   changes: Parameters<typeof wrongFlags>[1],
   scope: RepairScope,
-  isSound: boolean,
   onTable?: () => void,
 ): Promise<{ readonly copied: CopiedIntents; readonly unset: number }> {
-  // A refcount that stays too low is no ground for a flag.
-  if (!scope.isAll && !isSound) return { copied: { clear: [], set: [] }, unset: 0 };
-  const without = new Map<number, number[]>();
-  for (const { table, entry } of unalignedZeros) {
-    const entries = without.get(table);
-    if (entries === undefined) without.set(table, [entry]);
-    else entries.push(entry);
-  }
   const copied = await wrongFlags(image, changes, without, onTable);
   // A clear flag costs a copy. A set one lets a guest write over what a snapshot that cannot be read may own too.
   if (scope.stays.length === 0) return { copied, unset: 0 };

@@ -2,6 +2,7 @@
 import { QcowalError } from "../errors/index.ts";
 import type { Header, RescuedSnapshots } from "../format/index.ts";
 import type { Snapshot, UnalignedZero } from "../image/index.ts";
+import type { CopiedIntent } from "../intent/index.ts";
 import { type CopiedIntents, countFlags } from "./copied-intents.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
 import type { RefcountDifferences } from "./refcount-differences.ts";
@@ -51,6 +52,14 @@ export function flags(copied: CopiedIntents): string[] {
   if (first === undefined) return [];
   const many = some(count, "COPIED flag of the active layer is", "COPIED flags of the active layer are");
   return [`${many} wrong, the first in the table at 0x${first.table.toString(16)}`];
+}
+
+export function streamFlags(cleared: readonly CopiedIntent[]): string[] {
+  const count = countFlags({ clear: [...cleared], set: [] });
+  const [first] = cleared;
+  if (first === undefined) return [];
+  const many = some(count, "COPIED flag of compressed data is", "COPIED flags of compressed data are");
+  return [`${many} set in tables of snapshots, the first in the table at 0x${first.table.toString(16)}`];
 }
 
 export const stays = (snapshots: DamagedSnapshots): string[] =>

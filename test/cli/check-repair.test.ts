@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { qcowal } from "../support/in-process.ts";
 import { visible } from "../support/model.ts";
-import { type Places, clusterAt, flag, placesIn, setRefcount } from "../support/places.ts";
+import { type Places, clusterAt, flag, placesIn, setRefcount, targetAt } from "../support/places.ts";
 import { must, run } from "../support/programs.ts";
 import { requireQemu } from "../support/qemu.ts";
 import { Lab } from "./lab.ts";
@@ -223,6 +223,47 @@ describe("qcowal check -r", () => {
       expect(JSON.parse(stdout)).toMatchObject([{ operations: [{ type: "create" }] }]);
     },
   );
+
+  test.each([
+    ["in a table of the disk and of snapshots", []],
+    ["in a table that only snapshots have", [{ at: 100, count: 1, kind: "data", seed: 3 }]],
+  ] as const)("clears COPIED flags of compressed data, which qemu leaves (%s)", async (_what, changes) => {
+    const streams = [{ at: 4, count: 5, kind: "compressed", seed: 1 }] as const;
+    const snapshots = [{ name: "one", changes: [...streams, zeros(40)] }, { name: "two" }];
+    const spec: ImageSpec = {
+      version: 3,
+      clusterBits: 12,
+      virtualSize: 2 ** 20,
+      snapshots,
+      active: { changes: [...changes] },
+    };
+    const lab = await Lab.open({ "a.qcow2": spec });
+    const sound = await lab.bytes();
+    const at = placesIn(Buffer.from(sound));
+    const l2 = targetAt(at, targetAt(at, at.snapshots));
+    expect(l2 === at.l2).toBe(changes.length === 0);
+    for (const entry of [4, 5, 7]) flag(at, l2 + 8 * entry);
+    // In the same table, and mended in another way.
+    at.bytes[l2 + 8 * 40 + 6] = (at.bytes[l2 + 8 * 40 + 6] ?? 0) | 2;
+    for (const name of ["a.qcow2", "b.qcow2"]) await writeFile(lab.path(name), at.bytes);
+
+    // It counts an entry for each path to it, and mends none.
+    const theirs = await run("qemu-img", ["check", "-r", "all", "--output=json", lab.path("b.qcow2")]);
+    expect(JSON.parse(theirs.stdout)).toMatchObject({ corruptions: 3 * (changes.length === 0 ? 3 : 2) });
+    const ours = await qcowal("check", "-r", "all", "--json", lab.path("a.qcow2"));
+    expect(ours.code).toBe(0);
+    const { repaired } = JSON.parse(ours.stdout) as { repaired: { mended: object; findings: string[] } };
+    expect(repaired.mended).toMatchObject(
+      changes.length === 0 ? { copiedFlags: 3, compressedFlags: 0 } : { compressedFlags: 3 },
+    );
+    expect(repaired.findings).toContainEqual(
+      expect.stringMatching(
+        /^3 COPIED flags of .*wrong|^3 COPIED flags of compressed data are set in tables of snapshots, the first/,
+      ),
+    );
+    await must("qemu-img", ["check", lab.path("a.qcow2")]);
+    expect(visible(await lab.bytes())).toEqual(visible(sound));
+  });
 
   test("leaves an unaligned zero cluster of version 2 alone, which qemu makes one that nobody reads", async () => {
     const lab = await Lab.open({

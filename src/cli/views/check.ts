@@ -40,6 +40,7 @@ function fixedCounts(mended: Mended): { readonly leaks: number; readonly corrupt
       mended.refcountsTooLow +
       mended.clustersUncounted +
       mended.copiedFlags +
+      mended.compressedFlags +
       mended.zeroClusters +
       mended.snapshotEntries +
       mended.snapshotEntriesCut +

@@ -27,6 +27,11 @@ export function mendedText({ mended, left }: RepairOutcome, isDryRun: boolean): 
     ...some(mended.refcountsTooLow, "refcount that was too low", "refcounts that were too low"),
     ...some(mended.copiedFlags, "COPIED flag"),
     ...some(mended.snapshotFlags, "COPIED flag of a snapshot", "COPIED flags of snapshots"),
+    ...some(
+      mended.compressedFlags,
+      "COPIED flag of compressed data in a snapshot",
+      "COPIED flags of compressed data in snapshots",
+    ),
     ...some(mended.zeroClusters, "unaligned zero cluster"),
     ...some(mended.refcountBlocks, "refcount block"),
     ...(mended.refcountTable ? ["the refcount table"] : []),

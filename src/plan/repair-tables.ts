@@ -7,7 +7,7 @@ import { type RepairScope, repairScope } from "./repair-scope.ts";
 import { withOwners } from "./explained-findings.ts";
 
 /** What a repair builds upon: the tables that can be counted, and what they refer to. */
-export interface CountedTables {
+export interface RepairTables {
   readonly snapshots: ReadableSnapshots;
   readonly scope: RepairScope;
   /** Without the refcount table and its blocks, and without snapshots that are damaged. */
@@ -19,12 +19,12 @@ export interface CountedTables {
  * contradicts itself or the active layer is damaged like one that cannot be read.
  * @throws QcowalError IMAGE_DAMAGED where the rest contradicts itself, or what may be lost was not given up
  */
-export async function countedTables(
+export async function repairTables(
   image: Image,
   operation: RepairOperation,
   onTable: () => void,
-): Promise<CountedTables> {
-  const count = async (snapshots: ReadableSnapshots): Promise<CountedTables> => {
+): Promise<RepairTables> {
+  const count = async (snapshots: ReadableSnapshots): Promise<RepairTables> => {
     const scope = repairScope(image, snapshots, operation);
     const readable = snapshots.readable.map(({ snapshot }) => snapshot);
     const part: Image = { ...image, snapshotTable: { ...image.snapshotTable, snapshots: readable } };
