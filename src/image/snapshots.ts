@@ -30,12 +30,12 @@ const PIECE_BYTES = 64 * 1024;
 
 /** Longer names and ids are no qemu's: a damaged table may have thousands of 64 KiB, and each message would repeat one. */
 const LABEL_LENGTH = 64;
-const shortened = (text: string): string =>
-  text.length > LABEL_LENGTH ? `${text.slice(0, LABEL_LENGTH)}…` : text;
+const shortened = (text: string, quote: (text: string) => string): string =>
+  text.length > LABEL_LENGTH ? `${quote(text.slice(0, LABEL_LENGTH).toWellFormed())}…` : quote(text);
 
-/** A snapshot in the words of a message. */
+/** A snapshot in the words of a message. What is left out of a long name is marked behind the quotes, where no name reaches. */
 export const snapshotLabel = ({ id, name }: Pick<Snapshot, "id" | "name">): string =>
-  `snapshot ${JSON.stringify(shortened(name))} (id ${shortened(id)})`;
+  `snapshot ${shortened(name, JSON.stringify)} (id ${shortened(id, String)})`;
 
 /** The id and the name of an entry, as much as a message or a report needs of them. */
 export function shortNames({ id, name }: SnapshotEntry): { readonly id: string; readonly name: string } {

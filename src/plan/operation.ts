@@ -119,8 +119,10 @@ export interface Mended {
   readonly snapshotEntriesCut: number;
   /** Entries of the snapshot table that nothing can read: they have no name to give. */
   readonly snapshotEntriesLost: number;
-  /** Snapshots that were given up. */
+  /** Snapshots that were given up, with their whole names: the first of them, where that is too much for a record. */
   readonly snapshotsDropped: readonly { readonly id: string; readonly name: string }[];
+  /** Snapshots that were given up beside those. */
+  readonly snapshotsDroppedUnnamed: number;
   readonly dirtyBit: boolean;
   readonly corruptBit: boolean;
 }

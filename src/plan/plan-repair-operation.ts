@@ -14,6 +14,7 @@ import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { repairTables } from "./repair-tables.ts";
+import { droppedSnapshots } from "./dropped-snapshots.ts";
 import { grownTo } from "./grown-to.ts";
 import { displacedTable, misplacedTable, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
@@ -30,9 +31,6 @@ import { Space } from "./space.ts";
 import { wrongStreamFlags } from "./stream-flags.ts";
 import { wrongFlags } from "./wrong-flags.ts";
 import { zeroIntents } from "./zero-intents.ts";
-
-/** More findings say no more. */
-const MAX_FINDINGS = 10;
 
 /** @throws QcowalError IMAGE_DAMAGED with `findings` for what cannot be mended, IMAGE_UNSUPPORTED, REFCOUNT_OVERFLOW, LIMIT_EXCEEDED */
 export async function planRepairOperation(
@@ -110,13 +108,21 @@ async function plan(
   // Where each cluster has its owner, there is none that lost snapshots would have had.
   const lost = scope.isVoid && isConfirmed ? 0 : scope.lost;
   if (scope.isDoubtful && !isConfirmed) {
-    throw words.refusal(disk.path, [...scope.limits, ...differences.findings].slice(0, MAX_FINDINGS), []);
+    throw words.refusal(
+      disk.path,
+      [...scope.limits, ...differences.findings].slice(0, words.MAX_FINDINGS),
+      [],
+    );
   }
 
   const missing = changes.blockIndexes.filter((index) => believed.refcounts.block(index) === undefined);
   const isRebuilt = scope.isAll && (missing.length > 0 || !isBelieved);
   if (isRebuilt && scope.stays.length > 0) {
-    throw words.refusal(disk.path, [...words.damaged(scope.stays), ...believed.findings], scope.stays);
+    throw words.refusal(
+      disk.path,
+      [...words.damaged(scope.stays), ...words.refcountBlocks(believed.findings)],
+      scope.stays,
+    );
   }
   // Where refcounts are missing, nobody knows what else is written there; nor where a snapshot cannot be read.
   const isUncertain = believed.newTable || scope.stays.length > 0;
@@ -150,7 +156,11 @@ async function plan(
     ...words.leftRefcounts(differences.left, scope),
     ...(scope.isAll
       ? []
-      : [...believed.findings, ...words.incomplete(incomplete), ...words.zeros(census.unalignedZeros)]),
+      : [
+          ...words.refcountBlocks(believed.findings),
+          ...words.incomplete(incomplete),
+          ...words.zeros(census.unalignedZeros),
+        ]),
   ];
   const isSound = left.length === 0;
   const without = entriesByTable(census.unalignedZeros);
@@ -188,7 +198,7 @@ async function plan(
     snapshotEntries: table === undefined ? 0 : incomplete.length,
     snapshotEntriesCut: scope.cut,
     snapshotEntriesLost: lost,
-    snapshotsDropped: scope.dropped.map(({ snapshot: { id, name } }) => ({ id, name })),
+    ...droppedSnapshots(scope.dropped.map(({ snapshot }) => snapshot)),
     dirtyBit: notDirty,
     corruptBit: notCorrupt,
   };
@@ -204,7 +214,7 @@ async function plan(
     ...differences.findings,
     ...words.flags(copied),
     ...words.streamFlags(streams),
-  ].slice(0, MAX_FINDINGS);
+  ].slice(0, words.MAX_FINDINGS);
 
   const reserve: Intent[] = [...refcounts.reserve];
   if (table !== undefined && table.bytes.length > 0) {

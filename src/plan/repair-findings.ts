@@ -1,7 +1,7 @@
 /** What a repair has to say of what it finds, mends, leaves and refuses. */
 import { QcowalError } from "../errors/index.ts";
 import type { Header, RescuedSnapshots } from "../format/index.ts";
-import type { Snapshot, UnalignedZero } from "../image/index.ts";
+import { type Snapshot, type UnalignedZero, snapshotLabel } from "../image/index.ts";
 import type { CopiedIntent } from "../intent/index.ts";
 import { type CopiedIntents, countFlags } from "./copied-intents.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
@@ -14,7 +14,23 @@ const GIVE_UP = "'qcowal repair --drop-damaged-snapshots'";
 const some = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
 const entries = (count: number): string => some(count, "entry", "entries");
 
-export const damaged = (snapshots: DamagedSnapshots): string[] => snapshots.map(({ why }) => why);
+/** More findings of a kind say no more, and have to fit a record of the journal. */
+export const MAX_FINDINGS = 10;
+
+function firstOf(all: readonly string[], more: (count: number) => string): string[] {
+  const some = all.slice(0, MAX_FINDINGS);
+  return all.length > some.length ? [...some, more(all.length - some.length)] : some;
+}
+
+export const damaged = (snapshots: DamagedSnapshots): string[] =>
+  firstOf(
+    snapshots.map(({ why }) => why),
+    (count) => `${count} more snapshots that cannot be read`,
+  );
+
+/** What is wrong with slots and blocks of the refcount table. */
+export const refcountBlocks = (findings: readonly string[]): string[] =>
+  firstOf(findings, (count) => `${count} more of the kind`);
 
 /** What is wrong with the snapshot table as a whole. */
 export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
@@ -34,8 +50,9 @@ export function limits(table: RescuedSnapshots & { readonly pointer: string | un
 }
 
 export function incomplete(snapshots: readonly Snapshot[]): string[] {
-  return snapshots.map(
-    ({ id, name }) => `the entry of snapshot ${JSON.stringify(name)} (id ${id}) is incomplete`,
+  return firstOf(
+    snapshots.map((snapshot) => `the entry of ${snapshotLabel(snapshot)} is incomplete`),
+    (count) => `${count} more incomplete entries`,
   );
 }
 
@@ -63,7 +80,10 @@ export function streamFlags(cleared: readonly CopiedIntent[]): string[] {
 }
 
 export const stays = (snapshots: DamagedSnapshots): string[] =>
-  snapshots.map(({ why }) => `${why}. It stays; ${GIVE_UP} gives it up`);
+  firstOf(
+    snapshots.map(({ why }) => `${why}. It stays; ${GIVE_UP} gives it up`),
+    (count) => `${count} more snapshots that cannot be read. They stay; ${GIVE_UP} gives them up`,
+  );
 
 export function leftRefcounts(
   { tooHigh, tooLow }: RefcountDifferences["left"],

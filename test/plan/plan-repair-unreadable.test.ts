@@ -202,6 +202,75 @@ describe("tables that contradict each other", () => {
   });
 });
 
+/** Snapshots of which none can be read, in a table at the end of the file. */
+function unreadable(names: readonly string[], more: Damage = () => undefined): MemoryDisk {
+  const entries = names.map((name, index) => {
+    const id = String(index + 1);
+    const entry = Buffer.alloc(Math.ceil((40 + 24 + id.length + name.length) / 8) * 8);
+    entry.writeBigUInt64BE(0x200n);
+    entry.writeUInt32BE(1, 8);
+    entry.writeUInt16BE(id.length, 12);
+    entry.writeUInt16BE(name.length, 14);
+    entry.writeUInt32BE(24, 36);
+    entry.writeBigUInt64BE(BigInt(SPEC.virtualSize), 48);
+    entry.write(id + name, 64);
+    return entry;
+  });
+  const sound = makeImage({ ...SPEC, snapshots: [] });
+  const bytes = Buffer.concat([sound, ...entries]);
+  bytes.writeUInt32BE(names.length, 60);
+  bytes.writeBigUInt64BE(BigInt(sound.length), 64);
+  more(placesIn(bytes));
+  return new MemoryDisk(bytes);
+}
+
+describe("thousands of snapshots that cannot be read", () => {
+  /** What the journal takes at once. */
+  const RECORD_BYTES = 2 ** 20;
+
+  test.each([
+    [
+      "with names",
+      Array.from({ length: 12_000 }, (_, index) => `a snapshot like any other, number ${index}`),
+    ],
+    ["with names of 64 KiB", Array.from({ length: 40 }, (_, index) => String(index).padEnd(65_535, "x"))],
+  ])("(%s) stay, or go, in words that fit the journal", async (_what, names) => {
+    const outcomes = [];
+    for (const dropDamagedSnapshots of [false, true]) {
+      const disk = unreadable(names);
+      const [outcome] = await carriedOut(disk, { dropDamagedSnapshots });
+      expect(JSON.stringify(outcome).length).toBeLessThan(RECORD_BYTES / 2);
+      outcomes.push(outcome);
+      if (dropDamagedSnapshots) expect(describeCheck(checkImage(disk.bytes()))).toBe("clean");
+    }
+    const [stayed, gone] = outcomes;
+    expect(stayed).toMatchObject({
+      left: expect.arrayContaining([
+        expect.stringMatching(/^snapshot "[^"]{1,64}"…? \(id 10\): L1 table offset invalid.*gives it up$/),
+        `${names.length - 10} more snapshots that cannot be read. They stay; 'qcowal repair --drop-damaged-snapshots' gives them up`,
+      ]),
+    });
+    if (gone?.type !== "repair") throw new Error("a repair has the outcome of one");
+    const { snapshotsDropped, snapshotsDroppedUnnamed } = gone.mended;
+    expect(snapshotsDropped.length + snapshotsDroppedUnnamed).toBe(names.length);
+    // Each of them whole.
+    expect(snapshotsDropped.map(({ name }) => name)).toEqual(names.slice(0, snapshotsDropped.length));
+    expect(snapshotsDropped.length).toBeGreaterThan(0);
+    expect(gone.findings.length).toBeLessThanOrEqual(10);
+  });
+
+  test("are refused in words that can be read", async () => {
+    const names = Array.from({ length: 1000 }, (_, index) => `number ${index}`);
+    const disk = unreadable(names, ({ bytes, table }) => void bytes.fill(0, table, table + 8));
+    const error: unknown = await planOn(disk, repairOf(disk)).catch((refused: unknown) => refused);
+    expect(error).toMatchObject({
+      code: "IMAGE_DAMAGED",
+      message: expect.stringMatching(/number 9" \(id 10\): .*; 990 more snapshots that cannot be read/),
+    });
+    expect((error as Error).message.length).toBeLessThan(2000);
+  });
+});
+
 describe("a snapshot table that exceeds QEMU's limits", () => {
   const CASES: readonly [string, number, RegExp, Partial<Mended>, kept: number][] = [
     ["extra data", 2000, /1 entry of the snapshot table with more extra data/, { snapshotEntriesCut: 1 }, 2],

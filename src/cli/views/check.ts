@@ -45,7 +45,8 @@ function fixedCounts(mended: Mended): { readonly leaks: number; readonly corrupt
       mended.snapshotEntries +
       mended.snapshotEntriesCut +
       mended.snapshotEntriesLost +
-      mended.snapshotsDropped.length,
+      mended.snapshotsDropped.length +
+      mended.snapshotsDroppedUnnamed,
   };
 }
 
