@@ -78,7 +78,8 @@ async function main(): Promise<void> {
   }
   if (values.file !== undefined) {
     const bytes = new Uint8Array(await readFile(values.file));
-    console.log(await tryMutant({ bytes, journal: undefined }, seededRandom(0)));
+    const { end, isInPart } = await tryMutant({ bytes, journal: undefined }, seededRandom(0));
+    console.log(`${end}${isInPart ? ", and in part where no snapshot is given up" : ""}`);
     return;
   }
   if (ensureSystemPackages().length > 0) throw new Error("the fuzzer does not judge without qemu");
