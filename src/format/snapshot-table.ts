@@ -58,8 +58,8 @@ export interface RescuedSnapshots {
   readonly cut: number;
   /** Entries at the end that lie behind all that QEMU reads, or behind the end of the file. */
   readonly lost: number;
-  /** True when it is the file that ends before them. */
-  readonly isCutOff: boolean;
+  /** What ends before them: QEMU's limits, or the room that there is for the table. */
+  readonly lostBehind: "limits" | "room";
   /** Entries at the end that say nothing, of a table that is said to have more than QEMU reads. */
   readonly empty: number;
 }
@@ -80,7 +80,7 @@ export interface WantedBytes {
  * that it needs, a few at a time, because lengths in it may claim anything. It
  * ends before the first entry that exceeds a limit of QEMU's; with `rescue`, what
  * exceeds one is left out and told, and so is what does not begin and end in the
- * `room` bytes that the file has for the table.
+ * `room` bytes that there are for the table.
  */
 export function* decodeSnapshotTable(
   count: number,
@@ -180,7 +180,7 @@ class RescuedTable {
     return { entries: this.#entries, bytes: this.#bytes, problem };
   }
 
-  /** The table, of which `read` entries were read; `isCutOff` when the file ends there. */
+  /** The table, of which `read` entries were read; `isCutOff` when its room ends there. */
   upTo(read: number, isCutOff = false): SnapshotTablePrefix {
     // Of so many that QEMU reads none, those at the end that say nothing are no snapshots.
     const isTrimmed = this.#count > MAX_SNAPSHOTS;
@@ -188,10 +188,10 @@ class RescuedTable {
     const lost = this.#lost + (isTrimmed && this.#emptyBehind > 0 && !isCutOff ? 0 : unread);
     const kept =
       isTrimmed && lost === 0 ? this.#filled : { entries: this.#entries.length, bytes: this.#bytes };
-    const rescued = {
+    const rescued: RescuedSnapshots = {
       cut: this.#cut,
       lost,
-      isCutOff,
+      lostBehind: isCutOff ? "room" : "limits",
       empty: isTrimmed ? this.#count - lost - kept.entries : 0,
     };
     return {

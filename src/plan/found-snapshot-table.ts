@@ -1,5 +1,5 @@
 import { isQcowalError } from "../errors/index.ts";
-import { hostOffset } from "../format/index.ts";
+import { MAX_SNAPSHOTS, hostOffset } from "../format/index.ts";
 import {
   type Image,
   type Snapshot,
@@ -7,13 +7,15 @@ import {
   checkL1Location,
   lostTable,
   readRefcounts,
+  readSnapshotEntries,
   readSnapshotTable,
   takeCensus,
+  toSnapshot,
 } from "../image/index.ts";
 
-const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
+export const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
 
-function ifInvalid(error: unknown): undefined {
+export function ifInvalid(error: unknown): undefined {
   if (!isQcowalError(error, "IMAGE_INVALID")) throw error;
 }
 
@@ -38,60 +40,6 @@ export async function withSoughtSnapshotTable(
     snapshotTable: lostTable(header.snapshotCount),
   };
   return (await withFoundSnapshotTable(lost, onTable)) ?? lost;
-}
-
-/**
- * Why the snapshot table cannot be where the header says, as far as the header
- * and the table itself tell. Undefined for a place that may be right.
- */
-export function misplacedTable({ header, fileSize, snapshotTable }: Image): string | undefined {
-  const { snapshotCount, snapshotsOffset, rescued } = header;
-  if (snapshotCount === 0) return undefined;
-  if (rescued?.snapshotTable !== undefined) return rescued.snapshotTable;
-  if (snapshotsOffset === 0) return `Snapshot table in the place of the header ${at(header)}`;
-  if (snapshotsOffset >= fileSize) return `Snapshot table behind the end of the file ${at(header)}`;
-  const { snapshots } = snapshotTable;
-  return snapshots.length > 0 && snapshots.every(isNothing)
-    ? `Snapshot table in which nothing is written ${at(header)}`
-    : undefined;
-}
-
-const at = ({ snapshotsOffset }: Image["header"]): string => `(0x${snapshotsOffset.toString(16)})`;
-
-const isNothing = ({ id, name, entry }: Snapshot): boolean => id === "" && name === "" && entry.l1Size === 0;
-const isPrintable = (id: string): boolean => /^[\x20-\x7e]+$/.test(id);
-
-function hasL1(image: Image, { entry }: Snapshot): boolean {
-  return isL1(image, entry.l1TableOffset, entry.l1Size);
-}
-
-/**
- * Why the snapshot table cannot be where the header says, as far as all other
- * tables tell: something else is there. Undefined for a place that may be right,
- * or when the others are of no use. Of two pointers to one place either may be
- * wrong: where a table begins with a snapshot, it is the other.
- */
-export async function displacedTable(image: Image, onTable?: () => void): Promise<string | undefined> {
-  const { header, fileSize, snapshotTable } = image;
-  const { geometry, snapshotCount, snapshotsOffset, refcountTableOffset } = header;
-  if (snapshotCount === 0 || misplacedTable(image) !== undefined) return undefined;
-  const [first] = snapshotTable.snapshots;
-  if (first !== undefined && isPrintable(first.id) && hasL1(image, first)) return undefined;
-  const others = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable).catch(ifInvalid);
-  if (others === undefined || others.findings.length > 0) return undefined;
-  const { table } = await readRefcounts(image.disk, header, fileSize, onTable, () => undefined);
-  const blocks = new Set(table);
-  const { clusterSize } = geometry;
-  const refcountTableEnd = refcountTableOffset + header.refcountTableClusters * clusterSize;
-  // A table of which nothing can be read has its first cluster all the same.
-  const end = snapshotsOffset + Math.max(1, snapshotTable.bytes);
-  for (let offset: number = snapshotsOffset; offset < end; offset += clusterSize) {
-    const isRefcounts = blocks.has(offset) || (offset >= refcountTableOffset && offset < refcountTableEnd);
-    if (isRefcounts || others.count(offset / clusterSize) > 0) {
-      return `Snapshot table in the place of something else ${at(header)}`;
-    }
-  }
-  return undefined;
 }
 
 /**
@@ -131,15 +79,35 @@ async function tableAt(image: Image, offset: number): Promise<SnapshotTable | un
   // Most clusters are told by their first bytes, and cost no more.
   if (!isL1(image, first.readBigUInt64BE(0), first.readUInt32BE(8)) || first.readUInt16BE(12) === 0)
     return undefined;
+  const there = { ...header, snapshotsOffset: hostOffset(offset) };
+  const isPlausible = (snapshot: Snapshot): boolean => /^\d+$/.test(snapshot.id) && hasL1(image, snapshot);
   try {
-    const table = await readSnapshotTable(disk, { ...header, snapshotsOffset: hostOffset(offset) });
-    const makesSense = table.snapshots.every(
-      (snapshot) => /^\d+$/.test(snapshot.id) && hasL1(image, snapshot),
-    );
-    return makesSense ? table : undefined;
+    if (header.snapshotCount > MAX_SNAPSHOTS) return await tableOfAnyLength(image, there, isPlausible);
+    const table = await readSnapshotTable(disk, there);
+    return table.snapshots.every(isPlausible) ? table : undefined;
   } catch (error) {
     return ifInvalid(error);
   }
+}
+
+/** As many entries as make sense, where the header counts more than there can be. */
+async function tableOfAnyLength(
+  { disk }: Image,
+  header: Image["header"],
+  isPlausible: (snapshot: Snapshot) => boolean,
+): Promise<SnapshotTable | undefined> {
+  const { entries } = await readSnapshotEntries(disk, { ...header, snapshotCount: MAX_SNAPSHOTS });
+  const end = entries.findIndex((entry) => !isPlausible(toSnapshot(entry)));
+  const count = end < 0 ? entries.length : end;
+  if (count === 0) return undefined;
+  const { snapshots, bytes } = await readSnapshotTable(disk, { ...header, snapshotCount: count });
+  const rescued = { cut: 0, lost: 0, lostBehind: "limits", empty: header.snapshotCount - count } as const;
+  return { snapshots, bytes, rescued };
+}
+
+/** Whether a snapshot has an L1 table where one can be. */
+export function hasL1(image: Image, { entry }: Snapshot): boolean {
+  return isL1(image, entry.l1TableOffset, entry.l1Size);
 }
 
 function isL1({ header, fileSize }: Image, offset: bigint, entries: number): boolean {

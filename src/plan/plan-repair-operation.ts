@@ -16,7 +16,8 @@ import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { repairTables } from "./repair-tables.ts";
 import { droppedSnapshots } from "./dropped-snapshots.ts";
 import { grownTo } from "./grown-to.ts";
-import { displacedTable, misplacedTable, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
+import { withSoughtSnapshotTable } from "./found-snapshot-table.ts";
+import { misplacedTable, withoutDisplacedEntries } from "./misplaced-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
@@ -69,9 +70,9 @@ async function planSeeking(
   } catch (error) {
     // What was read from a wrong place contradicts everything else.
     const isRefused = isQcowalError(error, "IMAGE_DAMAGED") || isQcowalError(error, "IMAGE_INVALID");
-    const displaced = isRefused ? await displacedTable(image, onTable) : undefined;
-    if (displaced === undefined) throw error;
-    return plan(await withSoughtSnapshotTable(image, displaced, onTable), operation, onTable);
+    const without = isRefused ? await withoutDisplacedEntries(image, onTable) : undefined;
+    if (without === undefined) throw error;
+    return plan(without, operation, onTable);
   }
 }
 
@@ -90,8 +91,9 @@ async function plan(
   const { snapshots, scope, census } = await repairTables(image, operation, onCounted);
   const believed = await believedRefcounts(image, census, onTable);
   const isBelieved = !believed.newTable && believed.damagedSlots === 0;
-  const displaced = isBelieved ? undefined : await displacedTable(image, onTable);
-  if (displaced !== undefined) throw words.irreparable(disk.path, [displaced]);
+  if (!isBelieved && (await withoutDisplacedEntries(image, onTable)) !== undefined) {
+    throw words.irreparable(disk.path, believed.findings);
+  }
   const differences = refcountDifferences(disk.path, census, believed.refcounts, {
     raise: scope.isAll,
     // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.

@@ -34,8 +34,11 @@ export const refcountBlocks = (findings: readonly string[]): string[] =>
 
 /** What is wrong with the snapshot table as a whole. */
 export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
-  const { cut, lost, isCutOff, empty, pointer } = table;
-  const where = isCutOff ? "behind the end of the file" : "where QEMU does not read";
+  const { cut, lost, lostBehind, empty, pointer } = table;
+  const where =
+    lostBehind === "limits"
+      ? "where QEMU does not read"
+      : "behind the end of the file, or in the place of something else";
   return [
     ...(pointer === undefined ? [] : [pointer]),
     ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),

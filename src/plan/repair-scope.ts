@@ -1,9 +1,10 @@
+import type { RescuedSnapshots } from "../format/index.ts";
 import type { Image, Snapshot } from "../image/index.ts";
 import type { RepairOperation } from "./operation.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
 import { damaged, limits, moreThanLeaks, refusal } from "./repair-findings.ts";
 
-const NOTHING = { cut: 0, lost: 0, isCutOff: false, empty: 0 };
+const NOTHING: RescuedSnapshots = { cut: 0, lost: 0, lostBehind: "limits", empty: 0 };
 
 type DamagedSnapshot = ReadableSnapshots["damaged"][number];
 
@@ -37,10 +38,10 @@ export function repairScope(
   { what, dropDamagedSnapshots }: RepairOperation,
 ): RepairScope {
   const isDropping = dropDamagedSnapshots === true;
-  const { cut, lost, isCutOff, empty } = snapshotTable.rescued ?? NOTHING;
+  const { cut, lost, lostBehind, empty } = snapshotTable.rescued ?? NOTHING;
   const pointer = header.rescued?.snapshotTable;
   const isVoid = pointer !== undefined && lost > 0;
-  const wrong = limits({ cut, lost, isCutOff, empty, pointer });
+  const wrong = limits({ cut, lost, lostBehind, empty, pointer });
   const isAll = what !== "leaks";
   if (!isAll && wrong.length > 0) throw moreThanLeaks(disk.path, wrong);
   // Behind an entry that was read wrongly, all others are.
