@@ -226,6 +226,7 @@ const snapshots: readonly Canary[] = [
     name: "a contradiction that is counted, and not refused",
     subjects: ["repair of a cluster with two owners"],
     bug: {
+      contradictory: () => [],
       differences: (census, real) => {
         census.findings.length = 0;
         return real();
