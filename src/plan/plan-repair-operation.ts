@@ -51,7 +51,7 @@ export async function planRepairOperation(
   } catch (cause) {
     // Tables that break the format are findings like any other.
     if (!isQcowalError(cause, "IMAGE_INVALID")) throw cause;
-    throw words.irreparable(disk.path, [cause.message.replace(/\. Nothing was changed.*$/s, "")], cause);
+    throw words.irreparable(disk.path, [words.bare(disk.path, cause.message)], cause);
   }
 }
 

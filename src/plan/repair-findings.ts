@@ -128,6 +128,12 @@ export function refusal(path: string, findings: readonly string[], snapshots: Da
   );
 }
 
+/** What a refusal of a reader says, without the image and what was not changed, which are said once. */
+export function bare(path: string, message: string): string {
+  const what = message.replace(/\. Nothing was changed.*$/s, "");
+  return what.startsWith(`${path}: `) ? what.slice(path.length + 2) : what;
+}
+
 /** Where tables contradict themselves, nobody knows what they should be. */
 export function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {
   return new QcowalError(

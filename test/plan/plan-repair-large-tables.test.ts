@@ -92,6 +92,26 @@ describe("thousands of snapshots that cannot be read", () => {
   });
 });
 
+test("snapshots whose L1 tables claim the file again and again are refused, in words that name it once", async () => {
+  const entry = (index: number): Entry => ({
+    name: `number ${index}`,
+    id: String(index + 1),
+    isSound: true,
+    extra: 24,
+  });
+  const disk = withTable([0, 1, 2].map(entry), ({ bytes, snapshots }) => {
+    for (let index = 0; index < 3; index += 1) {
+      const at = snapshots + index * 80;
+      bytes.writeBigUInt64BE(4096n, at);
+      bytes.writeUInt32BE(Math.floor((bytes.length - 4096) / 8), at + 8);
+    }
+  });
+  const error: unknown = await planOn(disk, repairOf(disk)).catch((refused: unknown) => refused);
+  expect((error as Error).message).toBe(
+    `${disk.path} shows damage that a repair cannot mend: the L1 tables of 3 snapshots overlap, for they claim more than the file has. Nothing was changed; restore the image from a copy, or save what can still be read ('qemu-img convert').`,
+  );
+});
+
 test("a table that would exceed 64 MiB without a snapshot is mended in part, and no further", async () => {
   // Each entry gets the 24 bytes of extra data that it lacks.
   const entry = (name: string, isSound: boolean): Entry => ({ name, id: "1", isSound, extra: 0 });
