@@ -167,6 +167,20 @@ export function isUnalignedZero(geometry: Geometry, high: number, low: number): 
   );
 }
 
+/** Why a standard L2 entry refers to nothing that makes sense, in words; undefined when it does. */
+export function l2EntryProblem(geometry: Geometry, high: number, low: number): string | undefined {
+  if (isCompressed(high)) return undefined;
+  if (hasReservedL2Bits(high, low)) return "reserved bits are set";
+  if ((low & ZERO_LOW) !== 0 && geometry.extendedL2) return "bit 0 is set, which is reserved here";
+  if ((low & ZERO_LOW) !== 0 && geometry.version === 2) {
+    return "it has the zero flag, which version 2 does not know: qemu gives the guest an I/O error there. If zeros are meant, 'qemu-img amend -o compat=1.1' makes them so";
+  }
+  const offset = entryOffset(high, low);
+  return offset % geometry.clusterSize === 0
+    ? undefined
+    : `its cluster at 0x${offset.toString(16)} is not aligned`;
+}
+
 /** An entry that reads as zeros and keeps no cluster, in big endian order. */
 export const PLAIN_ZERO_ENTRY: Uint8Array = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, ZERO_LOW);
 

@@ -56,8 +56,10 @@ export interface DecodedSnapshotTable {
 export interface RescuedSnapshots {
   /** Entries of which extra data was cut off, because QEMU reads no more of it. */
   readonly cut: number;
-  /** Entries at the end that lie behind all that QEMU reads. */
+  /** Entries at the end that lie behind all that QEMU reads, or behind the end of the file. */
   readonly lost: number;
+  /** What ends before them: QEMU's limits, or the room that there is for the table. */
+  readonly lostBehind: "limits" | "room";
   /** Entries at the end that say nothing, of a table that is said to have more than QEMU reads. */
   readonly empty: number;
 }
@@ -77,16 +79,20 @@ export interface WantedBytes {
  * Decodes `count` entries of a table that may be damaged: it asks for the bytes
  * that it needs, a few at a time, because lengths in it may claim anything. It
  * ends before the first entry that exceeds a limit of QEMU's; with `rescue`, what
- * exceeds one is left out and told.
+ * exceeds one is left out and told, and so is what does not begin and end in the
+ * `room` bytes that there are for the table.
  */
 export function* decodeSnapshotTable(
   count: number,
   rescue: boolean,
+  room = Infinity,
 ): Generator<WantedBytes, SnapshotTablePrefix, Uint8Array> {
   const table = new RescuedTable(count);
   let tableEnd = 0;
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
+    // Of more than any table has, those that say nothing are none, wherever they would be.
+    if (rescue && start >= room && count <= MAX_SNAPSHOTS) return table.upTo(index, true);
     const head = yield { at: start, length: ENTRY_BYTES };
     // A damaged header may count 65,536 of these, and more.
     if (start + ENTRY_BYTES <= MAX_SNAPSHOT_TABLE_BYTES && isEmpty(head)) {
@@ -107,6 +113,7 @@ export function* decodeSnapshotTable(
       if (!rescue) return table.prefix("Snapshot table is too big");
       return table.upTo(index);
     }
+    if (rescue && end > room) return table.upTo(index, true);
     if (index >= MAX_SNAPSHOTS) table.addLost();
     else {
       const extra = yield {
@@ -173,15 +180,20 @@ class RescuedTable {
     return { entries: this.#entries, bytes: this.#bytes, problem };
   }
 
-  /** The table, of which `read` entries were read. */
-  upTo(read: number): SnapshotTablePrefix {
+  /** The table, of which `read` entries were read; `isCutOff` when its room ends there. */
+  upTo(read: number, isCutOff = false): SnapshotTablePrefix {
     // Of so many that QEMU reads none, those at the end that say nothing are no snapshots.
     const isTrimmed = this.#count > MAX_SNAPSHOTS;
     const unread = this.#count - read;
-    const lost = this.#lost + (isTrimmed && this.#emptyBehind > 0 ? 0 : unread);
+    const lost = this.#lost + (isTrimmed && this.#emptyBehind > 0 && !isCutOff ? 0 : unread);
     const kept =
       isTrimmed && lost === 0 ? this.#filled : { entries: this.#entries.length, bytes: this.#bytes };
-    const rescued = { cut: this.#cut, lost, empty: isTrimmed ? this.#count - lost - kept.entries : 0 };
+    const rescued: RescuedSnapshots = {
+      cut: this.#cut,
+      lost,
+      lostBehind: isCutOff ? "room" : "limits",
+      empty: isTrimmed ? this.#count - lost - kept.entries : 0,
+    };
     return {
       entries: this.#entries.slice(0, kept.entries),
       bytes: kept.bytes,

@@ -30,12 +30,12 @@ const PIECE_BYTES = 64 * 1024;
 
 /** Longer names and ids are no qemu's: a damaged table may have thousands of 64 KiB, and each message would repeat one. */
 const LABEL_LENGTH = 64;
-const shortened = (text: string): string =>
-  text.length > LABEL_LENGTH ? `${text.slice(0, LABEL_LENGTH)}…` : text;
+const shortened = (text: string, quote: (text: string) => string): string =>
+  text.length > LABEL_LENGTH ? `${quote(text.slice(0, LABEL_LENGTH).toWellFormed())}…` : quote(text);
 
-/** A snapshot in the words of a message. */
+/** A snapshot in the words of a message. What is left out of a long name is marked behind the quotes, where no name reaches. */
 export const snapshotLabel = ({ id, name }: Pick<Snapshot, "id" | "name">): string =>
-  `snapshot ${JSON.stringify(shortened(name))} (id ${shortened(id)})`;
+  `snapshot ${shortened(name, JSON.stringify)} (id ${shortened(id, String)})`;
 
 /** The id and the name of an entry, as much as a message or a report needs of them. */
 export function shortNames({ id, name }: SnapshotEntry): { readonly id: string; readonly name: string } {
@@ -54,29 +54,40 @@ export function toSnapshot(entry: SnapshotEntry): Snapshot {
 /**
  * Reads the snapshot table. Its length is not stored, and what is stored of it
  * may be wrong: it is read in pieces until every entry is there, at most the 64
- * MiB that QEMU allows. With `rescue`, what exceeds its limits is left out and told.
+ * MiB that QEMU allows. With `rescue`, what exceeds its limits, the file, or the
+ * bytes of `room`, is left out and told.
  * @throws QcowalError IMAGE_INVALID
  */
-export async function readSnapshotTable(disk: Disk, header: Header, rescue = false): Promise<SnapshotTable> {
+export async function readSnapshotTable(
+  disk: Disk,
+  header: Header,
+  rescue = false,
+  room = Infinity,
+): Promise<SnapshotTable> {
   if (header.rescued?.snapshotTable !== undefined) return lostTable(header.snapshotCount);
-  const { problem, entries, ...table } = await read(disk, header, rescue);
+  const { problem, entries, ...table } = await read(disk, header, rescue, room);
   if (problem !== undefined) throw withPath(snapshotTableError(problem), disk.path);
   return { ...table, snapshots: entries.map(toSnapshot) };
 }
 
-/** Nobody knows where it is. */
-function lostTable(lost: number): SnapshotTable {
-  return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued: { cut: 0, lost, empty: 0 } }) };
+/** The table of a header that counts snapshots, when nobody knows where it is. */
+export function lostTable(lost: number): SnapshotTable {
+  const rescued: RescuedSnapshots = { cut: 0, lost, lostBehind: "limits", empty: 0 };
+  return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued }) };
 }
 
 /** The entries of a table that may be damaged, up to the first one that cannot be read. */
 export async function readSnapshotEntries(disk: Disk, header: Header): Promise<SnapshotTablePrefix> {
-  return read(disk, header, false);
+  return read(disk, header, false, Infinity);
 }
 
-async function read(disk: Disk, header: Header, rescue: boolean): Promise<SnapshotTablePrefix> {
+async function read(disk: Disk, header: Header, rescue: boolean, most: number): Promise<SnapshotTablePrefix> {
   if (header.snapshotCount === 0) return { entries: [], bytes: 0, problem: undefined };
-  const decoder = decodeSnapshotTable(header.snapshotCount, rescue);
+  const { clusterSize } = header.geometry;
+  // The last cluster may be cut off: what is missing of it reads as zeros.
+  const end = rescue ? Math.ceil((await disk.size()) / clusterSize) * clusterSize : Infinity;
+  const room = Math.min(end - header.snapshotsOffset, most);
+  const decoder = decodeSnapshotTable(header.snapshotCount, rescue, room);
   let piece = new Uint8Array(0);
   let from = 0;
   let step = decoder.next();

@@ -1,13 +1,46 @@
 import { isQcowalError } from "../errors/index.ts";
-import { hostOffset } from "../format/index.ts";
+import { MAX_SNAPSHOTS, hostOffset } from "../format/index.ts";
 import {
   type Image,
+  type Snapshot,
   type SnapshotTable,
   checkL1Location,
+  lostTable,
   readRefcounts,
+  readSnapshotEntries,
   readSnapshotTable,
   takeCensus,
+  toSnapshot,
 } from "../image/index.ts";
+
+export const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
+
+export function ifInvalid(error: unknown): undefined {
+  if (!isQcowalError(error, "IMAGE_INVALID")) throw error;
+}
+
+/**
+ * The image with the snapshot table that its header should name, where it names
+ * a place that cannot be one: with the one that was found, or as if it had none
+ * and the header could not be read.
+ */
+export async function withSoughtSnapshotTable(
+  image: Image,
+  problem: string,
+  onTable?: () => void,
+): Promise<Image> {
+  const { header } = image;
+  const lost: Image = {
+    ...image,
+    header: {
+      ...header,
+      snapshotsOffset: hostOffset(0),
+      rescued: { ...header.rescued, snapshotTable: problem },
+    },
+    snapshotTable: lostTable(header.snapshotCount),
+  };
+  return (await withFoundSnapshotTable(lost, onTable)) ?? lost;
+}
 
 /**
  * Looks for a snapshot table to which nothing points any more: in the clusters
@@ -15,10 +48,9 @@ import {
  * with it, as if its header named it; undefined when there is none that makes
  * sense, or several do. Whether it is the right one, only the refcounts can say.
  */
-export async function withFoundSnapshotTable(image: Image, onTable?: () => void): Promise<Image | undefined> {
+async function withFoundSnapshotTable(image: Image, onTable?: () => void): Promise<Image | undefined> {
   const { geometry } = image.header;
-  const none: Image = { ...image, snapshotTable: { snapshots: [], bytes: 0 } };
-  const census = await takeCensus(none, undefined, onTable);
+  const census = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable);
   const refcounts = await readRefcounts(image.disk, image.header, image.fileSize, onTable, () => undefined);
   const found: Image[] = [];
   for (const [index, offset] of refcounts.table.entries()) {
@@ -47,16 +79,35 @@ async function tableAt(image: Image, offset: number): Promise<SnapshotTable | un
   // Most clusters are told by their first bytes, and cost no more.
   if (!isL1(image, first.readBigUInt64BE(0), first.readUInt32BE(8)) || first.readUInt16BE(12) === 0)
     return undefined;
+  const there = { ...header, snapshotsOffset: hostOffset(offset) };
+  const isPlausible = (snapshot: Snapshot): boolean => /^\d+$/.test(snapshot.id) && hasL1(image, snapshot);
   try {
-    const table = await readSnapshotTable(disk, { ...header, snapshotsOffset: hostOffset(offset) });
-    const makesSense = table.snapshots.every(
-      ({ id, entry }) => /^\d+$/.test(id) && isL1(image, entry.l1TableOffset, entry.l1Size),
-    );
-    return makesSense ? table : undefined;
+    if (header.snapshotCount > MAX_SNAPSHOTS) return await tableOfAnyLength(image, there, isPlausible);
+    const table = await readSnapshotTable(disk, there);
+    return table.snapshots.every(isPlausible) ? table : undefined;
   } catch (error) {
-    if (isQcowalError(error, "IMAGE_INVALID")) return undefined;
-    throw error;
+    return ifInvalid(error);
   }
+}
+
+/** As many entries as make sense, where the header counts more than there can be. */
+async function tableOfAnyLength(
+  { disk }: Image,
+  header: Image["header"],
+  isPlausible: (snapshot: Snapshot) => boolean,
+): Promise<SnapshotTable | undefined> {
+  const { entries } = await readSnapshotEntries(disk, { ...header, snapshotCount: MAX_SNAPSHOTS });
+  const end = entries.findIndex((entry) => !isPlausible(toSnapshot(entry)));
+  const count = end < 0 ? entries.length : end;
+  if (count === 0) return undefined;
+  const { snapshots, bytes } = await readSnapshotTable(disk, { ...header, snapshotCount: count });
+  const rescued = { cut: 0, lost: 0, lostBehind: "limits", empty: header.snapshotCount - count } as const;
+  return { snapshots, bytes, rescued };
+}
+
+/** Whether a snapshot has an L1 table where one can be. */
+export function hasL1(image: Image, { entry }: Snapshot): boolean {
+  return isL1(image, entry.l1TableOffset, entry.l1Size);
 }
 
 function isL1({ header, fileSize }: Image, offset: bigint, entries: number): boolean {

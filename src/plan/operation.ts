@@ -50,9 +50,9 @@ export interface RepairOperation {
    */
   readonly harden?: boolean;
   /**
-   * Gives up snapshots that cannot be read, and extra data of theirs that QEMU
-   * refuses. Without it such snapshots stay, and so does every cluster that they
-   * may own.
+   * Gives up snapshots that cannot be read, or whose tables contradict themselves
+   * or the active layer, and extra data of theirs that QEMU refuses. Without it
+   * such snapshots stay, and so does every cluster that they may own.
    */
   readonly dropDamagedSnapshots?: boolean;
 }
@@ -103,6 +103,8 @@ export interface Mended {
   readonly copiedFlags: number;
   /** COPIED flags in L1 tables of snapshots, with `harden`. */
   readonly snapshotFlags: number;
+  /** COPIED flags of compressed clusters in L2 tables that only snapshots reach: there it must not be set. */
+  readonly compressedFlags: number;
   /** L2 entries that read as zeros and kept a cluster at an odd place, which they give up. */
   readonly zeroClusters: number;
   /** Refcount blocks that were missing, unreadable or in the place of something else. */
@@ -117,8 +119,10 @@ export interface Mended {
   readonly snapshotEntriesCut: number;
   /** Entries of the snapshot table that nothing can read: they have no name to give. */
   readonly snapshotEntriesLost: number;
-  /** Snapshots that were given up. */
+  /** Snapshots that were given up, with their whole names: the first of them, where that is too much for a record. */
   readonly snapshotsDropped: readonly { readonly id: string; readonly name: string }[];
+  /** Snapshots that were given up beside those. */
+  readonly snapshotsDroppedUnnamed: number;
   readonly dirtyBit: boolean;
   readonly corruptBit: boolean;
 }

@@ -9,29 +9,29 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Census, type Image, readL1Table, takeCensus } from "../image/index.ts";
+import { type Image, type UnalignedZero, readL1Table } from "../image/index.ts";
 import { type Intent, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
 import { clustersOf, discardIntents } from "./discard-intents.ts";
+import { repairTables } from "./repair-tables.ts";
+import { droppedSnapshots } from "./dropped-snapshots.ts";
 import { grownTo } from "./grown-to.ts";
-import { withFoundSnapshotTable } from "./found-snapshot-table.ts";
+import { withSoughtSnapshotTable } from "./found-snapshot-table.ts";
+import { misplacedTable, withoutDisplacedEntries } from "./misplaced-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
 import { padded, placeSnapshotTable } from "./placed-table.ts";
-import { readableSnapshots } from "./readable-snapshots.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
 import { type RefcountIntents, addRefcountIntents, newTableIntent } from "./refcount-intents.ts";
 import * as words from "./repair-findings.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
-import { type RepairScope, repairScope } from "./repair-scope.ts";
+import type { RepairScope } from "./repair-scope.ts";
 import { Space } from "./space.ts";
+import { wrongStreamFlags } from "./stream-flags.ts";
 import { wrongFlags } from "./wrong-flags.ts";
 import { zeroIntents } from "./zero-intents.ts";
-
-/** More findings say no more. */
-const MAX_FINDINGS = 10;
 
 /** @throws QcowalError IMAGE_DAMAGED with `findings` for what cannot be mended, IMAGE_UNSUPPORTED, REFCOUNT_OVERFLOW, LIMIT_EXCEEDED */
 export async function planRepairOperation(
@@ -47,56 +47,84 @@ export async function planRepairOperation(
     );
   }
   try {
-    return await plan(image, operation, options.onTable);
+    return await planSeeking(image, operation, options.onTable);
   } catch (cause) {
     // Tables that break the format are findings like any other.
     if (!isQcowalError(cause, "IMAGE_INVALID")) throw cause;
-    throw irreparable(disk.path, [cause.message.replace(/\. Nothing was changed.*$/s, "")], cause);
+    throw words.irreparable(disk.path, [words.bare(disk.path, cause.message)], cause);
+  }
+}
+
+/** A snapshot table that is not where the header says is looked for. */
+async function planSeeking(
+  image: Image,
+  operation: RepairOperation,
+  onTable: (() => void) | undefined,
+): Promise<ImagePlan> {
+  const misplaced = misplacedTable(image);
+  if (misplaced !== undefined) {
+    return plan(await withSoughtSnapshotTable(image, misplaced, onTable), operation, onTable);
+  }
+  try {
+    return await plan(image, operation, onTable);
+  } catch (error) {
+    // What was read from a wrong place contradicts everything else.
+    const isRefused = isQcowalError(error, "IMAGE_DAMAGED") || isQcowalError(error, "IMAGE_INVALID");
+    const without = isRefused ? await withoutDisplacedEntries(image, onTable) : undefined;
+    if (without === undefined) throw error;
+    return plan(without, operation, onTable);
   }
 }
 
 async function plan(
-  given: Image,
+  image: Image,
   operation: RepairOperation,
   onTable: (() => void) | undefined,
 ): Promise<ImagePlan> {
-  const isLost = given.header.rescued?.snapshotTable !== undefined && given.header.snapshotCount > 0;
-  const image = isLost ? ((await withFoundSnapshotTable(given, onTable)) ?? given) : given;
   const { disk, header } = image;
   const { geometry } = header;
-  const snapshots = await readableSnapshots(image);
-  const scope = repairScope(image, snapshots, operation);
-  const counted: Image = {
-    ...image,
-    snapshotTable: { ...image.snapshotTable, snapshots: snapshots.readable.map(({ snapshot }) => snapshot) },
-  };
   let tables = 0;
-  const census = await takeCensus(counted, undefined, () => {
+  const onCounted = (): void => {
     tables += 1;
     onTable?.();
-  });
+  };
+  const { snapshots, scope, census } = await repairTables(image, operation, onCounted);
   const believed = await believedRefcounts(image, census, onTable);
   const isBelieved = !believed.newTable && believed.damagedSlots === 0;
+  if (!isBelieved && (await withoutDisplacedEntries(image, onTable)) !== undefined) {
+    throw words.irreparable(disk.path, believed.findings);
+  }
   const differences = refcountDifferences(disk.path, census, believed.refcounts, {
     raise: scope.isAll,
     // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.
     lower: scope.stays.length === 0 && (scope.isAll || (isBelieved && census.unalignedZeros.length === 0)),
   });
-  if (census.findings.length > 0) throw irreparable(disk.path, census.findings);
+  if (census.findings.length > 0) throw words.irreparable(disk.path, census.findings);
   const { changes } = differences;
   // Refcounts that cannot be believed confirm nothing.
   const isConfirmed =
     isBelieved &&
     differences.uncounted + differences.leakedClusters + differences.tooHigh === 0 &&
-    (header.rescued?.snapshotTable === undefined || differences.tooLow === 0);
+    (header.rescued?.snapshotTable === undefined || differences.tooLow === 0) &&
+    !(scope.isVoid && header.dirty);
+  // Where each cluster has its owner, there is none that lost snapshots would have had.
+  const lost = scope.isVoid && isConfirmed ? 0 : scope.lost;
   if (scope.isDoubtful && !isConfirmed) {
-    throw words.refusal(disk.path, [...scope.limits, ...differences.findings].slice(0, MAX_FINDINGS), []);
+    throw words.refusal(
+      disk.path,
+      [...scope.limits, ...differences.findings].slice(0, words.MAX_FINDINGS),
+      [],
+    );
   }
 
   const missing = changes.blockIndexes.filter((index) => believed.refcounts.block(index) === undefined);
   const isRebuilt = scope.isAll && (missing.length > 0 || !isBelieved);
   if (isRebuilt && scope.stays.length > 0) {
-    throw words.refusal(disk.path, [...words.damaged(scope.stays), ...believed.findings], scope.stays);
+    throw words.refusal(
+      disk.path,
+      [...words.damaged(scope.stays), ...words.refcountBlocks(believed.findings)],
+      scope.stays,
+    );
   }
   // Where refcounts are missing, nobody knows what else is written there; nor where a snapshot cannot be read.
   const isUncertain = believed.newTable || scope.stays.length > 0;
@@ -118,7 +146,7 @@ async function plan(
   const incomplete =
     geometry.version === 3 ? scope.kept.filter(({ entry }) => entry.diskSize === undefined) : [];
   const table =
-    scope.isAll && incomplete.length + scope.dropped.length + scope.cut + scope.lost > 0
+    scope.isAll && incomplete.length + scope.dropped.length + scope.cut + lost > 0
       ? await placeSnapshotTable(image, entries, space)
       : undefined;
   if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
@@ -137,10 +165,21 @@ async function plan(
     ...words.leftRefcounts(differences.left, scope),
     ...(scope.isAll
       ? []
-      : [...believed.findings, ...words.incomplete(incomplete), ...words.zeros(census.unalignedZeros)]),
+      : [
+          ...words.refcountBlocks(believed.findings),
+          ...words.incomplete(incomplete),
+          ...words.zeros(census.unalignedZeros),
+        ]),
   ];
   const isSound = left.length === 0;
-  const { copied, unset } = await copiedIntents(image, census, changes, scope, isSound, onTable);
+  const without = entriesByTable(census.unalignedZeros);
+  // A refcount that stays too low is no ground for a flag.
+  const isFlagged = scope.isAll || isSound;
+  const { copied, unset } = isFlagged
+    ? await copiedIntents(image, without, changes, scope, onTable)
+    : { copied: { clear: [], set: [] }, unset: 0 };
+  const locations = snapshots.readable.map(({ l1 }) => l1);
+  const streams = isFlagged ? await wrongStreamFlags(image, locations, without, onTable) : [];
   const hardened: CopiedIntents = { clear: [], set: [] };
   for (const { l1: location, hasFlags } of snapshots.readable) {
     if (!hasFlags) continue;
@@ -160,14 +199,15 @@ async function plan(
     clustersUncounted: differences.uncounted,
     copiedFlags: countFlags(copied),
     snapshotFlags: countFlags(hardened),
+    compressedFlags: countFlags({ clear: streams, set: [] }),
     zeroClusters: zeros.length,
     refcountBlocks: missing.length,
     refcountTable: growth.table !== undefined,
     snapshotTable: scope.isPointerWrong,
     snapshotEntries: table === undefined ? 0 : incomplete.length,
     snapshotEntriesCut: scope.cut,
-    snapshotEntriesLost: scope.lost,
-    snapshotsDropped: scope.dropped.map(({ snapshot: { id, name } }) => ({ id, name })),
+    snapshotEntriesLost: lost,
+    ...droppedSnapshots(scope.dropped.map(({ snapshot }) => snapshot)),
     dirtyBit: notDirty,
     corruptBit: notCorrupt,
   };
@@ -182,7 +222,8 @@ async function plan(
     ...words.zeros(zeros),
     ...differences.findings,
     ...words.flags(copied),
-  ].slice(0, MAX_FINDINGS);
+    ...words.streamFlags(streams),
+  ].slice(0, words.MAX_FINDINGS);
 
   const reserve: Intent[] = [...refcounts.reserve];
   if (table !== undefined && table.bytes.length > 0) {
@@ -200,7 +241,13 @@ async function plan(
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([...refcounts.raise, ...copied.clear, ...hardened.clear, ...zeroIntents(zeros)]),
+      raise: inFileOrder([
+        ...refcounts.raise,
+        ...copied.clear,
+        ...streams,
+        ...hardened.clear,
+        ...zeroIntents(zeros),
+      ]),
       switch: headerIntents(header, image.cluster, {
         virtualSize: header.virtualSize,
         l1Size: header.l1Size,
@@ -221,39 +268,32 @@ async function plan(
       clustersFreed: clustersOf(refcounts.freed),
       tablesCounted: tables,
       refcountsChanged: changes.count(),
-      copiedFlagsChanged: countFlags(copied) + countFlags(hardened),
+      copiedFlagsChanged: mended.copiedFlags + mended.snapshotFlags + mended.compressedFlags,
     },
   };
+}
+
+function entriesByTable(zeros: readonly UnalignedZero[]): Map<number, number[]> {
+  const tables = new Map<number, number[]>();
+  for (const { table, entry } of zeros) {
+    const entries = tables.get(table);
+    if (entries === undefined) tables.set(table, [entry]);
+    else entries.push(entry);
+  }
+  return tables;
 }
 
 /** The flags that can be made to fit while other damage stays. */
 async function copiedIntents(
   image: Image,
-  { unalignedZeros }: Census,
+  without: ReadonlyMap<number, readonly number[]>,
   changes: Parameters<typeof wrongFlags>[1],
   scope: RepairScope,
-  isSound: boolean,
   onTable?: () => void,
 ): Promise<{ readonly copied: CopiedIntents; readonly unset: number }> {
-  // A refcount that stays too low is no ground for a flag.
-  if (!scope.isAll && !isSound) return { copied: { clear: [], set: [] }, unset: 0 };
-  const without = new Map<number, number[]>();
-  for (const { table, entry } of unalignedZeros) {
-    const entries = without.get(table);
-    if (entries === undefined) without.set(table, [entry]);
-    else entries.push(entry);
-  }
   const copied = await wrongFlags(image, changes, without, onTable);
   // A clear flag costs a copy. A set one lets a guest write over what a snapshot that cannot be read may own too.
   if (scope.stays.length === 0) return { copied, unset: 0 };
   const cleared = { clear: copied.clear, set: [] };
   return { copied: cleared, unset: countFlags(copied) - countFlags(cleared) };
-}
-
-function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {
-  return new QcowalError(
-    "IMAGE_DAMAGED",
-    `${path} shows damage that a repair cannot mend: ${findings.join("; ")}. Nothing was changed; restore the image from a copy.`,
-    { cause, details: { path, findings } },
-  );
 }

@@ -54,7 +54,7 @@ export async function readableSnapshots(image: Image): Promise<ReadableSnapshots
   if (bytes > MOST_OF_FILE * fileEnd(fileSize)) {
     throw new QcowalError(
       "IMAGE_INVALID",
-      `${disk.path}: the L1 tables of snapshots overlap. Nothing was changed.`,
+      `${disk.path}: the L1 tables of ${snapshotTable.snapshots.length} snapshots overlap, for they claim more than the file has. Nothing was changed; restore the image from a copy.`,
     );
   }
   return { readable, damaged };

@@ -1,7 +1,8 @@
 /** What a repair has to say of what it finds, mends, leaves and refuses. */
 import { QcowalError } from "../errors/index.ts";
 import type { Header, RescuedSnapshots } from "../format/index.ts";
-import type { Snapshot, UnalignedZero } from "../image/index.ts";
+import { type Snapshot, type UnalignedZero, snapshotLabel } from "../image/index.ts";
+import type { CopiedIntent } from "../intent/index.ts";
 import { type CopiedIntents, countFlags } from "./copied-intents.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
 import type { RefcountDifferences } from "./refcount-differences.ts";
@@ -13,15 +14,38 @@ const GIVE_UP = "'qcowal repair --drop-damaged-snapshots'";
 const some = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
 const entries = (count: number): string => some(count, "entry", "entries");
 
-export const damaged = (snapshots: DamagedSnapshots): string[] => snapshots.map(({ why }) => why);
+/** More findings of a kind say no more, and have to fit a record of the journal. */
+export const MAX_FINDINGS = 10;
+
+function firstOf(all: readonly string[], more: (count: number) => string): string[] {
+  const some = all.slice(0, MAX_FINDINGS);
+  return all.length > some.length ? [...some, more(all.length - some.length)] : some;
+}
+
+export const damaged = (snapshots: DamagedSnapshots): string[] =>
+  firstOf(
+    snapshots.map(({ why }) => why),
+    (count) => `${count} more snapshots that cannot be read`,
+  );
+
+/** What is wrong with slots and blocks of the refcount table. */
+export const refcountBlocks = (findings: readonly string[]): string[] =>
+  firstOf(findings, (count) => `${count} more of the kind`);
 
 /** What is wrong with the snapshot table as a whole. */
 export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
-  const { cut, lost, empty, pointer } = table;
+  const { cut, lost, lostBehind, empty, pointer } = table;
+  const where =
+    lostBehind === "limits"
+      ? "where QEMU does not read"
+      : "behind the end of the file, or in the place of something else";
   return [
     ...(pointer === undefined ? [] : [pointer]),
     ...(cut === 0 ? [] : [`${entries(cut)} of the snapshot table with more extra data than QEMU reads`]),
-    ...(lost === 0 ? [] : [`${entries(lost)} of the snapshot table where QEMU does not read`]),
+    ...(lost === 0 || pointer !== undefined ? [] : [`${entries(lost)} of the snapshot table ${where}`]),
+    ...(lost === 0 || pointer === undefined
+      ? []
+      : [`no table was found for the ${some(lost, "snapshot", "snapshots")} that the header counts`]),
     ...(empty === 0
       ? []
       : [`a number of snapshots in the header of which ${some(empty, "is", "are")} not there`]),
@@ -29,8 +53,9 @@ export function limits(table: RescuedSnapshots & { readonly pointer: string | un
 }
 
 export function incomplete(snapshots: readonly Snapshot[]): string[] {
-  return snapshots.map(
-    ({ id, name }) => `the entry of snapshot ${JSON.stringify(name)} (id ${id}) is incomplete`,
+  return firstOf(
+    snapshots.map((snapshot) => `the entry of ${snapshotLabel(snapshot)} is incomplete`),
+    (count) => `${count} more incomplete entries`,
   );
 }
 
@@ -49,8 +74,19 @@ export function flags(copied: CopiedIntents): string[] {
   return [`${many} wrong, the first in the table at 0x${first.table.toString(16)}`];
 }
 
+export function streamFlags(cleared: readonly CopiedIntent[]): string[] {
+  const count = countFlags({ clear: [...cleared], set: [] });
+  const [first] = cleared;
+  if (first === undefined) return [];
+  const many = some(count, "COPIED flag of compressed data is", "COPIED flags of compressed data are");
+  return [`${many} set in tables of snapshots, the first in the table at 0x${first.table.toString(16)}`];
+}
+
 export const stays = (snapshots: DamagedSnapshots): string[] =>
-  snapshots.map(({ why }) => `${why}. It stays; ${GIVE_UP} gives it up`);
+  firstOf(
+    snapshots.map(({ why }) => `${why}. It stays; ${GIVE_UP} gives it up`),
+    (count) => `${count} more snapshots that cannot be read. They stay; ${GIVE_UP} gives them up`,
+  );
 
 export function leftRefcounts(
   { tooHigh, tooLow }: RefcountDifferences["left"],
@@ -89,6 +125,21 @@ export function refusal(path: string, findings: readonly string[], snapshots: Da
     {
       details: { path, findings, snapshots: snapshots.map(({ snapshot: { id, name } }) => ({ id, name })) },
     },
+  );
+}
+
+/** What a refusal of a reader says, without the image and what was not changed, which are said once. */
+export function bare(path: string, message: string): string {
+  const what = message.replace(/\. Nothing was changed.*$/s, "");
+  return what.startsWith(`${path}: `) ? what.slice(path.length + 2) : what;
+}
+
+/** Where tables contradict themselves, nobody knows what they should be. */
+export function irreparable(path: string, findings: readonly string[], cause?: unknown): QcowalError {
+  return new QcowalError(
+    "IMAGE_DAMAGED",
+    `${path} shows damage that a repair cannot mend: ${findings.join("; ")}. Nothing was changed; restore the image from a copy, or save what can still be read ('qemu-img convert').`,
+    { cause, details: { path, findings } },
   );
 }
 

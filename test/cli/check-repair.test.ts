@@ -1,11 +1,11 @@
 /** `qcowal check -r`, beside `qemu-img check -r` on the same bytes. */
 import { readdir, writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { ImageSpec } from "../../tools/image-maker/index.ts";
+import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { qcowal } from "../support/in-process.ts";
 import { visible } from "../support/model.ts";
-import { type Places, clusterAt, flag, placesIn, setRefcount } from "../support/places.ts";
-import { run } from "../support/programs.ts";
+import { type Places, clusterAt, flag, placesIn, setRefcount, targetAt } from "../support/places.ts";
+import { must, run } from "../support/programs.ts";
 import { requireQemu } from "../support/qemu.ts";
 import { Lab } from "./lab.ts";
 
@@ -206,6 +206,97 @@ describe("qcowal check -r", () => {
         ],
       },
     });
+  });
+
+  test.each(["check -r all", "check -r leaks", "repair", "repair --leaks"])(
+    "(as '%s') leaves no journal where none was, when it is refused, and one that is there as it is",
+    async (words) => {
+      const lab = await damagedLab(DAMAGES["reserved bits"] ?? (() => undefined));
+      const refused = () => qcowal(...words.split(" "), lab.path("a.qcow2"));
+      expect((await refused()).stderr).toContain("shows damage that a repair cannot mend");
+      expect((await readdir(lab.dir)).toSorted()).toEqual(["a.qcow2", "b.qcow2"]);
+
+      await writeFile(lab.path("c.qcow2"), makeImage(SPEC));
+      expect(await qcowal("create", "three", lab.path("c.qcow2"))).toMatchObject({ code: 0 });
+      await refused();
+      const { stdout } = await qcowal("history", "--json", "--journal", lab.path(".qcowal"));
+      expect(JSON.parse(stdout)).toMatchObject([{ operations: [{ type: "create" }] }]);
+    },
+  );
+
+  test.each([
+    ["in a table of the disk and of snapshots", []],
+    ["in a table that only snapshots have", [{ at: 100, count: 1, kind: "data", seed: 3 }]],
+  ] as const)("clears COPIED flags of compressed data, which qemu leaves (%s)", async (_what, changes) => {
+    const streams = [{ at: 4, count: 5, kind: "compressed", seed: 1 }] as const;
+    const snapshots = [{ name: "one", changes: [...streams, zeros(40)] }, { name: "two" }];
+    const spec: ImageSpec = {
+      version: 3,
+      clusterBits: 12,
+      virtualSize: 2 ** 20,
+      snapshots,
+      active: { changes: [...changes] },
+    };
+    const lab = await Lab.open({ "a.qcow2": spec });
+    const sound = await lab.bytes();
+    const at = placesIn(Buffer.from(sound));
+    const l2 = targetAt(at, targetAt(at, at.snapshots));
+    expect(l2 === at.l2).toBe(changes.length === 0);
+    for (const entry of [4, 5, 7]) flag(at, l2 + 8 * entry);
+    // In the same table, and mended in another way.
+    at.bytes[l2 + 8 * 40 + 6] = (at.bytes[l2 + 8 * 40 + 6] ?? 0) | 2;
+    for (const name of ["a.qcow2", "b.qcow2"]) await writeFile(lab.path(name), at.bytes);
+
+    // It counts an entry for each path to it, and mends none.
+    const theirs = await run("qemu-img", ["check", "-r", "all", "--output=json", lab.path("b.qcow2")]);
+    expect(JSON.parse(theirs.stdout)).toMatchObject({ corruptions: 3 * (changes.length === 0 ? 3 : 2) });
+    const ours = await qcowal("check", "-r", "all", "--json", lab.path("a.qcow2"));
+    expect(ours.code).toBe(0);
+    const { repaired } = JSON.parse(ours.stdout) as { repaired: { mended: object; findings: string[] } };
+    expect(repaired.mended).toMatchObject(
+      changes.length === 0 ? { copiedFlags: 3, compressedFlags: 0 } : { compressedFlags: 3 },
+    );
+    expect(repaired.findings).toContainEqual(
+      expect.stringMatching(
+        /^3 COPIED flags of .*wrong|^3 COPIED flags of compressed data are set in tables of snapshots, the first/,
+      ),
+    );
+    await must("qemu-img", ["check", lab.path("a.qcow2")]);
+    expect(visible(await lab.bytes())).toEqual(visible(sound));
+  });
+
+  test("leaves an unaligned zero cluster of version 2 alone, which qemu makes one that nobody reads", async () => {
+    const lab = await Lab.open({
+      "a.qcow2": {
+        version: 2,
+        clusterBits: 12,
+        virtualSize: 2 ** 20,
+        active: { changes: [{ at: 7, count: 30, kind: "data", seed: 3 }] },
+      },
+    });
+    const at = placesIn(await lab.bytes());
+    // The zero flag, and an offset of 512 bytes in the cluster.
+    at.bytes.writeUInt16BE(at.bytes.readUInt16BE(at.entry + 6) | 0x201, at.entry + 6);
+    for (const name of ["a.qcow2", "b.qcow2"]) await writeFile(lab.path(name), at.bytes);
+    const read = ["-c", `read ${10 * CLUSTER} ${CLUSTER}`];
+
+    const theirs = await run("qemu-img", ["check", "-r", "all", lab.path("b.qcow2")]);
+    expect(theirs.code).toBe(0);
+    const failed = await run("qemu-io", ["-r", ...read, lab.path("b.qcow2")]);
+    expect(failed.stderr + failed.stdout).toMatch(/Zero cluster entry found in pre-v3 image.*read failed/s);
+
+    const { code, stderr } = await qcowal("check", "-r", "all", lab.path("a.qcow2"));
+    expect(code).toBe(2);
+    expect(stderr).toMatch(
+      /cannot mend: entry 10 of the L2 table at 0x[0-9a-f]+ is invalid: it has the zero flag, which version 2 does not know.*'qemu-img amend -o compat=1\.1'.* \[active layer\]/,
+    );
+    expect(at.bytes.equals(await lab.bytes())).toBe(true);
+
+    // That is what the message proposes; then it is known what the guest sees.
+    await must("qemu-img", ["amend", "-f", "qcow2", "-o", "compat=1.1", lab.path("a.qcow2")]);
+    expect(await qcowal("check", "-r", "all", lab.path("a.qcow2"))).toMatchObject({ code: 0 });
+    await must("qemu-img", ["check", lab.path("a.qcow2")]);
+    await must("qemu-io", ["-r", "-c", `read -P 0 ${10 * CLUSTER} ${CLUSTER}`, lab.path("a.qcow2")]);
   });
 
   test("is misuse with -U, of anything but leaks and all, and of words for the record without it", async () => {

@@ -111,6 +111,26 @@ describe("qcowal repair", () => {
     expect([await lab.verdict(), await lab.verdict("b.qcow2")]).toEqual(["clean", "clean"]);
   });
 
+  test("names the snapshots that it gives up: whole in the JSON, and marked where a line leaves some out", async () => {
+    const long = "x".repeat(300);
+    const lab = await Lab.open({ "a.qcow2": { ...SPEC, snapshots: [{ name: long }, { name: "two" }] } });
+    const bytes = await lab.bytes();
+    const entry = Number(bytes.readBigUInt64BE(64));
+    bytes.writeBigUInt64BE(0x200n, entry);
+    await writeFile(lab.path("a.qcow2"), bytes);
+    await writeFile(lab.path("b.qcow2"), bytes);
+
+    const dry = await lab.qcowal("repair", "-n", "a.qcow2");
+    expect(dry.stdout).toContain(`would stay: snapshot "${"x".repeat(64)}"… (id 1): L1 table offset invalid`);
+    const done = await lab.qcowal("repair", "--drop-damaged-snapshots", "a.qcow2");
+    expect(done.stderr).toContain(`gave up snapshot "${"x".repeat(255)}"… (300 characters) [`);
+    const report = await lab.json("repair", "--drop-damaged-snapshots", "b.qcow2");
+    expect(report).toMatchObject({
+      images: [{ outcomes: [{ mended: { snapshotsDropped: [{ id: "1", name: long }] } }] }],
+    });
+    expect([await lab.verdict(), await lab.verdict("b.qcow2")]).toEqual(["clean", "clean"]);
+  });
+
   test("with --leaks leaves more than leaks, and says so", async () => {
     const lab = await Lab.open();
     await spoil(lab);

@@ -30,6 +30,13 @@ vi.mock("../../src/plan/readable-snapshots.ts", async (original) => {
   return { ...real, readableSnapshots };
 });
 
+vi.mock("../../src/plan/contradictory-snapshots.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/contradictory-snapshots.ts")>();
+  const contradictorySnapshots: typeof real.contradictorySnapshots = async (image, ...rest) =>
+    planted.bug.contradictory?.(image) ?? real.contradictorySnapshots(image, ...rest);
+  return { ...real, contradictorySnapshots };
+});
+
 vi.mock("../../src/plan/repair-refcounts.ts", async (original) => {
   const real = await original<typeof import("../../src/plan/repair-refcounts.ts")>();
   const believedRefcounts: typeof real.believedRefcounts = (image, census, onTable) => {

@@ -40,7 +40,7 @@ describe("a hostile image", () => {
       expect(totals.images).toBeGreaterThanOrEqual(IMAGES);
       // A fuzzer that only ever sees one end proves little.
       for (const count of [totals.repaired, totals.refused]) expect(count).toBeGreaterThan(IMAGES / 10);
-      for (const count of [totals.rescued, totals.recovered, totals.fenced]) {
+      for (const count of [totals.rescued, totals.inPart, totals.recovered, totals.fenced]) {
         expect(count).toBeGreaterThan(IMAGES / 100);
       }
       expect(totals.qemu).toBeGreaterThan(IMAGES / 200);

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { qcowal } from "../support/in-process.ts";
-import { placesIn } from "../support/places.ts";
+import { placesIn, targetAt } from "../support/places.ts";
 import {
   createImage,
   io,
@@ -54,6 +54,12 @@ function putEntries(bytes: Buffer, table: number, entries: readonly Entry[]): vo
   }
 }
 
+/** Where the last of three entries begins. */
+function lastEntry(bytes: Buffer, table: number): number {
+  const lengths = entriesAt(bytes, table).map((entry) => Buffer.concat(Object.values(entry)).length);
+  return lengths.slice(0, 2).reduce((at, length) => at + Math.ceil(length / 8) * 8, table);
+}
+
 /** Gives the entry of a snapshot this much extra data: what is known of it, then anything. */
 const withExtra =
   (index: number, length: number): Damage =>
@@ -89,16 +95,38 @@ const CASES: readonly Case[] = [
     code: 1,
   },
   {
-    name: "an entry that reaches behind 64 MiB",
+    name: "2^32 - 1 snapshots in the place of the header",
+    damage: (bytes) => void bytes.fill(0xff, 60, 64).fill(0, 64, 72),
+    code: 1,
+  },
+  {
+    name: "a table in the place of the active L1 table",
+    damage: (bytes) => void bytes.copy(bytes, 64, 40, 48),
+    code: 2,
+  },
+  {
+    name: "a table behind the end of the file",
+    damage: (bytes) => void bytes.writeBigUInt64BE(1n << 40n, 64),
+    code: 2,
+  },
+  {
+    name: "an entry that reaches behind the end of the file",
+    damage: (bytes, table) => void bytes.writeUInt32BE(65_536, lastEntry(bytes, table) + 36),
+    lost: ["sn2"],
+    code: 1,
+  },
+  {
+    name: "an L2 table with reserved bits",
     damage: (bytes, table) => {
-      const [first, second] = entriesAt(bytes, table).map(
-        (entry) => Buffer.concat(Object.values(entry)).length,
-      );
-      bytes.writeUInt32BE(
-        2 ** 27,
-        table + Math.ceil((first ?? 0) / 8) * 8 + Math.ceil((second ?? 0) / 8) * 8 + 36,
-      );
+      const l1 = Number(bytes.readBigUInt64BE(table));
+      bytes[targetAt({ bytes }, l1) + 8] = 0x20;
     },
+    lost: ["sn0"],
+    code: 2,
+  },
+  {
+    name: "an entry that reaches behind 64 MiB",
+    damage: (bytes, table) => void bytes.writeUInt32BE(2 ** 27, lastEntry(bytes, table) + 36),
     lost: ["sn2"],
     code: 1,
   },

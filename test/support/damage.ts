@@ -82,6 +82,11 @@ const DAMAGES = {
     const second = snapshots + Math.ceil((40 + bytes.readUInt32BE(snapshots + 36) + 1 + 3) / 8) * 8;
     bytes.writeBigUInt64BE(1n << 40n, second);
   },
+  /** The second names the L1 table of the active layer as its own. */
+  "contradictory snapshot": ({ bytes, snapshots, l1 }: Places) => {
+    const second = snapshots + Math.ceil((40 + bytes.readUInt32BE(snapshots + 36) + 1 + 3) / 8) * 8;
+    bytes.writeBigUInt64BE(BigInt(l1), second);
+  },
   "unreadable entry": ({ bytes, snapshots }: Places) => {
     const second = snapshots + Math.ceil((40 + bytes.readUInt32BE(snapshots + 36) + 1 + 3) / 8) * 8;
     bytes.writeUInt32BE(2 ** 31, second + 36);

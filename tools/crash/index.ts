@@ -4,7 +4,7 @@
  * stops at the first after which the promise does not hold.
  */
 import { availableParallelism } from "node:os";
-import { parseArgs } from "node:util";
+import { type Given, runTool, wholeNumber } from "../command-line.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { caseSeed } from "./cases.ts";
 import { duration, Status } from "./status.ts";
@@ -26,15 +26,6 @@ const HELP = `npm run crash -- [options]
 
 /** Cases between two saves: each save is a point where the next run can go on. */
 const CASES_PER_ROUND = 16;
-
-function wholeNumber(text: string | undefined, name: string, fallback: number): number {
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new TypeError(`--${name} takes a whole number, not ${JSON.stringify(text)}`);
-  }
-  return value;
-}
 
 async function replay(seed: number): Promise<void> {
   const qemu = await QemuSample.open();
@@ -94,22 +85,9 @@ function summary(done: Search): string {
   ].join("\n");
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      states: { type: "string" },
-      seed: { type: "string" },
-      resume: { type: "string" },
-      case: { type: "string" },
-      recoveries: { type: "string" },
-      workers: { type: "string" },
-      help: { type: "boolean", short: "h" },
-    },
-  });
-  if (values.help === true) {
-    console.log(HELP);
-    return;
-  }
+const OPTIONS = ["states", "seed", "resume", "case", "recoveries", "workers"] as const;
+
+async function main(values: Given<(typeof OPTIONS)[number]>): Promise<void> {
   if (ensureSystemPackages().length > 0) throw new Error("the lab does not judge without qemu");
   if (values.case !== undefined) {
     await replay(wholeNumber(values.case, "case", 0));
@@ -129,11 +107,4 @@ async function main(): Promise<void> {
   console.log(summary(await search(saved ?? newSearch(seed), options)));
 }
 
-try {
-  await main();
-} catch (error) {
-  const isMisuse = error instanceof TypeError;
-  console.error(error instanceof Error ? error.message : error);
-  if (isMisuse) console.error("\n" + HELP);
-  process.exitCode = isMisuse ? 2 : 1;
-}
+await runTool(HELP, OPTIONS, main);

@@ -5,8 +5,8 @@
  */
 import { availableParallelism } from "node:os";
 import { mkdir, readFile } from "node:fs/promises";
-import { parseArgs } from "node:util";
 import { mix32, seededRandom } from "../image-maker/index.ts";
+import { type Given, runTool, wholeNumber } from "../command-line.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { caseSeed } from "../crash/cases.ts";
 import { MUTANTS_PER_CASE, tryMutant } from "./run-case.ts";
@@ -26,15 +26,6 @@ const HELP = `npm run fuzz -- [options]
 const QEMU_ONE_IN = 10;
 /** A terminal gets a line that is replaced, a log one now and then. */
 const SHOW_EVERY_MS = process.stderr.isTTY ? 500 : 60_000;
-
-function wholeNumber(text: string | undefined, name: string, fallback: number): number {
-  if (text === undefined) return fallback;
-  const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) {
-    throw new TypeError(`--${name} takes a whole number, not ${JSON.stringify(text)}`);
-  }
-  return value;
-}
 
 function* seedsOf(seed: number, images: number): Generator<number> {
   for (let index = 0; index * MUTANTS_PER_CASE < images; index += 1) yield caseSeed(seed, index);
@@ -60,25 +51,13 @@ async function fuzz(seeds: Iterator<number>, workers: Workers): Promise<number> 
   return failures;
 }
 
-async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seed: { type: "string" },
-      images: { type: "string" },
-      case: { type: "string" },
-      file: { type: "string" },
-      failures: { type: "string" },
-      workers: { type: "string" },
-      help: { type: "boolean", short: "h" },
-    },
-  });
-  if (values.help === true) {
-    console.log(HELP);
-    return;
-  }
+const OPTIONS = ["seed", "images", "case", "file", "failures", "workers"] as const;
+
+async function main(values: Given<(typeof OPTIONS)[number]>): Promise<void> {
   if (values.file !== undefined) {
     const bytes = new Uint8Array(await readFile(values.file));
-    console.log(await tryMutant({ bytes, journal: undefined }, seededRandom(0)));
+    const { end, isInPart } = await tryMutant({ bytes, journal: undefined }, seededRandom(0));
+    console.log(`${end}${isInPart ? ", and in part where no snapshot is given up" : ""}`);
     return;
   }
   if (ensureSystemPackages().length > 0) throw new Error("the fuzzer does not judge without qemu");
@@ -97,11 +76,4 @@ async function main(): Promise<void> {
   }
 }
 
-try {
-  await main();
-} catch (error) {
-  const isMisuse = error instanceof TypeError;
-  console.error(error instanceof Error ? error.message : error);
-  if (isMisuse) console.error("\n" + HELP);
-  process.exitCode = isMisuse ? 2 : 1;
-}
+await runTool(HELP, OPTIONS, main);

@@ -3,7 +3,8 @@
  * somebody with bad intent would put there, and bytes that fell at random.
  */
 import type { Random } from "../image-maker/index.ts";
-import type { Place, Places } from "./places.ts";
+import type { Place } from "./header-fields.ts";
+import type { Places } from "./places.ts";
 
 const COPIED = 1n << 63n;
 const COMPRESSED = 1n << 62n;

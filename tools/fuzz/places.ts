@@ -1,10 +1,5 @@
+import { type Place, headerFields } from "./header-fields.ts";
 import { Target } from "./target.ts";
-
-/** A field of a structure, and which kind of structure that is. */
-export interface Place {
-  readonly at: number;
-  readonly size: 1 | 2 | 4 | 8;
-}
 
 type Kind =
   "header" | "extension" | "l1" | "l2" | "bitmaps" | "snapshot" | "slot" | "refcount" | "crypto" | "owner";
@@ -16,30 +11,6 @@ export interface Places {
   /** Where structures begin: what a pointer can be turned to. */
   readonly structures: readonly number[];
 }
-
-const HEADER_FIELDS: readonly Place[] = (
-  [
-    [4, 4],
-    [8, 8],
-    [16, 4],
-    [20, 4],
-    [24, 8],
-    [32, 4],
-    [36, 4],
-    [40, 8],
-    [48, 8],
-    [56, 4],
-    [60, 4],
-    [64, 8],
-    [72, 8],
-    [80, 8],
-    [88, 8],
-    [96, 4],
-    [100, 4],
-    [104, 1],
-  ] as const
-).map(([at, size]) => ({ at, size }));
-const V2_FIELDS = 12;
 
 const SNAPSHOT_FIELDS = [
   [0, 8],
@@ -82,7 +53,7 @@ export function placesIn(bytes: Uint8Array): Places {
   };
   const owner = extensions.find(({ type }) => type === FENCE);
   const byKind = new Map<Kind, readonly Place[]>([
-    ["header", HEADER_FIELDS.slice(0, target.version === 2 ? V2_FIELDS : undefined)],
+    ["header", headerFields(target.version)],
     [
       "extension",
       extensions.flatMap(({ at }): Place[] => [

@@ -22,7 +22,9 @@ export interface Counts {
   readonly repaired: number;
   /** Images that needed snapshots given up. */
   readonly rescued: number;
-  /** Images of which a repair mended a part, and said what it left. */
+  /** Images of which the repair without a choice mended a part, and said what it left. They end in one of the others. */
+  readonly inPart: number;
+  /** Those that giving up snapshots does not mend: their table would exceed 64 MiB, so that only a file that is handed over is one. */
   readonly left: number;
   readonly refused: number;
   readonly fenced: number;
@@ -60,14 +62,24 @@ export async function runCase(seed: number, options: CaseOptions): Promise<Count
   const random = seededRandom(seed);
   const original = await originalFor(random, options.real);
   const places = placesIn(original.bytes);
-  const totals = { images: 0, repaired: 0, rescued: 0, left: 0, refused: 0, fenced: 0, recovered: 0 };
+  const totals = {
+    images: 0,
+    repaired: 0,
+    rescued: 0,
+    inPart: 0,
+    left: 0,
+    refused: 0,
+    fenced: 0,
+    recovered: 0,
+  };
   for (let number = 0; number < MUTANTS_PER_CASE; number += 1) {
     const bytes = mutated(original.bytes, places, random);
     options.onMutant?.(number, bytes);
     totals.images += 1;
     try {
-      const outcome = await tryMutant({ bytes, journal: original.journal }, random, options);
-      totals[outcome] += 1;
+      const { end, isInPart } = await tryMutant({ bytes, journal: original.journal }, random, options);
+      totals[end] += 1;
+      if (isInPart) totals.inPart += 1;
     } catch (cause) {
       const what = cause instanceof Error ? cause.message : String(cause);
       throw new MutantFailure(
@@ -80,7 +92,12 @@ export async function runCase(seed: number, options: CaseOptions): Promise<Count
   return totals;
 }
 
-type Outcome = "repaired" | "rescued" | "left" | "refused" | "fenced" | "recovered";
+type End = "repaired" | "rescued" | "left" | "refused" | "fenced" | "recovered";
+
+interface Outcome {
+  readonly end: End;
+  readonly isInPart: boolean;
+}
 
 const repair = (rest: Partial<RepairOperation> = {}): RepairOperation => ({
   type: "repair",
@@ -120,10 +137,11 @@ export async function tryMutant(
     await judgePlan(bytes, plan, mendsAll(report), sample);
     if (mendsAll(report) && random.chance(0.05)) await judgeTransaction(bytes, plan);
   }
-  if (mendsAll(plans.at(-1))) return plans.length === 1 ? "repaired" : "rescued";
-  if (plans.some((report) => report !== undefined)) return "left";
-  if (journal === undefined) return "refused";
-  return judgeFenced(bytes, journal, sample);
+  const isInPart = plans[0] !== undefined && !mendsAll(plans[0]);
+  if (mendsAll(plans.at(-1))) return { end: plans.length === 1 ? "repaired" : "rescued", isInPart };
+  if (isInPart) return { end: "left", isInPart };
+  const end = journal === undefined ? "refused" : await judgeFenced(bytes, journal, sample);
+  return { end, isInPart };
 }
 
 /** True for the plan of a repair that leaves nothing. */
@@ -183,7 +201,7 @@ async function judgeFenced(
   bytes: Uint8Array,
   journal: World["journal"],
   sample: NonNullable<CaseOptions["sample"]>,
-): Promise<Outcome> {
+): Promise<End> {
   const world = (): World => ({ images: new Map([[PATH, new MemoryDisk(bytes, { path: PATH })]]), journal });
   const { failure, world: left } = await attemptRecovery(world(), new Machine());
   if (failure !== undefined) await refusable("recover", () => Promise.reject(failure));

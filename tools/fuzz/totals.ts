@@ -11,6 +11,7 @@ export const NONE: Totals = {
   images: 0,
   repaired: 0,
   rescued: 0,
+  inPart: 0,
   left: 0,
   refused: 0,
   fenced: 0,
@@ -24,6 +25,7 @@ export function adding(totals: Totals, counts: Counts, qemu: number): Totals {
     images: totals.images + counts.images,
     repaired: totals.repaired + counts.repaired,
     rescued: totals.rescued + counts.rescued,
+    inPart: totals.inPart + counts.inPart,
     left: totals.left + counts.left,
     refused: totals.refused + counts.refused,
     fenced: totals.fenced + counts.fenced,
@@ -36,7 +38,8 @@ export function inWords(totals: Totals): string {
   const number = (value: number): string => value.toLocaleString("en-US");
   return [
     `${number(totals.images)} hostile images of ${number(totals.cases)} cases:`,
-    `${number(totals.repaired)} repaired, ${number(totals.rescued)} with snapshots given up, ${number(totals.left)} in part,`,
+    `${number(totals.repaired)} repaired, ${number(totals.rescued)} with snapshots given up,`,
+    `${number(totals.inPart)} in part without that, ${number(totals.left)} only so;`,
     `${number(totals.recovered)} recovered, ${number(totals.refused + totals.fenced)} refused;`,
     `${number(totals.qemu)} repaired ones shown to qemu-img`,
   ].join(" ");

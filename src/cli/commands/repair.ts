@@ -42,9 +42,10 @@ the COPIED flags, the snapshot table and the dirty and corrupt bits fit: what an
 interrupted qemu-img or a killed VM left. Disk and snapshots keep their content.
 Like every operation it is written to the journal first, and 'qcowal history
 --json' shows what it mended. It refuses, and changes nothing, where the tables
-contradict themselves. What a snapshot that cannot be read may own is left as it
-is, and the snapshot too, until --drop-damaged-snapshots gives it up; what is
-left is named, and the exit code is 3.
+of the disk contradict themselves. What a snapshot may own that cannot be read,
+or contradicts itself or the disk, is left as it is, and the snapshot too, until
+--drop-damaged-snapshots gives it up; what is left is named, and the exit code
+is 3. A snapshot table that is not where the header says is looked for.
 
 An image that an interrupted operation of qcowal holds is for 'qcowal recover',
 as long as there is a journal: that finishes what was decided, undoes what was

@@ -7,6 +7,7 @@ import {
   openPool,
   planOperations,
 } from "../../index.ts";
+import { journalExists } from "../../../journal/index.ts";
 import { interruptible } from "../interruption.ts";
 import { journalFor } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
@@ -112,6 +113,11 @@ export async function runOperations(
     terminal.status(`${STEP_WORDS[step]} ...`);
   };
   const run = async (): Promise<RunReport> => {
+    if (operations.some(({ type }) => type === "repair") && !(await journalExists(journal))) {
+      // A damaged image is often refused: then no new journal, with nothing in it, is left beside it.
+      terminal.status(`${STEP_WORDS.plan} ...`);
+      await interruptible((signal) => planOperations(operations, { signal }));
+    }
     terminal.status("waiting for the journal ...");
     await using pool = await openPool(journal, poolOptionsOf(options));
     return await interruptible((signal) =>

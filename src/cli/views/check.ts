@@ -40,11 +40,13 @@ function fixedCounts(mended: Mended): { readonly leaks: number; readonly corrupt
       mended.refcountsTooLow +
       mended.clustersUncounted +
       mended.copiedFlags +
+      mended.compressedFlags +
       mended.zeroClusters +
       mended.snapshotEntries +
       mended.snapshotEntriesCut +
       mended.snapshotEntriesLost +
-      mended.snapshotsDropped.length,
+      mended.snapshotsDropped.length +
+      mended.snapshotsDroppedUnnamed,
   };
 }
 

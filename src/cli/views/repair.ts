@@ -1,5 +1,5 @@
 import type { RepairOutcome, RepairReport } from "../../index.ts";
-import { bytes, plural, quoted, shownPath } from "./text.ts";
+import { bytes, plural, shortQuoted, shownPath } from "./text.ts";
 
 export function repairedLine({ image, interrupted, summary }: RepairReport, isDryRun: boolean): string {
   const { clustersFreed, clusterSize, refcountsLowered, refcountsRaised, copiedFlagsChanged } = summary;
@@ -17,6 +17,17 @@ export function repairedLine({ image, interrupted, summary }: RepairReport, isDr
   return `${shownPath(image)}: ${verdict} [${facts.join(", ")}]`;
 }
 
+/** More names than these are for the JSON. */
+const MAX_NAMES = 10;
+
+function droppedText({ snapshotsDropped, snapshotsDroppedUnnamed }: RepairOutcome["mended"]): string {
+  const names = snapshotsDropped.slice(0, MAX_NAMES).map(({ name }) => shortQuoted(name));
+  if (names.length === 0) return "";
+  const more = snapshotsDropped.length - names.length + snapshotsDroppedUnnamed;
+  const others = more === 0 ? "" : ` and ${more.toLocaleString("en-US")} more`;
+  return `${names.length + more === 1 ? "snapshot" : "snapshots"} ${names.join(", ")}${others}`;
+}
+
 /** What a repair mended, or would mend, in numbers. */
 export function mendedText({ mended, left }: RepairOutcome, isDryRun: boolean): string {
   const some = (count: number, one: string, many?: string): string[] =>
@@ -27,6 +38,11 @@ export function mendedText({ mended, left }: RepairOutcome, isDryRun: boolean): 
     ...some(mended.refcountsTooLow, "refcount that was too low", "refcounts that were too low"),
     ...some(mended.copiedFlags, "COPIED flag"),
     ...some(mended.snapshotFlags, "COPIED flag of a snapshot", "COPIED flags of snapshots"),
+    ...some(
+      mended.compressedFlags,
+      "COPIED flag of compressed data in a snapshot",
+      "COPIED flags of compressed data in snapshots",
+    ),
     ...some(mended.zeroClusters, "unaligned zero cluster"),
     ...some(mended.refcountBlocks, "refcount block"),
     ...(mended.refcountTable ? ["the refcount table"] : []),
@@ -37,9 +53,8 @@ export function mendedText({ mended, left }: RepairOutcome, isDryRun: boolean): 
     ...some(mended.snapshotEntriesCut, "snapshot entry cut short", "snapshot entries cut short"),
     ...some(mended.snapshotEntriesLost, "unreadable snapshot entry", "unreadable snapshot entries"),
   ];
-  const dropped = mended.snapshotsDropped.map(({ name }) => quoted(name));
-  const lost =
-    dropped.length === 0 ? "" : `, ${isDryRun ? "give" : "gave"} up snapshot ${dropped.join(", ")}`;
+  const dropped = droppedText(mended);
+  const lost = dropped === "" ? "" : `, ${isDryRun ? "give" : "gave"} up ${dropped}`;
   if (parts.length === 0 && lost === "") {
     const none = left.length === 0 ? "no damage was found" : "nothing can be mended";
     return isDryRun ? `repair nothing: ${none}` : none;

@@ -16,6 +16,15 @@ export function shownPath(path: string, base = process.cwd()): string {
 
 export const quoted = (name: string): string => `"${printable(name)}"`;
 
+/** Longer names are no qemu's. */
+const MAX_NAME_LENGTH = 255;
+
+/** The same, of which what is too long for a line is left out and marked behind the quotes, where no name reaches. */
+export const shortQuoted = (name: string): string =>
+  name.length <= MAX_NAME_LENGTH
+    ? quoted(name)
+    : `${quoted(name.slice(0, MAX_NAME_LENGTH).toWellFormed())}… (${name.length.toLocaleString("en-US")} characters)`;
+
 export function plural(count: number, one: string, many = `${one}s`): string {
   return `${count.toLocaleString("en-US")} ${count === 1 ? one : many}`;
 }

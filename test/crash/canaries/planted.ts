@@ -43,6 +43,8 @@ export interface Bug {
   readonly repairAs?: (operation: RepairOperation) => RepairOperation;
   /** What a repair takes for the snapshots that can be counted. */
   readonly readable?: (found: ReadableSnapshots) => ReadableSnapshots;
+  /** Which of them a repair takes for those that contradict the rest. */
+  readonly contradictory?: (image: Image) => ReadableSnapshots["damaged"];
   /** What a repair thinks of the refcount structures. */
   readonly believes?: (
     image: Image,

@@ -16,8 +16,17 @@ const REPLACED: readonly Subject[] = [
 ];
 const UNREADABLE_SNAPSHOTS: readonly Subject[] = [
   "repair of an unreadable snapshot",
+  "repair of a contradictory snapshot",
   "repair of an unreadable entry",
 ];
+
+const COUNTS_CONTRADICTIONS: Bug = {
+  contradictory: () => [],
+  differences: (census, real) => {
+    census.findings.length = 0;
+    return real();
+  },
+};
 
 const isRaise = (intent: Intent): boolean =>
   intent.kind === "refcount" && intent.runs.some(([, , from, to]) => to > from);
@@ -225,13 +234,13 @@ const snapshots: readonly Canary[] = [
   {
     name: "a contradiction that is counted, and not refused",
     subjects: ["repair of a cluster with two owners"],
-    bug: {
-      differences: (census, real) => {
-        census.findings.length = 0;
-        return real();
-      },
-    },
+    bug: COUNTS_CONTRADICTIONS,
     says: /has to be refused was done/,
+  },
+  {
+    name: "a snapshot that contradicts the disk, taken for one that is sound",
+    subjects: ["repair of a contradictory snapshot", "repair that gives a contradictory snapshot up"],
+    bug: COUNTS_CONTRADICTIONS,
   },
 ];
 

@@ -127,6 +127,11 @@ const SUBJECTS = {
     givenUp: ["2"],
   }),
   "repair of an unreadable snapshot": repair("unreadable snapshot", { leaves: "ownedByAnyone" }),
+  "repair of a contradictory snapshot": repair("contradictory snapshot", { leaves: "ownedByAnyone" }),
+  "repair that gives a contradictory snapshot up": repair("contradictory snapshot", {
+    dropDamagedSnapshots: true,
+    givenUp: ["2"],
+  }),
   "repair of an unreadable entry": repair("unreadable entry", { refusal: "IMAGE_DAMAGED" }),
   "repair of leaks where more is wrong": repair("refcounts and flags", {
     what: "leaks",
