@@ -145,7 +145,10 @@ async function plan(
     scope.isAll && incomplete.length + scope.dropped.length + scope.cut + lost > 0
       ? placeSnapshotTable(image, entries, space, changes)
       : undefined;
-  if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
+  // A snapshot that contradicts the rest may say that it has these clusters.
+  if (table !== undefined && scope.stays.length === 0) {
+    giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
+  }
   const growth = space.growRefcounts(scope.isAll && believed.newTable);
   if (growth.table !== undefined && believed.tableCounted) {
     giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
