@@ -13,7 +13,7 @@ import {
   toSnapshot,
 } from "../image/index.ts";
 
-export const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
+const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
 
 export function ifInvalid(error: unknown): undefined {
   if (!isQcowalError(error, "IMAGE_INVALID")) throw error;

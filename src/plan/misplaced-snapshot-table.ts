@@ -1,5 +1,12 @@
-import { type Image, type Snapshot, readRefcounts, readSnapshotTable, takeCensus } from "../image/index.ts";
-import { NONE, hasL1, ifInvalid, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
+import {
+  type Census,
+  type Image,
+  type Snapshot,
+  readRefcounts,
+  readSnapshotTable,
+  takeCensus,
+} from "../image/index.ts";
+import { hasL1, ifInvalid, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
 
 /**
  * Why the snapshot table cannot be where the header says, as far as the header
@@ -54,22 +61,37 @@ export async function withoutDisplacedEntries(
   return { ...image, snapshotTable: before };
 }
 
-/** The first cluster of the snapshot table that is something else's. */
+/** The first cluster of the snapshot table that is the active layer's, or one of the snapshots' before the first entry that is none. */
 async function contestedOffset(image: Image, onTable?: () => void): Promise<number | undefined> {
   const { header, fileSize, snapshotTable } = image;
   const { geometry, snapshotCount, snapshotsOffset, refcountTableOffset } = header;
   if (snapshotCount === 0 || misplacedTable(image) !== undefined) return undefined;
-  const others = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable).catch(ifInvalid);
-  if (others === undefined || others.findings.length > 0) return undefined;
+  const { snapshots } = snapshotTable;
+  const end = snapshots.findIndex((snapshot) => !isSnapshot(image, snapshot));
+  const others =
+    (await soundCensus(image, end > 0 ? snapshots.slice(0, end) : [], onTable)) ??
+    (await soundCensus(image, [], onTable));
+  if (others === undefined) return undefined;
   const { table } = await readRefcounts(image.disk, header, fileSize, onTable, () => undefined);
   const blocks = new Set(table);
   const { clusterSize } = geometry;
   const refcountTableEnd = refcountTableOffset + header.refcountTableClusters * clusterSize;
   // A table of which nothing can be read has its first cluster all the same.
-  const end = snapshotsOffset + Math.max(1, snapshotTable.bytes);
-  for (let offset: number = snapshotsOffset; offset < end; offset += clusterSize) {
+  const tableEnd = snapshotsOffset + Math.max(1, snapshotTable.bytes);
+  for (let offset: number = snapshotsOffset; offset < tableEnd; offset += clusterSize) {
     const isRefcounts = blocks.has(offset) || (offset >= refcountTableOffset && offset < refcountTableEnd);
     if (isRefcounts || others.count(offset / clusterSize) > 0) return offset;
   }
   return undefined;
+}
+
+/** Of the image with these snapshots and without a table of them; undefined when something else contradicts itself. */
+async function soundCensus(
+  image: Image,
+  snapshots: readonly Snapshot[],
+  onTable?: () => void,
+): Promise<Census | undefined> {
+  const part: Image = { ...image, snapshotTable: { snapshots, bytes: 0 } };
+  const census = await takeCensus(part, undefined, onTable).catch(ifInvalid);
+  return census === undefined || census.findings.length > 0 ? undefined : census;
 }

@@ -149,7 +149,10 @@ async function plan(
     scope.isAll && incomplete.length + scope.dropped.length + scope.cut + lost > 0
       ? await placeSnapshotTable(image, entries, space)
       : undefined;
-  if (table !== undefined) giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
+  // A snapshot that contradicts the rest may say that it has these clusters.
+  if (table !== undefined && scope.stays.length === 0) {
+    giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
+  }
   const growth = await space.growRefcounts({ missing, newTable: scope.isAll && believed.newTable });
   for (const cluster of space.taken) changes.add(cluster, 1);
   if (growth.table !== undefined && believed.tableCounted) {

@@ -1,5 +1,6 @@
 import { type Census, type Image, takeCensus } from "../image/index.ts";
 import { contradictorySnapshots } from "./contradictory-snapshots.ts";
+import { withoutDisplacedEntries } from "./misplaced-snapshot-table.ts";
 import type { RepairOperation } from "./operation.ts";
 import { type ReadableSnapshots, readableSnapshots } from "./readable-snapshots.ts";
 import { irreparable } from "./repair-findings.ts";
@@ -34,6 +35,9 @@ export async function repairTables(
   const { findings } = counted.census;
   if (findings.length === 0) return counted;
   const { readable, damaged } = counted.snapshots;
+  // What is read from a wrong place contradicts snapshots that are sound.
+  const isDisplaced = (await withoutDisplacedEntries(image, onTable)) !== undefined;
+  if (isDisplaced) throw irreparable(image.disk.path, findings);
   const found = await contradictorySnapshots(
     image,
     readable.map(({ snapshot }) => snapshot),

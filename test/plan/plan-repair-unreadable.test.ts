@@ -102,6 +102,47 @@ describe("a snapshot whose L1 table cannot be read", () => {
   });
 });
 
+test("an entry of the snapshot table that reaches into what a sound snapshot has is lost, and not the snapshot", async () => {
+  const sound = Buffer.from(makeImage(SPEC));
+  const { snapshots } = placesIn(sound);
+  const { l1, l2 } = snapshotAt(placesIn(sound), 0);
+  // The table is moved to the end, with an L2 table behind it; its second entry claims to end far behind that.
+  const at = Buffer.concat([sound, Buffer.alloc(20 * CLUSTER)]);
+  const table = sound.length;
+  sound.copy(at, table, snapshots, snapshots + 144);
+  sound.copy(at, table + CLUSTER, l2, l2 + CLUSTER);
+  at.writeBigUInt64BE(BigInt(table), 64);
+  at.writeBigUInt64BE(BigInt(table + CLUSTER), l1);
+  at.writeUInt16BE(60_000, table + 72 + 14);
+  at.fill(0, table + 72 + 64, table + 72 + 65);
+  const disk = new MemoryDisk(at);
+  await expect(planOn(disk, repairOf(disk))).rejects.toMatchObject({
+    message: expect.stringMatching(
+      /1 entry of the snapshot table behind the end of the file, or in the place of something else/,
+    ),
+  });
+  await mend(disk, { dropDamagedSnapshots: true });
+  expect(visible(disk.bytes()).snapshots).toEqual(visible(sound).snapshots.slice(0, 1));
+});
+
+test("a snapshot table that is written anew leaves its clusters to a snapshot that claims them", async () => {
+  const [one = { name: "one" }, two = { name: "two" }] = SPEC.snapshots ?? [];
+  const spec = { ...SPEC, snapshots: [one, { ...two, extraSize: 8 }] };
+  let table = 0;
+  const { disk } = damaged((at) => {
+    table = at.snapshots;
+    at.bytes.writeBigUInt64BE(BigInt(table), snapshotAt(at, 0).l1);
+  }, spec);
+  const [outcome] = await carriedOut(disk, {});
+  expect(outcome).toMatchObject({
+    mended: { snapshotEntries: 1 },
+    left: expect.arrayContaining([expect.stringMatching(/^snapshot "one"/)]),
+  });
+  const left = placesIn(Buffer.from(disk.bytes()));
+  expect(left.snapshots).not.toBe(table);
+  expect(left.bytes.readUInt16BE(left.block + (2 * table) / CLUSTER)).toBe(1);
+});
+
 /** Where the entry of a snapshot is, and its L1 table, and its first L2 table, which is its own. */
 function snapshotAt(at: Places, index: 0 | 1) {
   // 40 bytes, 24 of extra data, id and name of 1 and 3; aligned to 8.

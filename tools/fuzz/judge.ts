@@ -74,10 +74,10 @@ export async function judgeMendedInPart(
   mended: RepairOutcome["mended"] | undefined,
 ): Promise<void> {
   const [old, now] = await Promise.all([before, after].map((bytes) => checkDisk(new MemoryDisk(bytes))));
-  assert.ok(
-    dangers(now) <= dangers(old),
-    `a repair in part made ${dangers(old)} dangerous corruptions ${dangers(now)}`,
-  );
+  // A check keeps a thousand findings; where there are more, only their number says anything.
+  const isWhole = old?.findingsLeftOut === 0 && now?.findingsLeftOut === 0;
+  const [worst, worse] = [old, now].map((report) => (isWhole ? dangers(report) : (report?.corruptions ?? 0)));
+  assert.ok((worse ?? 0) <= (worst ?? 0), `a repair in part made ${worst} dangerous corruptions ${worse}`);
   // What a table that makes no sense shows is chance, and may change with any byte of the file.
   const suspects = new Set(old?.findings.flatMap(({ owners }) => owners));
   const isSound = (snapshot: { readonly id: string; readonly name: string }): boolean =>
@@ -108,7 +108,7 @@ function assertContent(
   };
   const read = before.snapshots.slice(0, before.snapshots.length - (mended?.snapshotEntriesLost ?? 0));
   // What a pointer to the wrong place showed was never there. A table that begins with a snapshot is at the right one.
-  const wasThere = mended?.snapshotTable !== true || /^[1-9]\d*$/.test(before.snapshots[0]?.id ?? "");
+  const wasThere = mended?.snapshotTable === false || /^[1-9]\d*$/.test(before.snapshots[0]?.id ?? "1");
   const expected = { ...before, snapshots: wasThere ? read.filter(isKept).filter(isSound) : [] };
   const shown = { ...after, snapshots: wasThere ? after.snapshots.filter(isSound) : [] };
   assert.deepEqual(shown, expected, "content differs after the repair");
