@@ -9,7 +9,7 @@
 import { QcowalError, withPath } from "../errors/index.ts";
 import { clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, readRefcounts } from "../image/index.ts";
-import { type Intent, fill } from "../intent/index.ts";
+import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { countTables } from "./count-tables.ts";
 import { L1Tables } from "./l1-tables.ts";
 import { copiedIntents } from "./copied-flags.ts";
@@ -17,7 +17,6 @@ import { copiedOfL1Entry, countFlags, l1Bytes } from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
-import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
 import { bitmapNames, headerWithoutBitmaps, releaseBitmaps, validBitmaps } from "./drop-bitmaps.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
@@ -108,7 +107,7 @@ async function planSnapshots(
   }
   const growth = growRefcounts(image, space, changes);
 
-  const refcounts = refcountIntents(changes, growth);
+  const refcounts = refcountIntents(changes, growth, image.fileSize);
   const copied = await copiedIntents(image, { before, after }, tables, changes, counted, options);
   const reserve: Intent[] = [...refcounts.reserve];
   for (const { root, offset, isActive } of placed.roots) {
@@ -140,22 +139,21 @@ async function planSnapshots(
     snapshotsOffset: placed.snapshotTable?.offset ?? header.snapshotsOffset,
     dropsBitmaps: extensionPatches !== undefined,
   };
-  const discard = discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize);
   return {
     outcomes,
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([...refcounts.raise, ...copied.clear]),
+      raise: PackedIntents.of(refcounts.raise, copied.clear),
       switch: headerIntents(header, image.cluster, change),
-      lower: inFileOrder([...refcounts.lower, ...copied.set]),
-      discard,
+      lower: PackedIntents.of(refcounts.lower, copied.set),
+      discard: refcounts.discards.intents(),
     },
     ...(extensionPatches === undefined ? {} : { extensionPatches }),
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.allocated,
-      clustersFreed: clustersOf(refcounts.freed),
+      clustersFreed: refcounts.discards.clusters,
       tablesCounted: counted.weights.size,
       refcountsChanged: changes.count(),
       copiedFlagsChanged: countFlags(copied),

@@ -10,9 +10,8 @@
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { type Census, type Image, readL1Table, takeCensus } from "../image/index.ts";
-import { type Intent, fill } from "../intent/index.ts";
+import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
-import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { grownTo } from "./grown-to.ts";
 import { withFoundSnapshotTable } from "./found-snapshot-table.ts";
 import { headerIntents } from "./header-intent.ts";
@@ -122,7 +121,7 @@ async function plan(
   if (growth.table !== undefined && believed.tableCounted) {
     giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
   }
-  const refcounts = refcountIntents(changes, growth);
+  const refcounts = refcountIntents(changes, growth, image.fileSize);
   const zeros = scope.isAll ? census.unalignedZeros : [];
 
   const left = [
@@ -193,7 +192,7 @@ async function plan(
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([...refcounts.raise, ...copied.clear, ...hardened.clear, ...zeroIntents(zeros)]),
+      raise: PackedIntents.of(refcounts.raise, copied.clear, hardened.clear, zeroIntents(zeros)),
       switch: headerIntents(header, image.cluster, {
         virtualSize: header.virtualSize,
         l1Size: header.l1Size,
@@ -205,13 +204,13 @@ async function plan(
         notDirty,
         notCorrupt,
       }),
-      lower: inFileOrder([...refcounts.lower, ...copied.set]),
-      discard: discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize),
+      lower: PackedIntents.of(refcounts.lower, copied.set),
+      discard: refcounts.discards.intents(),
     },
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.allocated,
-      clustersFreed: clustersOf(refcounts.freed),
+      clustersFreed: refcounts.discards.clusters,
       tablesCounted: tables,
       refcountsChanged: changes.count(),
       copiedFlagsChanged: countFlags(copied) + countFlags(hardened),

@@ -1,6 +1,7 @@
 import { writeRefcount } from "../format/index.ts";
-import { type Intent, fill } from "../intent/index.ts";
-import type { ClusterRun, RefcountChanges } from "./refcount-changes.ts";
+import { type Intent, PackedIntents, fill } from "../intent/index.ts";
+import { Discards } from "./discards.ts";
+import type { RefcountChanges } from "./refcount-changes.ts";
 import type { RefcountGrowth } from "./space.ts";
 
 /** An intent of this many runs still fits a journal record, whatever the block's size. */
@@ -9,16 +10,25 @@ const MAX_RUNS = 16_384;
 export interface RefcountIntents {
   /** Contents of new refcount structures. */
   readonly reserve: Intent[];
-  readonly raise: Intent[];
-  readonly lower: Intent[];
-  /** Clusters whose refcount becomes 0, ascending. */
-  readonly freed: ClusterRun[];
+  readonly raise: PackedIntents;
+  readonly lower: PackedIntents;
+  /** Clusters whose refcount becomes 0. */
+  readonly discards: Discards;
 }
 
 /** Turns the changes into intents: what grows is raised before the switch, what shrinks is lowered behind it. */
-export function refcountIntents(changes: RefcountChanges, growth: RefcountGrowth): RefcountIntents {
-  const result: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
+export function refcountIntents(
+  changes: RefcountChanges,
+  growth: RefcountGrowth,
+  fileSize: number,
+): RefcountIntents {
   const { geometry, table } = changes.stored;
+  const result: RefcountIntents = {
+    reserve: [],
+    raise: new PackedIntents(),
+    lower: new PackedIntents(),
+    discards: new Discards(geometry.clusterSize, fileSize),
+  };
   for (const index of changes.blockIndexes) {
     const newBlock = growth.blocks.get(index);
     if (newBlock !== undefined) {
@@ -30,7 +40,7 @@ export function refcountIntents(changes: RefcountChanges, growth: RefcountGrowth
       continue;
     }
     const { raise, lower, freed } = changes.changesIn(index);
-    for (const run of freed) result.freed.push(run);
+    for (const [first, count] of freed) result.discards.add(first, count);
     const block = table[index] ?? 0;
     for (const runs of pieces(raise))
       result.raise.push({ kind: "refcount", block, order: geometry.refcountOrder, runs });

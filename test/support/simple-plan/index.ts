@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { expect, vi } from "vitest";
 import { isQcowalError } from "../../../src/errors/index.ts";
 import { type Image, readImage } from "../../../src/image/index.ts";
+import type { PhasedIntents } from "../../../src/intent/index.ts";
 import { type ImagePlan, type Operation, planImage } from "../../../src/plan/index.ts";
 import { NOW } from "../apply-plan.ts";
 import { MemoryDisk } from "../memory-disk.ts";
@@ -24,7 +25,8 @@ async function loadSimple(): Promise<Planner> {
 /** A plan, or the code of the refusal. */
 async function planOrRefusal(planner: Planner, image: Image, operations: readonly Operation[]) {
   try {
-    return await planner(image, operations, { now: NOW });
+    const plan = await planner(image, operations, { now: NOW });
+    return { ...plan, phases: unpacked(plan.phases) };
   } catch (error) {
     // The simple planner has modules of its own, and so a class of errors of its own.
     const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
@@ -32,6 +34,15 @@ async function planOrRefusal(planner: Planner, image: Image, operations: readonl
     return { refused: code };
   }
 }
+
+/** As arrays: packed ones would look alike whatever they hold. */
+const unpacked = ({ reserve, raise, switch: header, lower, discard }: PhasedIntents): PhasedIntents => ({
+  reserve: [...reserve],
+  raise: [...raise],
+  switch: [...header],
+  lower: [...lower],
+  discard: [...discard],
+});
 
 /** Plans the operations in both ways; fails unless the plans are equal, and returns the plan, if it was not refused. */
 export async function expectEqualPlans(
