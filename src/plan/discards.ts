@@ -1,7 +1,7 @@
 import { PackedIntents } from "../intent/index.ts";
 
-/** Runs of one intent: as many as still fit a journal record. */
-const MAX_RUNS = 16_384;
+/** Runs of one intent: few, as they are objects again when it is carried out. */
+const MAX_RUNS = 2048;
 
 /** The freed clusters as runs of bytes. Behind the end of the file is nothing to give back. */
 export class Discards {

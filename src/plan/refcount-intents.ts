@@ -4,8 +4,8 @@ import { Discards } from "./discards.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 import type { RefcountGrowth } from "./space.ts";
 
-/** An intent of this many runs still fits a journal record, whatever the block's size. */
-const MAX_RUNS = 16_384;
+/** Runs of one intent: when it is carried out they are objects again, eight intents at a time. */
+const MAX_RUNS = 2048;
 
 export interface RefcountIntents {
   /** Contents of new refcount structures. */

@@ -64,7 +64,7 @@ describe("packed intents", () => {
       kind: "discard",
       runs: Array.from({ length: 280_000 }, (_, index) => [index ** 2 * 2 ** 14 + 512, 512] as const),
     };
-    const intents = [flags(0, 1), long, flags(0, 2)];
+    const intents = [flags(0, 1), long, flags(1024, 2)];
     // The matcher takes seconds for that.
     expect(isDeepStrictEqual([...packed(intents)], intents)).toBe(true);
     expect(packed([long]).pieces(1).next().value?.length).toBeGreaterThan(2 ** 20);
