@@ -16,7 +16,7 @@ export type {
   Step,
 } from "./engine/index.ts";
 export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
-export type { Intent, Phase, PhasedIntents } from "./intent/index.ts";
+export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
   DeleteOperation,

@@ -12,29 +12,33 @@ const LANES = 8;
  */
 export async function applyIntents(
   disk: Disk,
-  intents: readonly Intent[],
+  intents: Iterable<Intent>,
   checkpoint: () => void = () => undefined,
 ): Promise<void> {
-  const turns = new Map<number, Intent[]>();
-  for (const intent of intents) {
-    const position = positionOf(intent);
-    const others = turns.get(position);
-    if (others === undefined) turns.set(position, [intent]);
-    else others.push(intent);
-  }
-  const waiting = turns.values();
+  const waiting = intents[Symbol.iterator]();
+  /** The last turn of each table or block that has one. */
+  const turns = new Map<number, Promise<void>>();
   let failed = false;
+  const apply = async (intent: Intent): Promise<void> => {
+    if (failed) return;
+    checkpoint();
+    await applyIntent(disk, intent);
+  };
   const lane = async (): Promise<void> => {
-    // One iterator for all lanes: each takes the next turn that no other has.
-    for (const turn of waiting) {
-      for (const intent of turn) {
-        if (failed) return;
-        checkpoint();
-        await applyIntent(disk, intent);
-      }
+    // One iterator for all lanes: each takes the next intent that no other has.
+    for (;;) {
+      const next = waiting.next();
+      if (next.done === true || failed) return;
+      const intent = next.value;
+      const position = positionOf(intent);
+      // Whoever has the turn before has begun, and waits for none that began later.
+      const turn = (turns.get(position) ?? Promise.resolve()).then(() => apply(intent));
+      turns.set(position, turn);
+      await turn;
+      if (turns.get(position) === turn) turns.delete(position);
     }
   };
-  const lanes = Array.from({ length: Math.min(LANES, turns.size) }, async () => {
+  const lanes = Array.from({ length: LANES }, async () => {
     try {
       await lane();
     } catch (error) {

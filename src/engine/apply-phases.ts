@@ -8,8 +8,11 @@ import type { PhasePart } from "./bodies.ts";
 export type PartSource = Iterable<PhasePart> | AsyncIterable<PhasePart>;
 
 /** The parts of a plan in the order of the protocol: phase by phase, in each phase image by image. */
-export function* partsOf(plans: readonly Pick<ImagePlan, "phases">[]): Generator<PhasePart> {
-  for (const phase of PHASES) {
+export function* partsOf(
+  plans: readonly Pick<ImagePlan, "phases">[],
+  phases: readonly Phase[] = PHASES,
+): Generator<PhasePart> {
+  for (const phase of phases) {
     for (const [image, plan] of plans.entries()) {
       const intents = plan.phases[phase];
       if (intents.length > 0) yield { phase, image, intents };

@@ -5,11 +5,13 @@
 import { QcowalError } from "../errors/index.ts";
 import {
   type HeaderIntent,
-  type Intent,
+  type IntentList,
   PHASES,
+  PackedIntents,
   type Phase,
   decodeIntent,
   encodeIntent,
+  unpackIntents,
 } from "../intent/index.ts";
 import type { FenceOwner } from "../format/index.ts";
 import type { ImagePlan, Operation, OperationOutcome, PlanSummary, RepairSummary } from "../plan/index.ts";
@@ -29,7 +31,7 @@ export interface PhasePart {
   readonly phase: Phase;
   /** Index into the transaction's images. */
   readonly image: number;
-  readonly intents: readonly Intent[];
+  readonly intents: IntentList;
 }
 
 /** Last record before anything is written to an image: the plan is complete. */
@@ -72,44 +74,28 @@ export interface RepairedBody {
 /** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */
 const PART_BYTES = 256 * 1024;
 
-function encodedSize(encoded: readonly unknown[]): number {
-  let size = 0;
-  for (const value of encoded) {
-    if (value instanceof Uint8Array) size += value.length;
-    else if (Array.isArray(value)) size += encodedSize(value);
-    else size += 9;
-  }
-  return size;
-}
-
 /** The bodies of the part records of a plan. */
-export function* encodeParts(plans: readonly ImagePlan[]): Generator<unknown> {
+export function* encodeParts(plans: readonly Pick<ImagePlan, "phases">[]): Generator<unknown> {
   for (const phase of PHASES) {
     for (const [image, plan] of plans.entries()) {
-      let intents: unknown[] = [];
-      let size = 0;
-      for (const intent of plan.phases[phase]) {
-        const encoded = encodeIntent(intent);
-        intents.push(encoded);
-        size += encodedSize(encoded);
-        if (size >= PART_BYTES) {
-          yield [phase, image, intents];
-          intents = [];
-          size = 0;
-        }
-      }
-      if (intents.length > 0) yield [phase, image, intents];
+      for (const piece of packed(plan.phases[phase]).pieces(PART_BYTES)) yield [phase, image, piece];
     }
   }
 }
 
+const packed = (intents: IntentList): PackedIntents =>
+  intents instanceof PackedIntents ? intents : PackedIntents.of(intents);
+
 /** @throws QcowalError JOURNAL_DAMAGED */
 export function decodePart(body: unknown): PhasePart {
   if (!Array.isArray(body)) throw damaged("a part is not a list");
+  // Earlier journals have a list of encoded intents where now their bytes are.
   const [phase, image, intents] = body as unknown[];
   const known = PHASES.find((candidate) => candidate === phase);
   if (known === undefined) throw damaged(`phase ${String(phase)} is not known to this version`);
-  if (typeof image !== "number" || !Array.isArray(intents)) throw damaged("a part has the wrong shape");
+  if (typeof image !== "number") throw damaged("a part has the wrong shape");
+  if (intents instanceof Uint8Array) return { phase: known, image, intents: unpackIntents(intents) };
+  if (!Array.isArray(intents)) throw damaged("a part has the wrong shape");
   return { phase: known, image, intents: intents.map(decodeIntent) };
 }
 

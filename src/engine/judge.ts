@@ -155,7 +155,7 @@ async function rescuedHead(
 ): Promise<ImageHead | undefined> {
   let isCovered = false;
   for await (const { image, phase, intents } of headerParts(context, pending)) {
-    if (image === index && phase === "switch" && intents.some(coversTables)) isCovered = true;
+    if (image === index && phase === "switch" && [...intents].some(coversTables)) isCovered = true;
   }
   if (!isCovered) return undefined;
   return readHead(disk, true).catch((error: unknown) => {
@@ -180,6 +180,6 @@ async function* headerParts(
   { transaction }: PendingTransaction,
 ): AsyncGenerator<PhasePart> {
   for await (const part of partsFromJournal(context, transaction)) {
-    yield { ...part, intents: part.intents.filter(({ kind }) => kind === "header") };
+    yield { ...part, intents: [...part.intents].filter(({ kind }) => kind === "header") };
   }
 }

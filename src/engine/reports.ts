@@ -25,6 +25,7 @@ export interface DryRunReport {
   readonly dryRun: true;
   readonly images: readonly (ImageReport & {
     readonly fileSize: { readonly from: number; readonly to: number };
+    /** Each phase can be gone through any number of times; as JSON it is an array. */
     readonly phases: PhasedIntents;
   })[];
 }

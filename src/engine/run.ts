@@ -34,7 +34,7 @@ import type { Environment, RunOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import { recoverImages } from "./recover.ts";
 import type { DryRunReport, ImageReport, RunReport } from "./reports.ts";
-import { applyIntent } from "../intent/index.ts";
+import { PHASES, applyIntent } from "../intent/index.ts";
 
 /** The operations of each image, by resolved path in lock order. */
 export type OperationsByImage = ReadonlyMap<string, readonly Operation[]>;
@@ -271,8 +271,9 @@ class Transaction {
     await this.#context.journal.commit(this.number);
     this.#isDecided = true;
     const disks = this.planned.map(({ disk }) => disk);
-    const parts = [...partsOf(this.planned.map(({ plan }) => plan))].filter(
-      ({ phase }) => phase !== "reserve",
+    const parts = partsOf(
+      this.planned.map(({ plan }) => plan),
+      PHASES.filter((phase) => phase !== "reserve"),
     );
     await applyParts(disks, parts, (phase) => this.#progress.step(phase));
     this.#progress.step("unfence");

@@ -62,11 +62,9 @@ export class RefcountWindows {
     return this.#loaded;
   }
 
-  /** Each window once, the one that is in memory first. */
+  /** Each window once, ascending. */
   async *all(): AsyncGenerator<Refcounts> {
-    const loaded = this.#loaded;
-    if (loaded !== undefined) yield loaded;
-    for (const { first } of this.windows) if (first !== loaded?.first) yield this.holding(first);
+    for (const { first } of this.windows) yield this.holding(first);
   }
 
   /** The first cluster from `cluster` on that has refcount 0. */

@@ -2,12 +2,34 @@
  * Intents as plain arrays for the journal. The numbers in front are on disk in
  * every journal ever written: never reuse or renumber one.
  */
-import { QcowalError, invariant } from "../errors/index.ts";
+import { invariant } from "../errors/index.ts";
 import type { BytePatch } from "../format/index.ts";
+import { damagedIntent } from "./damaged.ts";
 import type { EntryRun, Intent, RefcountRun, ZeroedEntry } from "./intent.ts";
+import {
+  packEntries,
+  packRanges,
+  packRefcounts,
+  unpackEntries,
+  unpackRanges,
+  unpackRefcounts,
+} from "./runs.ts";
 import { packNumbers, unpackNumbers } from "./varint.ts";
 
-const TAG = { fill: 0, refcount: 1, copied: 2, pointer: 3, header: 4, discard: 5, zero: 6 } as const;
+const TAG = {
+  fill: 0,
+  /** Runs as lists of numbers: earlier journals have them, nothing writes them any more. */
+  refcountRuns: 1,
+  copiedRuns: 2,
+  pointer: 3,
+  header: 4,
+  discardRuns: 5,
+  zero: 6,
+  /** The same as states of entries in a row. */
+  refcount: 7,
+  copied: 8,
+  discard: 9,
+} as const;
 
 /** Longer contents are logged by digest only: they are durable in the image before the commit. */
 const MAX_LOGGED_FILL_BYTES = 4096;
@@ -21,7 +43,7 @@ export function encodeIntent(intent: Intent): EncodedIntent {
       return [TAG.fill, intent.offset, intent.length, intent.digest, logged];
     }
     case "refcount":
-      return [TAG.refcount, intent.block, intent.order, packNumbers(flattenGaps(intent.runs))];
+      return [TAG.refcount, intent.block, intent.order, packRefcounts(intent.runs)];
     case "copied":
       return [
         TAG.copied,
@@ -29,7 +51,7 @@ export function encodeIntent(intent: Intent): EncodedIntent {
         intent.length,
         intent.entrySize,
         intent.set,
-        packNumbers(flattenGaps(intent.runs)),
+        packEntries(intent.runs),
         intent.checksum,
       ];
     case "pointer":
@@ -39,19 +61,7 @@ export function encodeIntent(intent: Intent): EncodedIntent {
     case "zero":
       return [TAG.zero, intent.table, packNumbers(flattenEntries(intent.entries))];
     case "discard":
-      return [TAG.discard, packNumbers(intent.runs.flat())];
-  }
-}
-
-/** Runs as numbers, each first entry as the gap to the run before it: small numbers pack small. */
-function* flattenGaps(runs: readonly (readonly [first: number, count: number, ...rest: number[]])[]) {
-  let end = 0;
-  for (const [first, count, ...rest] of runs) {
-    invariant(first >= end && count > 0, "runs of an intent overlap or are out of order");
-    yield first - end;
-    yield count;
-    yield* rest;
-    end = first + count;
+      return [TAG.discard, packRanges(intent.runs)];
   }
 }
 
@@ -80,20 +90,28 @@ export function decodeIntent(value: unknown): Intent {
         bytes: fields.optionalBytes(),
       };
     case TAG.refcount:
+    case TAG.refcountRuns:
       return {
         kind: "refcount",
         block: fields.number(),
         order: fields.number(),
-        runs: unflatten(fields.packed(), 4) as unknown as RefcountRun[],
+        runs:
+          tag === TAG.refcount
+            ? unpackRefcounts(fields.bytes())
+            : (unflatten(fields.packed(), 4) as unknown as RefcountRun[]),
       };
     case TAG.copied:
+    case TAG.copiedRuns:
       return {
         kind: "copied",
         table: fields.number(),
         length: fields.number(),
         entrySize: fields.entrySize(),
         set: fields.boolean(),
-        runs: unflatten(fields.packed(), 2) as unknown as EntryRun[],
+        runs:
+          tag === TAG.copied
+            ? unpackEntries(fields.bytes())
+            : (unflatten(fields.packed(), 2) as unknown as EntryRun[]),
         checksum: fields.number(),
       };
     case TAG.pointer:
@@ -103,22 +121,24 @@ export function decodeIntent(value: unknown): Intent {
     case TAG.zero:
       return { kind: "zero", table: fields.number(), entries: entriesOf(fields.packed()) };
     case TAG.discard:
+      return { kind: "discard", runs: unpackRanges(fields.bytes()) };
+    case TAG.discardRuns:
       return { kind: "discard", runs: pairs(fields.packed()) };
     default:
-      throw damaged(`kind ${tag} is not known to this version`);
+      throw damagedIntent(`kind ${tag} is not known to this version`);
   }
 }
 
 function decodePatch(value: unknown): BytePatch {
   const fields = new Fields(value);
   const patch = { offset: fields.number(), before: fields.bytes(), after: fields.bytes() };
-  if (patch.before.length !== patch.after.length) throw damaged("a header patch changes its length");
+  if (patch.before.length !== patch.after.length) throw damagedIntent("a header patch changes its length");
   return patch;
 }
 
 /** Groups of `width` numbers with the first one counted from the end of the group before. */
 function unflatten(values: readonly number[], width: 2 | 4): number[][] {
-  if (values.length === 0 || values.length % width !== 0) throw damaged("runs are cut off");
+  if (values.length === 0 || values.length % width !== 0) throw damagedIntent("runs are cut off");
   const runs: number[][] = [];
   let end = 0;
   for (let at = 0; at < values.length; at += width) {
@@ -130,7 +150,7 @@ function unflatten(values: readonly number[], width: 2 | 4): number[][] {
 }
 
 function entriesOf(values: readonly number[]): ZeroedEntry[] {
-  if (values.length === 0 || values.length % 3 !== 0) throw damaged("entries are cut off");
+  if (values.length === 0 || values.length % 3 !== 0) throw damagedIntent("entries are cut off");
   const entries: ZeroedEntry[] = [];
   let next = 0;
   for (let at = 0; at < values.length; at += 3) {
@@ -142,7 +162,7 @@ function entriesOf(values: readonly number[]): ZeroedEntry[] {
 }
 
 function pairs(values: readonly number[]): [number, number][] {
-  if (values.length % 2 !== 0) throw damaged("runs are cut off");
+  if (values.length % 2 !== 0) throw damagedIntent("runs are cut off");
   const result: [number, number][] = [];
   for (let at = 0; at < values.length; at += 2) result.push([values[at] ?? 0, values[at + 1] ?? 0]);
   return result;
@@ -154,33 +174,33 @@ class Fields {
   #next = 0;
 
   constructor(value: unknown) {
-    if (!Array.isArray(value)) throw damaged("an intent is not an array");
+    if (!Array.isArray(value)) throw damagedIntent("an intent is not an array");
     this.#values = value;
   }
 
   number(): number {
     const value = this.#take();
     if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) {
-      throw damaged("a number was expected");
+      throw damagedIntent("a number was expected");
     }
     return value;
   }
 
   boolean(): boolean {
     const value = this.#take();
-    if (typeof value !== "boolean") throw damaged("a flag was expected");
+    if (typeof value !== "boolean") throw damagedIntent("a flag was expected");
     return value;
   }
 
   entrySize(): 8 | 16 {
     const value = this.number();
-    if (value !== 8 && value !== 16) throw damaged("an entry size of 8 or 16 was expected");
+    if (value !== 8 && value !== 16) throw damagedIntent("an entry size of 8 or 16 was expected");
     return value;
   }
 
   bytes(): Uint8Array {
     const value = this.#take();
-    if (!(value instanceof Uint8Array)) throw damaged("bytes were expected");
+    if (!(value instanceof Uint8Array)) throw damagedIntent("bytes were expected");
     return value;
   }
 
@@ -194,7 +214,7 @@ class Fields {
 
   array(): readonly unknown[] {
     const value = this.#take();
-    if (!Array.isArray(value)) throw damaged("a list was expected");
+    if (!Array.isArray(value)) throw damagedIntent("a list was expected");
     return value;
   }
 
@@ -203,11 +223,4 @@ class Fields {
     this.#next += 1;
     return value;
   }
-}
-
-function damaged(what: string): QcowalError {
-  return new QcowalError(
-    "JOURNAL_DAMAGED",
-    `An intent in the journal is malformed: ${what}. Nothing was changed.`,
-  );
 }

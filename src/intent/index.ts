@@ -8,3 +8,4 @@ export { reversed } from "./header-patches.ts";
 export { inspectIntent } from "./inspect.ts";
 export type { ByteRange, Inspection } from "./inspection.ts";
 export * from "./intent.ts";
+export { PackedIntents, unpackIntents } from "./packed-intents.ts";

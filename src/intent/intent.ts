@@ -79,4 +79,9 @@ export interface DiscardIntent {
 /** Intents between two syncs, in the order in which the phases are applied. */
 export const PHASES = ["reserve", "raise", "switch", "lower", "discard"] as const;
 export type Phase = (typeof PHASES)[number];
-export type PhasedIntents = Readonly<Record<Phase, readonly Intent[]>>;
+export type PhasedIntents = Readonly<Record<Phase, IntentList>>;
+
+/** Intents that can be gone through any number of times, whatever holds them: an array, or packed bytes. */
+export interface IntentList extends Iterable<Intent> {
+  readonly length: number;
+}

@@ -1,5 +1,5 @@
 import type { Image } from "../image/index.ts";
-import { type CopiedIntents, copiedInL2 } from "./copied-intents.ts";
+import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
@@ -59,17 +59,13 @@ export class CopiedFlags {
   }
 
   /** Compares the flags of entries that lead into the window, when everything in it is counted. */
-  async compare(changes: RefcountChanges, result: CopiedIntents): Promise<void> {
+  async compare(changes: RefcountChanges, result: CopiedSink): Promise<void> {
     const met = await compareTables(this.#touched, changes, result);
     if (met < newlyExclusive(changes, this.#counted)) await compareTables(this.#others, changes, result);
   }
 }
 
-async function compareTables(
-  pass: TablePass,
-  changes: RefcountChanges,
-  result: CopiedIntents,
-): Promise<number> {
+async function compareTables(pass: TablePass, changes: RefcountChanges, result: CopiedSink): Promise<number> {
   let met = 0;
   for await (const { offset, words } of pass.tables(changes.stored)) {
     met += copiedInL2(changes, offset, words, result);

@@ -10,12 +10,18 @@ export interface CopiedIntents {
   readonly set: CopiedIntent[];
 }
 
-/** Flags that change. */
-export function countFlags({ clear, set }: CopiedIntents): number {
-  let flags = 0;
-  for (const { runs } of [...clear, ...set]) for (const [, count] of runs) flags += count;
-  return flags;
+/** Takes what is found, table by table. */
+export interface CopiedSink {
+  readonly clear: { push(intent: CopiedIntent): unknown };
+  readonly set: { push(intent: CopiedIntent): unknown };
 }
+
+/** Flags that change. */
+export const countFlags = ({ clear, set }: CopiedIntents): number =>
+  [...clear, ...set].reduce((sum, intent) => sum + flagsOf(intent), 0);
+
+/** Flags that one intent changes. */
+export const flagsOf = ({ runs }: CopiedIntent): number => runs.reduce((sum, [, count]) => sum + count, 0);
 
 class Runs {
   readonly set: EntryRun[] = [];
@@ -44,7 +50,7 @@ class Runs {
   }
 
   /** `table` holds the big endian bytes; its COPIED flags are cleared for the checksum. */
-  into(result: CopiedIntents, offset: number, table: () => Uint8Array, entrySize: 8 | 16): void {
+  into(result: CopiedSink, offset: number, table: () => Uint8Array, entrySize: 8 | 16): void {
     this.#close();
     if (this.set.length === 0 && this.clear.length === 0) return;
     const bytes = table();
@@ -66,7 +72,7 @@ export function copiedInL2(
   changes: RefcountChanges,
   offset: number,
   words: Uint32Array,
-  result: CopiedIntents,
+  result: CopiedSink,
   without: readonly number[] = [],
 ): number {
   const { l2EntrySize } = changes.stored.geometry;
@@ -108,7 +114,7 @@ export function copiedInL1(
   { l1EntriesPerCluster: perCluster }: Geometry,
   l1: L1Table,
   flags: Uint8Array,
-  result: CopiedIntents,
+  result: CopiedSink,
 ): void {
   for (let base = 0; base < l1.entries; base += perCluster) {
     const count = Math.min(perCluster, l1.entries - base);
@@ -126,7 +132,7 @@ export function clearedInL1(
   l1: L1Table,
   perCluster: number,
   isWanted: (target: number) => boolean,
-  result: CopiedIntents,
+  result: CopiedSink,
 ): void {
   for (let base = 0; base < l1.entries; base += perCluster) {
     const count = Math.min(perCluster, l1.entries - base);

@@ -1,4 +1,4 @@
-import { type CopiedIntents, copiedInL2 } from "./copied-intents.ts";
+import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 import type { TablePass } from "./table-pass.ts";
@@ -8,7 +8,7 @@ export async function countTables(
   pass: TablePass,
   { weights, decided }: CountedTables,
   changes: RefcountChanges,
-  result: CopiedIntents,
+  result: CopiedSink,
 ): Promise<void> {
   const { clusterSize } = changes.stored.geometry;
   // The tables themselves first: they lead to each other in no sound image, but a count that comes later decides no flag.

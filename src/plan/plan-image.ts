@@ -9,14 +9,13 @@
 import { QcowalError, withPath } from "../errors/index.ts";
 import { type Header, type SnapshotEntry, clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, openRefcounts } from "../image/index.ts";
-import { type Intent, fill } from "../intent/index.ts";
+import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { countedTables } from "./counted-tables.ts";
 import { L1Tables } from "./l1-tables.ts";
-import { countFlags, l1Bytes } from "./copied-intents.ts";
+import { l1Bytes } from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
-import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { type Draft, type Root, draftOf } from "./draft.ts";
 import { bitmapNames, bitmapPlaces, headerWithoutBitmaps, validBitmaps } from "./drop-bitmaps.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
@@ -112,7 +111,7 @@ async function planSnapshots(
       : [{ offset: header.snapshotsOffset, length: image.snapshotTable.bytes }]),
     ...(growth.table === undefined ? [] : [refcountTableOf(header)]),
   ];
-  const { refcounts, copied, l1Flags, refcountsChanged } = await referenceChanges(
+  const { refcounts, clear, set, copiedFlagsChanged, l1Flags, refcountsChanged } = await referenceChanges(
     image,
     windows,
     tables,
@@ -153,25 +152,24 @@ async function planSnapshots(
     snapshotsOffset: placed.snapshotTable?.offset ?? header.snapshotsOffset,
     dropsBitmaps: extensionPatches !== undefined,
   };
-  const discard = discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize);
   return {
     outcomes,
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([...refcounts.raise, ...copied.clear]),
+      raise: PackedIntents.of(refcounts.raise, clear),
       switch: headerIntents(header, image.cluster, change),
-      lower: inFileOrder([...refcounts.lower, ...copied.set]),
-      discard,
+      lower: PackedIntents.of(refcounts.lower, set),
+      discard: refcounts.discards.intents(),
     },
     ...(extensionPatches === undefined ? {} : { extensionPatches }),
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.taken.size,
-      clustersFreed: clustersOf(refcounts.freed),
+      clustersFreed: refcounts.discards.clusters,
       tablesCounted: counted.weights.tables.length,
       refcountsChanged,
-      copiedFlagsChanged: countFlags(copied),
+      copiedFlagsChanged,
     },
   };
 }

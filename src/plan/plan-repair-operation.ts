@@ -10,9 +10,8 @@
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { type Image, type UnalignedZero, readL1Table } from "../image/index.ts";
-import { type Intent, fill } from "../intent/index.ts";
+import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
-import { clustersOf, discardIntents } from "./discard-intents.ts";
 import { repairTables } from "./repair-tables.ts";
 import { droppedSnapshots } from "./dropped-snapshots.ts";
 import { grownTo } from "./grown-to.ts";
@@ -24,7 +23,7 @@ import { inFileOrder } from "./in-file-order.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
 import { padded, placeSnapshotTable } from "./placed-table.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
-import { type RefcountIntents, addRefcountIntents, newTableIntent } from "./refcount-intents.ts";
+import { addRefcountIntents, newTableIntent, noRefcountIntents } from "./refcount-intents.ts";
 import * as words from "./repair-findings.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
 import type { RepairScope } from "./repair-scope.ts";
@@ -158,7 +157,7 @@ async function plan(
   if (growth.table !== undefined && believed.tableCounted) {
     giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
   }
-  const refcounts: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
+  const refcounts = noRefcountIntents(image);
   addRefcountIntents(changes, growth, refcounts);
   if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(believed.refcounts, growth));
   const zeros = scope.isAll ? census.unalignedZeros : [];
@@ -244,13 +243,7 @@ async function plan(
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: inFileOrder([
-        ...refcounts.raise,
-        ...copied.clear,
-        ...streams,
-        ...hardened.clear,
-        ...zeroIntents(zeros),
-      ]),
+      raise: PackedIntents.of(refcounts.raise, copied.clear, streams, hardened.clear, zeroIntents(zeros)),
       switch: headerIntents(header, image.cluster, {
         virtualSize: header.virtualSize,
         l1Size: header.l1Size,
@@ -262,13 +255,13 @@ async function plan(
         notDirty,
         notCorrupt,
       }),
-      lower: inFileOrder([...refcounts.lower, ...copied.set]),
-      discard: discardIntents(refcounts.freed, geometry.clusterSize, image.fileSize),
+      lower: PackedIntents.of(refcounts.lower, copied.set),
+      discard: refcounts.discards.intents(),
     },
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.taken.size,
-      clustersFreed: clustersOf(refcounts.freed),
+      clustersFreed: refcounts.discards.clusters,
       tablesCounted: tables,
       refcountsChanged: changes.count(),
       copiedFlagsChanged: mended.copiedFlags + mended.snapshotFlags + mended.compressedFlags,

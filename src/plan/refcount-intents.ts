@@ -1,21 +1,29 @@
 import { writeRefcount } from "../format/index.ts";
 import { invariant } from "../errors/index.ts";
-import type { StoredRefcounts } from "../image/index.ts";
-import { type FillIntent, type Intent, fill } from "../intent/index.ts";
-import type { ClusterRun, RefcountChanges } from "./refcount-changes.ts";
+import type { Image, StoredRefcounts } from "../image/index.ts";
+import { type FillIntent, type Intent, PackedIntents, fill } from "../intent/index.ts";
+import { Discards } from "./discards.ts";
+import type { RefcountChanges } from "./refcount-changes.ts";
 import type { RefcountGrowth } from "./space.ts";
 
-/** An intent of this many runs still fits a journal record, whatever the block's size. */
-const MAX_RUNS = 16_384;
+/** Runs of one intent: when it is carried out they are objects again, eight intents at a time. */
+const MAX_RUNS = 2048;
 
 export interface RefcountIntents {
   /** Contents of new refcount structures. */
   readonly reserve: Intent[];
-  readonly raise: Intent[];
-  readonly lower: Intent[];
-  /** Clusters whose refcount becomes 0, ascending. */
-  readonly freed: ClusterRun[];
+  readonly raise: PackedIntents;
+  readonly lower: PackedIntents;
+  /** Clusters whose refcount becomes 0. */
+  readonly discards: Discards;
 }
+
+export const noRefcountIntents = ({ header, fileSize }: Image): RefcountIntents => ({
+  reserve: [],
+  raise: new PackedIntents(),
+  lower: new PackedIntents(),
+  discards: new Discards(header.geometry.clusterSize, fileSize),
+});
 
 /** Turns the changes of a window into intents: what grows is raised before the switch, what shrinks is lowered behind it. */
 export function addRefcountIntents(
@@ -34,7 +42,7 @@ export function addRefcountIntents(
   for (const index of changes.blockIndexes) {
     if (growth.blocks.has(index)) continue;
     const { raise, lower, freed } = changes.changesIn(index);
-    for (const run of freed) result.freed.push(run);
+    for (const [first, count] of freed) result.discards.add(first, count);
     const block = table[index] ?? 0;
     for (const runs of pieces(raise))
       result.raise.push({ kind: "refcount", block, order: geometry.refcountOrder, runs });

@@ -1,19 +1,28 @@
 import type { Image, RefcountWindows, Refcounts } from "../image/index.ts";
-import { type CopiedIntents, copiedInL1, decideL1Flags } from "./copied-intents.ts";
+import { type CopiedIntent, PackedIntents } from "../intent/index.ts";
+import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-intents.ts";
 import { CopiedFlags } from "./copied-flags.ts";
 import { countTables } from "./count-tables.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
-import { type RefcountIntents, addRefcountIntents, newTableIntent } from "./refcount-intents.ts";
+import {
+  type RefcountIntents,
+  addRefcountIntents,
+  newTableIntent,
+  noRefcountIntents,
+} from "./refcount-intents.ts";
 import type { RefcountGrowth } from "./space.ts";
 import { TablePass } from "./table-pass.ts";
 
 /** Everything that changes in refcounts and COPIED flags. */
 export interface ReferenceChanges {
   readonly refcounts: RefcountIntents;
-  readonly copied: CopiedIntents;
+  /** Flags that clear, and flags that set. */
+  readonly clear: PackedIntents;
+  readonly set: PackedIntents;
+  readonly copiedFlagsChanged: number;
   /** COPIED flags that the entries of the active L1 table have to have: 1, else 0. */
   readonly l1Flags: Uint8Array;
   /** Refcounts that change. */
@@ -41,8 +50,17 @@ export async function referenceChanges(
   onTable?: () => void,
 ): Promise<ReferenceChanges> {
   const { geometry } = image.header;
-  const refcounts: RefcountIntents = { reserve: [], raise: [], lower: [], freed: [] };
-  const copied: CopiedIntents = { clear: [], set: [] };
+  const refcounts = noRefcountIntents(image);
+  const clear = new PackedIntents();
+  const set = new PackedIntents();
+  let copiedFlagsChanged = 0;
+  const into = (intents: PackedIntents) => ({
+    push(intent: CopiedIntent): void {
+      copiedFlagsChanged += flagsOf(intent);
+      intents.push(intent);
+    },
+  });
+  const copied: CopiedSink = { clear: into(clear), set: into(set) };
   const l1 = await tables.read(drafts.after.active.contents);
   const l1Flags = new Uint8Array(l1.entries);
   const pass = new TablePass(image, counted.weights.tables, onTable);
@@ -62,7 +80,5 @@ export async function referenceChanges(
   for await (const window of windows.all()) await plan(window);
   if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(windows.stored, growth));
   if (drafts.after.active.stored) copiedInL1(geometry, l1, l1Flags, copied);
-  // The window that was in memory came first.
-  refcounts.freed.sort(([a], [b]) => a - b);
-  return { refcounts, copied, l1Flags, refcountsChanged };
+  return { refcounts, clear, set, copiedFlagsChanged, l1Flags, refcountsChanged };
 }

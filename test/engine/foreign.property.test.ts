@@ -63,7 +63,7 @@ async function killedBehindFence(random: Random): Promise<Killed | undefined> {
     const { phases } = await planOn(new MemoryDisk(images[path], { path }), ...own);
     const isCommitted = state === "committed";
     const judged = PHASES.filter((phase) => isCommitted || phase !== "reserve");
-    return { world, path, isCommitted, intents: judged.flatMap((phase) => phases[phase]) };
+    return { world, path, isCommitted, intents: judged.flatMap((phase) => [...phases[phase]]) };
   }
   return undefined;
 }

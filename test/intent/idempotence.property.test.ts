@@ -34,7 +34,7 @@ async function planned(seed: number): Promise<Planned | undefined> {
     // What takes an extension out of the header is no intent of a phase.
     const { extensionPatches: _, ...phases } = plan;
     await applyPlan(disk, phases);
-    const intents = PHASES.map((phase) => plan.phases[phase]);
+    const intents = PHASES.map((phase) => [...plan.phases[phase]]);
     return { before, after: disk.bytes(), intents, grownTo: plan.fileSize.to };
   } catch (error) {
     if (isQcowalError(error, "REFCOUNT_OVERFLOW") || isQcowalError(error, "IMAGE_UNSUPPORTED"))

@@ -94,7 +94,9 @@ export function planJson({ images, ...report }: DryRunReport): unknown {
       phases: Object.fromEntries(
         Object.entries(phases).map(([phase, intents]) => [
           phase,
-          intents.map((intent) => (intent.kind === "fill" ? { ...intent, bytes: undefined } : intent)),
+          Array.from(intents, (intent) =>
+            intent.kind === "fill" ? { ...intent, bytes: undefined } : intent,
+          ),
         ]),
       ),
     })),

@@ -1,12 +1,24 @@
 /** How a bug changes a plan, or where it leaves a sync out. */
-import { type Intent, type PhasedIntents, fill } from "../../../src/intent/index.ts";
+import { type Intent, type Phase, type PhasedIntents, fill } from "../../../src/intent/index.ts";
 import type { ImagePlan } from "../../../src/plan/index.ts";
 import type { Bug, Place } from "./planted.ts";
 
 /** A plan with other phases. */
 export const phases =
-  (change: (phases: PhasedIntents) => Partial<PhasedIntents>): NonNullable<Bug["plan"]> =>
-  (plan) => ({ ...plan, phases: { ...plan.phases, ...change(plan.phases) } });
+  (change: (phases: Arrays) => Partial<PhasedIntents>): NonNullable<Bug["plan"]> =>
+  (plan) => ({ ...plan, phases: { ...plan.phases, ...change(arraysOf(plan.phases)) } });
+
+type Arrays = Readonly<Record<Phase, readonly Intent[]>>;
+
+function arraysOf({ reserve, raise, switch: header, lower, discard }: PhasedIntents): Arrays {
+  return {
+    reserve: [...reserve],
+    raise: [...raise],
+    switch: [...header],
+    lower: [...lower],
+    discard: [...discard],
+  };
+}
 
 /** A plan without the first intent that fits. */
 export function dropping(fits: (intent: Intent) => boolean): NonNullable<Bug["plan"]> {
@@ -26,7 +38,7 @@ export function changing(
         isDone = true;
         return change(intent);
       });
-    const { reserve, raise, switch: header, lower, discard } = plan.phases;
+    const { reserve, raise, switch: header, lower, discard } = arraysOf(plan.phases);
     const result = {
       reserve: changed(reserve),
       raise: changed(raise),

@@ -210,7 +210,7 @@ const wrongRecord: readonly Canary[] = [
     bug: {
       // Only the replay takes its parts from the journal.
       parts: (part, { isRecovery }) =>
-        isRecovery && part.phase === "lower" ? [{ ...part, intents: part.intents.slice(1) }] : [part],
+        isRecovery && part.phase === "lower" ? [{ ...part, intents: [...part.intents].slice(1) }] : [part],
     },
   },
   {
@@ -359,7 +359,7 @@ const wrongBitmaps: readonly Canary[] = [
     bug: {
       plan: (plan) => {
         const late: BytePatch[] = [];
-        const early = plan.phases.switch.map((intent): Intent => {
+        const early = [...plan.phases.switch].map((intent): Intent => {
           if (intent.kind !== "header") return intent;
           late.push(...intent.patches.filter(({ offset }) => offset === AUTOCLEAR));
           return { ...intent, patches: intent.patches.filter(({ offset }) => offset !== AUTOCLEAR) };

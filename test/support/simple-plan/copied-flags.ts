@@ -1,6 +1,6 @@
 /** The oracle of src/plan/copied-flags.ts: looks at every table that the active layer reaches. */
 import { type Image, readTables } from "../../../src/image/index.ts";
-import { type CopiedIntents, copiedInL2 } from "../../../src/plan/copied-intents.ts";
+import { type CopiedSink, copiedInL2 } from "../../../src/plan/copied-intents.ts";
 import type { Drafts } from "../../../src/plan/draft.ts";
 import type { L1Tables } from "../../../src/plan/l1-tables.ts";
 import type { RefcountChanges } from "../../../src/plan/refcount-changes.ts";
@@ -18,7 +18,7 @@ export class CopiedFlags {
     return new CopiedFlags(image, new Set((await tables.read(after.active.contents)).targets));
   }
 
-  async compare(changes: RefcountChanges, result: CopiedIntents): Promise<void> {
+  async compare(changes: RefcountChanges, result: CopiedSink): Promise<void> {
     const { disk, header } = this.#image;
     for (const target of this.#targets) {
       if (target === 0) continue;

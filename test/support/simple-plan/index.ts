@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from "node:util";
 import { expect, vi } from "vitest";
 import { isQcowalError } from "../../../src/errors/index.ts";
 import { type Image, openRefcounts, readImage } from "../../../src/image/index.ts";
+import type { PhasedIntents } from "../../../src/intent/index.ts";
 import { type ImagePlan, type Operation, planImage } from "../../../src/plan/index.ts";
 import type { CopiedIntent, EntryRun, Intent } from "../../../src/intent/index.ts";
 import { NOW } from "../apply-plan.ts";
@@ -33,7 +34,8 @@ async function planOrRefusal(
   windowBytes?: number,
 ) {
   try {
-    return await planner(image, operations, { now: NOW, windowBytes });
+    const plan = await planner(image, operations, { now: NOW, windowBytes });
+    return { ...plan, phases: unpacked(plan.phases) };
   } catch (error) {
     // The simple planner has modules of its own, and so a class of errors of its own.
     const code: unknown = error instanceof Error && "code" in error ? error.code : undefined;
@@ -42,10 +44,19 @@ async function planOrRefusal(
   }
 }
 
+/** As arrays: packed ones would look alike whatever they hold. */
+const unpacked = ({ reserve, raise, switch: header, lower, discard }: PhasedIntents): PhasedIntents => ({
+  reserve: [...reserve],
+  raise: [...raise],
+  switch: [...header],
+  lower: [...lower],
+  discard: [...discard],
+});
+
 /** What windows of a block each decided about the flags of one table, as one intent again. */
 function withWholeTables(plan: ImagePlan): ImagePlan {
   const { raise, lower } = plan.phases;
-  return { ...plan, phases: { ...plan.phases, raise: joined(raise), lower: joined(lower) } };
+  return { ...plan, phases: { ...plan.phases, raise: joined([...raise]), lower: joined([...lower]) } };
 }
 
 function joined(intents: readonly Intent[]): Intent[] {
