@@ -4,5 +4,6 @@ export * from "./check/index.ts";
 export * from "./image.ts";
 export * from "./l1-table.ts";
 export * from "./read-table.ts";
+export * from "./refcount-window.ts";
 export * from "./refcounts.ts";
 export * from "./snapshots.ts";
