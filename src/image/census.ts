@@ -48,26 +48,44 @@ export class Census {
 
   constructor(geometry: Geometry, fileSize: number) {
     this.geometry = geometry;
-    this.#counts = new ReferenceCounts(geometry, fileSize, (cluster, one, other) =>
-      this.find(`cluster ${cluster} belongs to ${OWNERS[one]} and to ${OWNERS[other]}`),
+    this.#counts = new ReferenceCounts(
+      geometry,
+      fileSize,
+      900 * 2 ** 20,
+      () => this.find("too large"),
+      (cluster, one, other) =>
+        this.find(`cluster ${cluster} belongs to ${OWNERS[one]} and to ${OWNERS[other]}`),
     );
+    this.#counts.begin({ first: 0, end: Infinity });
     this.#fileClusters = this.#counts.clusters;
   }
 
   /** Blocks in which something is counted, ascending. */
   get blockIndexes(): readonly number[] {
-    return this.#counts.blockIndexes.toSorted((a, b) => a - b);
+    const { chunkClusters } = this.#counts.table;
+    const perBlock = this.geometry.refcountEntries / chunkClusters;
+    const indexes = new Set<number>();
+    for (const chunk of this.#counts.table.chunks()) indexes.add(Math.floor(chunk / perBlock));
+    return [...indexes];
   }
 
   /** References of the clusters of one block, by entry; undefined without any. Counting ends at 2^32 - 1. */
   counts(index: number): Uint32Array | undefined {
-    return this.#counts.counts(index);
+    const { chunkClusters } = this.#counts.table;
+    const { refcountEntries } = this.geometry;
+    let found: Uint32Array | undefined;
+    for (let from = 0; from < refcountEntries; from += chunkClusters) {
+      const chunk = this.#counts.chunk((index * refcountEntries + from) / chunkClusters);
+      if (chunk === undefined) continue;
+      found ??= new Uint32Array(refcountEntries);
+      found.set(chunk.counts, from);
+    }
+    return found;
   }
 
   /** References to one cluster. */
   count(cluster: number): number {
-    const { refcountEntries } = this.geometry;
-    return this.counts(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
+    return this.#counts.count(cluster);
   }
 
   find(what: string): void {

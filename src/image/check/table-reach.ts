@@ -1,0 +1,32 @@
+/** Stands for every block behind it. */
+const LAST = 0xffff_ffff;
+
+/** Between which refcount blocks the clusters lie that each L2 table refers to. */
+export class TableReach {
+  #lowest = new Uint32Array(0);
+  #highest = new Uint32Array(0);
+
+  /** Makes room for so many tables. */
+  grow(tables: number): void {
+    if (tables <= this.#lowest.length) return;
+    const [lowest, highest] = [this.#lowest, this.#highest];
+    this.#lowest = new Uint32Array(tables);
+    this.#highest = new Uint32Array(tables);
+    this.#lowest.set(lowest);
+    this.#highest.set(highest);
+  }
+
+  /** A table that refers to nothing has no first block. Without room it is forgotten. */
+  note(table: number, lowest: number, highest: number): void {
+    this.#lowest[table] = Math.min(lowest, LAST);
+    this.#highest[table] = Math.max(0, Math.min(highest, LAST));
+  }
+
+  /** Whether a table refers to a cluster of the blocks from `first` to before `end`; true as well when it was forgotten. */
+  meets(table: number, first: number, end: number): boolean {
+    if (table >= this.#lowest.length) return true;
+    const lowest = this.#lowest[table] ?? 0;
+    const highest = this.#highest[table] ?? 0;
+    return lowest <= highest && lowest < end && highest >= first;
+  }
+}
