@@ -188,13 +188,10 @@ class CheckInPasses {
   }
 
   async #compare(isFirst: boolean): Promise<void> {
-    const { table } = this.#counts;
     checkRefcountBlocks(this.#context, this.#counts, this.#stored, isFirst);
     await this.#comparison.window();
     if (this.#options.usage !== true) return;
-    for (const chunk of table.chunks()) {
-      this.#chunks.note(chunk);
-      for (const count of this.#counts.chunk(chunk)?.counts ?? []) if (count > 0) this.#usedClusters += 1;
-    }
+    for (const chunk of this.#counts.table.chunks()) this.#chunks.note(chunk);
+    this.#usedClusters += this.#counts.used();
   }
 }

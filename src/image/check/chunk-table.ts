@@ -73,7 +73,7 @@ export class ChunkTable {
     const bytes = Math.ceil(length / large) * large;
     this.bytes = bytes <= buffer.byteLength ? new Uint8Array(buffer, 0, bytes) : new Uint8Array(bytes);
     this.words = new Uint32Array(this.bytes.buffer, 0, bytes / 4);
-    const slotBits = Math.max(4, Math.ceil(Math.log2(this.bytes.length / small)) + 1);
+    const slotBits = Math.max(4, Math.ceil(Math.log2(Math.min(this.bytes.length / small, chunks))) + 1);
     this.#keys = new Float64Array(2 ** slotBits);
     this.#places = new Int32Array(2 ** slotBits);
     this.#shift = 32 - slotBits;
@@ -153,10 +153,16 @@ export class ChunkTable {
 
   /** The chunks that were made, ascending. */
   chunks(): Float64Array {
-    return this.#keys
-      .filter((key) => key !== 0)
-      .map((key) => key - 1)
-      .toSorted();
+    const chunks = new Float64Array(this.#count);
+    const keys = this.#keys;
+    let count = 0;
+    for (let slot = 0; slot < keys.length; slot += 1) {
+      const key = keys[slot] ?? 0;
+      if (key === 0) continue;
+      chunks[count] = key - 1;
+      count += 1;
+    }
+    return chunks.toSorted();
   }
 
   #slotOf(chunk: number): number {

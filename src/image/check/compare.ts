@@ -3,7 +3,13 @@ import { readClusters } from "../read-table.ts";
 import type { CheckContext } from "./context.ts";
 import { OUTSIDE_WINDOW } from "./chunk-table.ts";
 import { type Draft, type Part, hex } from "./findings.ts";
-import { type CountedChunk, OWNER, type ReferenceCounts, SHARED_WRONGLY } from "./reference-counts.ts";
+import {
+  type CountedChunk,
+  OWNER,
+  PACKED_COUNT_MASK,
+  type ReferenceCounts,
+  SHARED_WRONGLY,
+} from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
 /** Between two looks at whether the findings have room for more. */
@@ -146,18 +152,21 @@ export class Comparison {
   #unreadable(index: number): void {
     const { geometry, clusters: all } = this.#counts;
     const { refcountEntries, refcountMax } = geometry;
+    const { chunkClusters } = this.#counts.table;
     const clusters = Math.min(refcountEntries, all - index * refcountEntries);
     const offset = this.#stored.offset(index);
     const what = `the refcounts of ${clusters} clusters cannot be read, their block at ${hex(offset)} is not aligned`;
     this.#part = "unreadableBlocks";
     this.#context.findings.add("error", this.#part, () => ({ where: slot(index), what }), clusters);
     // References that do not fit the width are too many whatever is stored.
-    this.#chunks(index, clusters, ({ counts }, first, from, length) => {
-      for (let entry = 0; entry < length; entry += 1) {
+    for (let from = 0; from < clusters; from += chunkClusters) {
+      const first = index * refcountEntries + from;
+      const counts = this.#counts.chunk(first / chunkClusters)?.counts ?? [];
+      for (let entry = 0; entry < Math.min(counts.length, clusters - from); entry += 1) {
         const references = counts[entry] ?? 0;
-        if (references > refcountMax) this.#overflow(first + from + entry, references);
+        if (references > refcountMax) this.#overflow(first + entry, references);
       }
-    });
+    }
   }
 
   /**
@@ -192,35 +201,69 @@ export class Comparison {
     const refcounts = bytes === undefined ? this.#zeros : decodeRefcountBlock(bytes, geometry);
     this.#part = bytes === undefined ? "missingBlocks" : "refcounts";
     const end = Math.min(refcountEntries, this.#counts.clusters - index * refcountEntries);
-    this.#chunks(index, end, ({ counts, owners }, first, from, length) => {
-      let highest = -1;
-      for (let entry = 0; entry < length; entry += 1) {
-        const refcount = refcounts[from + entry] ?? 0;
-        const references = counts[entry] ?? 0;
-        if (refcount !== references || (owners[entry] ?? 0) >= SHARED_WRONGLY) {
-          const isShared = (owners[entry] ?? 0) >= SHARED_WRONGLY;
-          const shown = digits(bytes, from + entry, refcount);
-          this.#judge(first + from + entry, refcount, shown, references, isShared);
-          highest = entry;
-        } else if (refcount !== 0) highest = entry;
-      }
-      if (highest >= 0) this.highest = Math.max(this.highest, first + from + highest);
-    });
+    const { chunkClusters } = this.#counts.table;
+    for (let from = 0; from < end; from += chunkClusters) {
+      const first = index * refcountEntries + from;
+      const length = Math.min(chunkClusters, end - from);
+      const place = this.#counts.table.find(first / chunkClusters);
+      const highest =
+        place >= 0 && place % 2 === 0
+          ? this.#packedChunk(first, place / 2, refcounts, from, length, bytes)
+          : this.#chunk(first, refcounts, from, length, bytes);
+      if (highest >= 0) this.highest = Math.max(this.highest, first + highest);
+    }
     if (bytes !== undefined && end < refcountEntries) this.#behindEnd(index, refcounts, end);
   }
 
-  /** Calls `visit` for each chunk of the first `entries` of a block: with what is counted, and from which entry of the block on. */
-  #chunks(
-    index: number,
-    entries: number,
-    visit: (counted: CountedChunk, first: number, from: number, length: number) => void,
-  ): void {
-    const { chunkClusters } = this.#counts.table;
-    const first = index * this.#counts.geometry.refcountEntries;
-    for (let from = 0; from < entries; from += chunkClusters) {
-      const counted = this.#counts.chunk((first + from) / chunkClusters) ?? this.#uncounted;
-      visit(counted, first, from, Math.min(chunkClusters, entries - from));
+  /**
+   * Compares the clusters from `first` on, whose references are packed from `at` on
+   * and whose refcounts are those from `from` on. None of them is shared wrongly.
+   * Returns the last entry that is used, -1 for none.
+   */
+  #packedChunk(
+    first: number,
+    at: number,
+    refcounts: RefcountArray,
+    from: number,
+    length: number,
+    bytes: Buffer | undefined,
+  ): number {
+    const packed = this.#counts.table.bytes;
+    let highest = -1;
+    for (let entry = 0; entry < length; entry += 1) {
+      const refcount = refcounts[from + entry] ?? 0;
+      const references = (packed[at + entry] ?? 0) & PACKED_COUNT_MASK;
+      if (refcount === 0 && references === 0) continue;
+      highest = entry;
+      if (refcount === references) continue;
+      this.#judge(first + entry, refcount, digits(bytes, from + entry, refcount), references, false);
     }
+    return highest;
+  }
+
+  /** The same whatever is counted. */
+  #chunk(
+    first: number,
+    refcounts: RefcountArray,
+    from: number,
+    length: number,
+    bytes: Buffer | undefined,
+  ): number {
+    const { counts, owners } =
+      this.#counts.chunk(first / this.#counts.table.chunkClusters) ?? this.#uncounted;
+    let highest = -1;
+    for (let entry = 0; entry < length; entry += 1) {
+      const refcount = refcounts[from + entry] ?? 0;
+      const references = counts[entry] ?? 0;
+      const isShared = (owners[entry] ?? 0) >= SHARED_WRONGLY;
+      if (refcount === references && !isShared) {
+        if (refcount !== 0) highest = entry;
+        continue;
+      }
+      this.#judge(first + entry, refcount, digits(bytes, from + entry, refcount), references, isShared);
+      highest = entry;
+    }
+    return highest;
   }
 
   #judge(

@@ -78,6 +78,8 @@ export class L2Walk {
     const comparesFlags = active > 0 && offset !== 0;
     const { ones } = this.#flags.stored;
     const isFirst = this.isFirst;
+    // In whole numbers the loop is faster. So many do not fit in a packed count.
+    const packedWeight = Math.min(weight, PACKED_DATA_END) | 0;
     let chunk = -1;
     let place = 0;
     let counts = 0;
@@ -85,10 +87,11 @@ export class L2Walk {
     let onesAt = OTHER_PASS;
     let allocated = 0;
     let fragmented = 0;
+    // A local number costs nothing; a field that is no small integer is made anew each time.
+    let contiguous = 0;
     this.#table = offset;
     this.#weight = weight;
     this.#active = active;
-    this.#contiguous = 0;
     this.#lowest = Infinity;
     this.#highest = -1;
     for (let at = 0; at < words.length; at += step) {
@@ -99,7 +102,9 @@ export class L2Walk {
         const zeros = extendedL2 ? (words[at + 2] ?? 0) : 0;
         const subclusters = extendedL2 ? (words[at + 3] ?? 0) : 0;
         if ((high | low | subclusters | zeros) === 0) continue;
+        this.#contiguous = contiguous;
         this.#entry(at / step, high, low, zeros, subclusters);
+        contiguous = this.#contiguous;
         chunk = -1;
         continue;
       }
@@ -119,14 +124,14 @@ export class L2Walk {
       if (isFirst) {
         allocated += active;
         const target = cluster * clusterSize;
-        if (this.#contiguous !== 0 && target !== this.#contiguous) fragmented += active;
-        this.#contiguous = target + clusterSize;
+        if (contiguous !== 0 && target !== contiguous) fragmented += active;
+        contiguous = target + clusterSize;
       }
       if (place < 0) continue;
       const entry = cluster & (chunkClusters - 1);
       if ((place & 1) === 0) {
         const packed = bytes[counts + entry] ?? 0;
-        const sum = (packed === 0 ? PACKED_DATA : packed) + weight;
+        const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
         if (sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA)) {
           bytes[counts + entry] = sum;
           continue;

@@ -12,8 +12,9 @@ export const MAX_COUNT = 2 ** 32 - 1;
 const SECTOR = 512;
 
 /** A cluster in a byte of a small chunk: the owner above, the references below. More than these make the chunk large. */
-export const PACKED_COUNT_BITS = 5;
+const PACKED_COUNT_BITS = 5;
 const PACKED_COUNTS = 2 ** PACKED_COUNT_BITS;
+export const PACKED_COUNT_MASK = PACKED_COUNTS - 1;
 /** The first and the last byte that say that data has it. */
 export const PACKED_DATA = OWNER.data * PACKED_COUNTS;
 export const PACKED_DATA_END = (OWNER.data + 1) * PACKED_COUNTS;
@@ -132,6 +133,18 @@ export class ReferenceCounts {
   /** The same, as many as the refcount's width can say. */
   get(cluster: number): number {
     return Math.min(this.count(cluster), this.geometry.refcountMax);
+  }
+
+  /** Clusters of the window to which something refers. */
+  used(): number {
+    const { bytes, words, chunkClusters } = this.table;
+    let used = 0;
+    for (const chunk of this.table.chunks()) {
+      const place = this.table.find(chunk);
+      const [counts, at] = place % 2 === 1 ? [words, (place - 1) / 8] : [bytes, place / 2];
+      for (let entry = at; entry < at + chunkClusters; entry += 1) if (counts[entry] !== 0) used += 1;
+    }
+    return used;
   }
 
   /** `weight` references to a cluster, wherever it is. Two that have it and must not share it are `SHARED_WRONGLY`. */

@@ -16,6 +16,9 @@ const MAX_FILE_LENGTH = 2 ** 63 - 2 ** 30;
 const RESERVED = 1;
 const UNALIGNED = 2;
 
+/** Entries of a block that are looked at in one call: a loop over all of a block would be compiled anew for each. */
+const PIECE = 1024;
+
 /** What a refcount block holds, in numbers. */
 export interface BlockUse {
   /** Entries above 0. */
@@ -158,22 +161,30 @@ export class StoredRefcounts {
   }
 
   #hold(held: number, refcounts: RefcountArray): void {
-    const { ones } = this;
-    const at = held * this.#bytes;
     let used = 0;
-    let last = -1;
-    for (let entry = 0; entry < refcounts.length; entry += 1) {
+    for (let from = 0; from < refcounts.length; from += PIECE) {
+      used += this.#holdPiece(held * this.#bytes, refcounts, from);
+    }
+    let last = refcounts.length - 1;
+    while (last >= 0 && refcounts[last] === 0) last -= 1;
+    this.#used[held] = used;
+    this.#last[held] = last;
+  }
+
+  /** A piece of a block whose bits begin at `at`; returns how many entries are above 0. */
+  #holdPiece(at: number, refcounts: RefcountArray, from: number): number {
+    const { ones } = this;
+    const end = Math.min(refcounts.length, from + PIECE);
+    let used = 0;
+    for (let entry = from; entry < end; entry += 1) {
       const refcount = refcounts[entry] ?? 0;
       if (refcount === 0) continue;
       used += 1;
-      last = entry;
-      if (refcount === 1) {
-        const byte = at + (entry >>> 3);
-        ones[byte] = (ones[byte] ?? 0) | (1 << (entry & 7));
-      }
+      if (refcount !== 1) continue;
+      const byte = at + (entry >>> 3);
+      ones[byte] = (ones[byte] ?? 0) | (1 << (entry & 7));
     }
-    this.#used[held] = used;
-    this.#last[held] = last;
+    return used;
   }
 
   /** At least as many as there are different ones. */

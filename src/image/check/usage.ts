@@ -1,8 +1,14 @@
-import { compressedLength, compressedOffset, entryOffset, isCompressed } from "../../format/index.ts";
+import {
+  compressedLength,
+  compressedOffset,
+  entryOffset,
+  isCompressed,
+  plainCluster,
+} from "../../format/index.ts";
 import { readTables } from "../read-table.ts";
 import type { BlockWindow } from "../refcount-window.ts";
 import type { PassedOver } from "./check-in-passes.ts";
-import { ClusterUsers, rootsIn } from "./cluster-users.ts";
+import { ClusterUsers, lowestBit } from "./cluster-users.ts";
 import { type CheckContext, readEntries } from "./context.ts";
 import { l1Segments } from "./l1-segments.ts";
 import { l2OffsetsIn } from "./l1-walk.ts";
@@ -98,8 +104,12 @@ class Marking {
     for (let from = 0; from !== Infinity;) {
       const tables = await this.#collect(own, window.first === 0 && from === 0, from);
       if (window.first === 0) {
-        for (const bits of tables.marks)
-          for (const root of rootsIn(bits)) (own[root] ?? { tables: 0 }).tables += 1;
+        for (const bits of tables.marks) {
+          for (let rest = bits; rest !== 0; rest &= rest - 1) {
+            const root = own[lowestBit(rest)];
+            if (root !== undefined) root.tables += 1;
+          }
+        }
       }
       await this.#markTables(tables, window);
       from = tables.next;
@@ -152,14 +162,20 @@ class Marking {
 
   #markBelow(words: Uint32Array, bits: number): void {
     const { geometry } = this.#context.head.header;
-    const { clusterSize } = geometry;
+    const { clusterBits, clusterSize, extendedL2 } = geometry;
+    const plainEnd = extendedL2 ? 0 : Math.ceil(this.#passed.counts.fileLength / clusterSize);
     for (let at = 0; at < words.length; at += geometry.l2EntrySize / 4) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
+      const cluster = plainCluster(clusterBits, high, low);
+      if (cluster > 0 && cluster < plainEnd) {
+        this.#users.markCluster(cluster, bits, this.#first);
+        continue;
+      }
       if (high === 0 && low === 0) continue;
       if (isCompressed(high)) {
         // With subclusters it says nothing, and was not counted.
-        if (geometry.extendedL2 && ((words[at + 2] ?? 0) | (words[at + 3] ?? 0)) !== 0) continue;
+        if (extendedL2 && ((words[at + 2] ?? 0) | (words[at + 3] ?? 0)) !== 0) continue;
         const length = compressedLength(geometry, high, low);
         this.#users.mark(compressedOffset(geometry, high, low), length, bits, this.#first);
       } else {
