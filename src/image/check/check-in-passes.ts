@@ -6,15 +6,12 @@ import type { CheckContext } from "./context.ts";
 import { Findings, hex } from "./findings.ts";
 import { FlagWindow } from "./flag-window.ts";
 import { L2Groups, checkL1Flags, walkL1Tables } from "./l1-walk.ts";
-import type { L2Tables } from "./l2-tables.ts";
+import { type L2Tables, tablesWhere } from "./l2-tables.ts";
 import { L2Walk, OUTSIDE } from "./l2-walk.ts";
 import { Passes } from "./passes.ts";
 import { OWNER, ReferenceCounts } from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 import { TableReach } from "./table-reach.ts";
-
-/** Of more L2 tables nobody remembers where they lead: they are read in every pass. */
-const MAX_REMEMBERED = 2 ** 22;
 
 /** Of the memory: chunks may become large, and a window that is too long costs more than one that is too short. */
 const FILLED_SHARE = 7 / 8;
@@ -158,17 +155,14 @@ class CheckInPasses {
     }
   }
 
-  async #walkGroup(
-    { offsets, paths, marks }: L2Tables,
-    before: number,
-    walk: L2Walk,
-    window: BlockWindow,
-  ): Promise<void> {
+  async #walkGroup(tables: L2Tables, before: number, walk: L2Walk, window: BlockWindow): Promise<void> {
     const { isFirst } = walk;
+    const { offsets, paths, marks } = tables;
     const { disk, head, checkpoint } = this.#context;
-    if (isFirst) this.#reach.grow(Math.min(MAX_REMEMBERED, before + offsets.length));
+    if (isFirst) this.#reach.grow(before + offsets.length);
     // A table behind the end of the file is all zeros.
-    const numbers = new Uint32Array(offsets.keys()).filter(
+    const numbers = tablesWhere(
+      tables,
       (index) =>
         (offsets[index] ?? 0) < head.fileSize &&
         (isFirst || this.#reach.meets(before + index, window.first, window.end)),

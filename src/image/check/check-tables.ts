@@ -59,6 +59,7 @@ export async function checkTables(
     head,
     findings,
     ...(await checkRoots(disk, header, findings)),
+    buffers: [],
     memory: options.memory ?? CHECK_MEMORY,
     checkpoint: options.checkpoint ?? (() => undefined),
   };

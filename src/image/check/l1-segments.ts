@@ -67,16 +67,14 @@ export interface L1Piece {
  * that follow each other are read as one. A piece is valid until the next is
  * asked for: damage can make many segments, and they are not held.
  */
-export async function* l1Pieces(
-  context: Pick<CheckContext, "disk" | "head" | "checkpoint">,
-  roots: readonly Root[],
-): AsyncGenerator<L1Piece> {
+export async function* l1Pieces(context: CheckContext, roots: readonly Root[]): AsyncGenerator<L1Piece> {
   const segments = l1Segments(roots, 8);
   let next = segments.next();
   for (const { start, end } of runsOf(roots)) {
     for await (const { first, words } of readEntries(context, start, (end - start) / 8)) {
       const from = start + first * 8;
       const behind = from + words.length * 4;
+      while (next.done !== true && next.value.offset + next.value.length <= from) next = segments.next();
       for (let offset = from; offset < behind && next.done !== true;) {
         const segment = next.value;
         const stop = Math.min(behind, segment.offset + segment.length);

@@ -18,11 +18,33 @@ export const NO_TABLES: L2Tables = {
 };
 
 /** Different ones that are gathered before they are put in order. */
-const MAX_RUN = 2 ** 18;
+const MAX_RUN = 2 ** 17;
 const LEAST_RUN = 2 ** 10;
 const NONE = -1;
 
 type Combine = (one: number, other: number) => number;
+
+/** Parallel arrays, of which the first `length` elements are in use. */
+class Columns {
+  length = 0;
+  readonly offsets: Float64Array;
+  readonly paths: Float64Array;
+  readonly marks: Uint32Array;
+
+  constructor(room: number) {
+    this.offsets = new Float64Array(room);
+    this.paths = new Float64Array(room);
+    this.marks = new Uint32Array(room);
+  }
+
+  push(offset: number): number {
+    this.offsets[this.length] = offset;
+    this.paths[this.length] = 0;
+    this.marks[this.length] = 0;
+    this.length += 1;
+    return this.length - 1;
+  }
+}
 
 /**
  * Gathers the L2 tables from an offset on that L1 entries lead to, whatever their
@@ -32,10 +54,12 @@ type Combine = (one: number, other: number) => number;
 export class L2TableCollector {
   readonly #from: number;
   readonly #most: number;
-  #next = Infinity;
-  #tables: Omit<L2Tables, "next"> = NO_TABLES;
   readonly #combine: Combine;
+  #next = Infinity;
   #run: Run;
+  #tables = new Columns(0);
+  /** Where they are put in order next: buffers are used in turn, because garbage of this size is collected late. */
+  #spare = new Columns(0);
 
   /** Of tables below `from` nothing is kept. `combine` makes one of two marks of a table. */
   constructor(from: number, most: number, combine: Combine = (one, other) => one + other) {
@@ -55,7 +79,13 @@ export class L2TableCollector {
 
   finish(): L2Tables {
     this.#settle();
-    return { ...this.#tables, next: this.#next };
+    const { offsets, paths, marks, length } = this.#tables;
+    return {
+      offsets: offsets.subarray(0, length),
+      paths: paths.subarray(0, length),
+      marks: marks.subarray(0, length),
+      next: this.#next,
+    };
   }
 
   /** Puts the run in order among the others. */
@@ -63,35 +93,41 @@ export class L2TableCollector {
     const run = this.#run;
     const added = run.offsets();
     const old = this.#tables;
-    const room = Math.min(this.#most, old.offsets.length + added.length) + 1;
-    const offsets = new Float64Array(room);
-    const paths = new Float64Array(room);
-    const marks = new Uint32Array(room);
-    let [left, right, count] = [0, 0, 0];
-    while (count < room && (left < old.offsets.length || right < added.length)) {
-      const offset = Math.min(old.offsets[left] ?? Infinity, added[right] ?? Infinity);
-      offsets[count] = offset;
-      if (old.offsets[left] === offset) {
-        paths[count] = old.paths[left] ?? 0;
-        marks[count] = old.marks[left] ?? 0;
+    const all = this.#roomFor(old.length + added.length);
+    let [left, right] = [0, 0];
+    while (left < old.length || right < added.length) {
+      const kept = left < old.length ? (old.offsets[left] ?? 0) : Infinity;
+      const offset = Math.min(kept, added[right] ?? Infinity);
+      if (all.length === this.#most) {
+        this.#next = offset;
+        break;
+      }
+      const at = all.push(offset);
+      if (kept === offset) {
+        all.paths[at] = old.paths[left] ?? 0;
+        all.marks[at] = old.marks[left] ?? 0;
         left += 1;
       }
       if (added[right] === offset) {
         const found = run.of(offset);
-        paths[count] = (paths[count] ?? 0) + found.paths;
-        marks[count] = this.#combine(marks[count] ?? 0, found.marks);
+        all.paths[at] = (all.paths[at] ?? 0) + found.paths;
+        all.marks[at] = this.#combine(all.marks[at] ?? 0, found.marks);
         right += 1;
       }
-      count += 1;
     }
-    if (count > this.#most) this.#next = offsets[this.#most] ?? Infinity;
-    const kept = Math.min(count, this.#most);
-    this.#tables = {
-      offsets: offsets.subarray(0, kept),
-      paths: paths.subarray(0, kept),
-      marks: marks.subarray(0, kept),
-    };
-    this.#run = new Run(LEAST_RUN, this.#combine);
+    this.#tables = all;
+    this.#spare = old;
+    run.clear();
+  }
+
+  /** Empty columns for so many tables, or as many as are kept. */
+  #roomFor(tables: number): Columns {
+    const room = Math.min(this.#most, tables);
+    const columns = this.#spare;
+    columns.length = 0;
+    // The first time for all of them at once; then twice as many each time.
+    if (columns.offsets.length >= room) return columns;
+    return new Columns(this.#tables.length === 0 ? room : Math.min(this.#most, room * 2));
   }
 }
 
@@ -104,7 +140,6 @@ class Run {
   /** See `ChunkTable`: nobody can make an image whose tables all meet in one slot. */
   readonly #multiplier = (Math.floor(Math.random() * 2 ** 31) << 1) | 1;
   readonly #shift: number;
-
   readonly #combine: Combine;
 
   constructor(room: number, combine: Combine) {
@@ -117,6 +152,13 @@ class Run {
 
   get isFull(): boolean {
     return this.length * 2 >= this.#keys.length;
+  }
+
+  clear(): void {
+    this.length = 0;
+    this.#keys.fill(NONE);
+    this.#paths.fill(0);
+    this.#marks.fill(0);
   }
 
   larger(): Run {
@@ -137,8 +179,17 @@ class Run {
     this.#marks[slot] = this.#combine(this.#marks[slot] ?? 0, marks);
   }
 
+  /** Ascending. */
   offsets(): Float64Array {
-    return this.#keys.filter((offset) => offset !== NONE).toSorted();
+    const offsets = new Float64Array(this.length);
+    let count = 0;
+    for (let slot = 0; slot < this.#keys.length; slot += 1) {
+      const offset = this.#keys[slot] ?? NONE;
+      if (offset === NONE) continue;
+      offsets[count] = offset;
+      count += 1;
+    }
+    return offsets.toSorted();
   }
 
   of(offset: number): { readonly paths: number; readonly marks: number } {
@@ -155,4 +206,16 @@ class Run {
     while (this.#keys[slot] !== NONE && this.#keys[slot] !== offset) slot = (slot + 1) & mask;
     return slot;
   }
+}
+
+/** Numbers of the tables that are wanted. */
+export function tablesWhere({ offsets }: L2Tables, isWanted: (index: number) => boolean): Uint32Array {
+  const found = new Uint32Array(offsets.length);
+  let count = 0;
+  for (let index = 0; index < offsets.length; index += 1) {
+    if (!isWanted(index)) continue;
+    found[count] = index;
+    count += 1;
+  }
+  return found.subarray(0, count);
 }

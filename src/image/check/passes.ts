@@ -7,7 +7,7 @@ import type { BlockWindow } from "../refcount-window.ts";
  * to stay below 256 MiB.
  */
 export interface CheckMemory {
-  /** References: a byte for a cluster, five where it has more than 31. One pass is enough for most of 6 TiB at 64 KiB clusters. */
+  /** References: a byte for a cluster, five where it has more than 31. One pass is enough for 4 TiB at 64 KiB clusters. */
   readonly counts: number;
   /** Bits of refcounts that are 1: an eighth of the above suffices where everything is in use. */
   readonly flags: number;
@@ -16,7 +16,7 @@ export interface CheckMemory {
 }
 
 const MIB = 2 ** 20;
-export const CHECK_MEMORY: CheckMemory = { counts: 96 * MIB, flags: 16 * MIB, tables: 2 ** 20 };
+export const CHECK_MEMORY: CheckMemory = { counts: 64 * MIB, flags: 16 * MIB, tables: 2 ** 19 };
 
 const BINS = 4096;
 

@@ -12,7 +12,7 @@ import { ClusterUsers, lowestBit } from "./cluster-users.ts";
 import { type CheckContext, readEntries } from "./context.ts";
 import { l1Segments } from "./l1-segments.ts";
 import { l2OffsetsIn } from "./l1-walk.ts";
-import { L2TableCollector, type L2Tables } from "./l2-tables.ts";
+import { L2TableCollector, type L2Tables, tablesWhere } from "./l2-tables.ts";
 import { lowerBound } from "./lower-bound.ts";
 
 /** What one root occupies in the file, tables included. */
@@ -133,7 +133,8 @@ class Marking {
     return tables.finish();
   }
 
-  async #markTables({ offsets, marks }: L2Tables, window: BlockWindow): Promise<void> {
+  async #markTables(tables: L2Tables, window: BlockWindow): Promise<void> {
+    const { offsets, marks } = tables;
     const { disk, head, checkpoint } = this.#context;
     const { geometry, externalDataFile } = head.header;
     const { clusterSize } = geometry;
@@ -141,9 +142,7 @@ class Marking {
       this.#users.mark(offset, clusterSize, marks[index] ?? 0, this.#first);
     }
     if (externalDataFile) return;
-    const numbers = new Uint32Array(offsets.keys()).filter((index) =>
-      this.#isWanted(offsets[index] ?? 0, window),
-    );
+    const numbers = tablesWhere(tables, (index) => this.#isWanted(offsets[index] ?? 0, window));
     const wanted = Float64Array.from(numbers, (index) => offsets[index] ?? 0);
     let next = 0;
     for await (const { words } of readTables(disk, wanted, clusterSize)) {
