@@ -7,7 +7,9 @@ import {
   cryptoHeader,
   decodeL2Entry,
   isUnalignedZero,
+  plainCluster,
 } from "../format/index.ts";
+import { QcowalError } from "../errors/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
 import { OWNER, ReferenceCounts } from "./check/reference-counts.ts";
 import { contradictions } from "./contradictions.ts";
@@ -21,6 +23,9 @@ const OWNERS = ["nothing", "metadata", "an L2 table", "data", "compressed data"]
 
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
+
+/** What is counted is held as a whole: a byte for a cluster, five where it has more than 31 references. */
+const MAX_BYTES = 768 * 2 ** 20;
 
 /** An entry of an L2 table, by its two halves. */
 export interface UnalignedZero {
@@ -51,13 +56,18 @@ export class Census {
     this.#counts = new ReferenceCounts(
       geometry,
       fileSize,
-      900 * 2 ** 20,
-      () => this.find("too large"),
+      MAX_BYTES,
+      () => undefined,
       (cluster, one, other) =>
         this.find(`cluster ${cluster} belongs to ${OWNERS[one]} and to ${OWNERS[other]}`),
     );
     this.#counts.begin({ first: 0, end: Infinity });
     this.#fileClusters = this.#counts.clusters;
+  }
+
+  /** True when not everything fitted, and the counts are of no use. */
+  get isIncomplete(): boolean {
+    return this.#counts.window.end !== Infinity;
   }
 
   /** Blocks in which something is counted, ascending. */
@@ -115,6 +125,11 @@ export class Census {
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
+      const cluster = step === 4 ? -1 : plainCluster(this.geometry.clusterBits, high, low);
+      if (cluster > 0 && cluster < this.#fileClusters) {
+        this.#counts.add(cluster, weight, OWNER.data);
+        continue;
+      }
       const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
       const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
       if ((high | low | zeros | allocated) === 0) continue;
@@ -156,7 +171,7 @@ export class Census {
  * order. What contradicts the format is a finding; the counts are then of no use.
  * Without `refcounts` the refcount table and its blocks are left out. `onTable`
  * is called for each L2 table: what it throws calls the census off.
- * @throws QcowalError IMAGE_INVALID for a table that cannot be read at all
+ * @throws QcowalError IMAGE_INVALID for a table that cannot be read at all; LIMIT_EXCEEDED
  */
 export async function takeCensus(
   image: Image,
@@ -178,6 +193,13 @@ export async function takeCensus(
   for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
     onTable?.();
     census.addL2Table(offset, words, weights.get(offset) ?? 0);
+    if (census.isIncomplete) break;
+  }
+  if (census.isIncomplete) {
+    throw new QcowalError(
+      "LIMIT_EXCEEDED",
+      `${disk.path}: what its tables refer to does not fit in memory. Nothing was changed.`,
+    );
   }
   return census;
 }

@@ -43,6 +43,9 @@ export class ChunkTable {
   #used = 0;
   /** Places of small chunks that were made large. */
   #free: number[] = [];
+  /** The chunk that was asked for last, mostly asked for again. */
+  #lastChunk = -1;
+  #lastPlace = OUTSIDE_WINDOW;
   #first = 0;
   #firstChunk = 0;
   #endChunk = 0;
@@ -101,6 +104,7 @@ export class ChunkTable {
 
   /** Forgets everything. */
   begin({ first, end }: BlockWindow): void {
+    this.#lastChunk = -1;
     this.#first = first;
     this.#firstChunk = first * this.#chunksPerBlock;
     this.#endChunk = end * this.#chunksPerBlock;
@@ -119,6 +123,14 @@ export class ChunkTable {
 
   /** Place of a chunk, which is made when it is not there. */
   make(chunk: number): number {
+    if (chunk === this.#lastChunk) return this.#lastPlace;
+    const place = this.#made(chunk);
+    this.#lastChunk = chunk;
+    this.#lastPlace = place;
+    return place;
+  }
+
+  #made(chunk: number): number {
     let slot = this.#slotOf(chunk);
     if (this.#keys[slot] !== 0) return this.#places[slot] ?? 0;
     if (!this.covers(chunk)) return OUTSIDE_WINDOW;
@@ -139,6 +151,7 @@ export class ChunkTable {
   /** Makes a small chunk large, zeroed, and hands what it held to `copy`. Returns its place. */
   enlarge(chunk: number, copy: (from: number, to: number) => void): number {
     const length = this.#sizes.large * this.chunkClusters;
+    this.#lastChunk = -1;
     if (!this.#makeRoom(length, chunk)) return OUTSIDE_WINDOW;
     const slot = this.#slotOf(chunk);
     const from = (this.#places[slot] ?? 0) / 2;
@@ -229,6 +242,7 @@ export class ChunkTable {
       to += length;
     }
     this.bytes.fill(0, to, used);
+    this.#lastChunk = -1;
     this.#used = to;
     this.#count = kept.length;
     this.#free = [];
