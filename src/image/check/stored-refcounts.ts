@@ -126,14 +126,9 @@ export class StoredRefcounts {
   /** As much of a window as can be held in `maxBytes`, at least a block. */
   fitting({ first, end }: BlockWindow, maxBytes: number): BlockWindow {
     let bytes = 0;
-    let previous = 0;
-    for (let index = first; index < Math.min(end, this.offsets.length); index += 1) {
-      const offset = this.offset(index);
-      // A damaged table may have a million slots for one block.
-      if (offset === previous || !this.isStored(index)) continue;
-      previous = offset;
+    for (const slot of this.#differing({ first, end })) {
       bytes += this.#bytes;
-      if (bytes > maxBytes && index > first) return { first, end: index };
+      if (bytes > maxBytes && slot > first) return { first, end: slot };
     }
     return { first, end };
   }
@@ -142,7 +137,9 @@ export class StoredRefcounts {
   async load(disk: Disk, window: BlockWindow): Promise<void> {
     const { geometry } = this;
     const slots = Math.max(0, Math.min(window.end, this.offsets.length) - window.first);
-    const blocks = this.#blocksIn(window);
+    /** At least as many as there are different ones. */
+    let blocks = 0;
+    for (const _ of this.#differing(window)) blocks += 1;
     this.#window = window;
     this.#held = new Uint32Array(slots);
     this.#used = new Uint32Array(blocks);
@@ -187,17 +184,15 @@ export class StoredRefcounts {
     return used;
   }
 
-  /** At least as many as there are different ones. */
-  #blocksIn({ first, end }: BlockWindow): number {
-    let blocks = 0;
+  /** Slots that name another block than the one before: a damaged table may have a million slots for one block. */
+  *#differing({ first, end }: BlockWindow): Generator<number> {
     let previous = 0;
-    for (let index = first; index < Math.min(end, this.offsets.length); index += 1) {
-      const offset = this.offset(index);
-      if (offset === previous || !this.isStored(index)) continue;
+    for (let slot = first; slot < Math.min(end, this.offsets.length); slot += 1) {
+      const offset = this.offset(slot);
+      if (offset === previous || !this.isStored(slot)) continue;
       previous = offset;
-      blocks += 1;
+      yield slot;
     }
-    return blocks;
   }
 }
 
