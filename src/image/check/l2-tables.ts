@@ -19,7 +19,7 @@ export const NO_TABLES: L2Tables = {
 
 /** Different ones that are gathered before they are put in order. */
 const MAX_RUN = 2 ** 17;
-const LEAST_RUN = 2 ** 10;
+const LEAST_RUN = 2 ** 6;
 const NONE = -1;
 
 type Combine = (one: number, other: number) => number;
