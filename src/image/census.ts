@@ -7,7 +7,9 @@ import {
   cryptoHeader,
   decodeL2Entry,
   isUnalignedZero,
+  plainCluster,
 } from "../format/index.ts";
+import { QcowalError } from "../errors/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
 import { OWNER, ReferenceCounts } from "./check/reference-counts.ts";
 import { contradictions } from "./contradictions.ts";
@@ -21,6 +23,9 @@ const OWNERS = ["nothing", "metadata", "an L2 table", "data", "compressed data"]
 
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
+
+/** What is counted is held as a whole: a byte for a cluster, five where it has more than 31 references. */
+const MAX_BYTES = 768 * 2 ** 20;
 
 /** An entry of an L2 table, by its two halves. */
 export interface UnalignedZero {
@@ -48,26 +53,49 @@ export class Census {
 
   constructor(geometry: Geometry, fileSize: number) {
     this.geometry = geometry;
-    this.#counts = new ReferenceCounts(geometry, fileSize, (cluster, one, other) =>
-      this.find(`cluster ${cluster} belongs to ${OWNERS[one]} and to ${OWNERS[other]}`),
+    this.#counts = new ReferenceCounts(
+      geometry,
+      fileSize,
+      MAX_BYTES,
+      () => undefined,
+      (cluster, one, other) =>
+        this.find(`cluster ${cluster} belongs to ${OWNERS[one]} and to ${OWNERS[other]}`),
     );
+    this.#counts.begin({ first: 0, end: Infinity });
     this.#fileClusters = this.#counts.clusters;
+  }
+
+  /** True when not everything fitted, and the counts are of no use. */
+  get isIncomplete(): boolean {
+    return this.#counts.window.end !== Infinity;
   }
 
   /** Blocks in which something is counted, ascending. */
   get blockIndexes(): readonly number[] {
-    return this.#counts.blockIndexes.toSorted((a, b) => a - b);
+    const { chunkClusters } = this.#counts.table;
+    const perBlock = this.geometry.refcountEntries / chunkClusters;
+    const indexes = new Set<number>();
+    for (const chunk of this.#counts.table.chunks()) indexes.add(Math.floor(chunk / perBlock));
+    return [...indexes];
   }
 
   /** References of the clusters of one block, by entry; undefined without any. Counting ends at 2^32 - 1. */
   counts(index: number): Uint32Array | undefined {
-    return this.#counts.counts(index);
+    const { chunkClusters } = this.#counts.table;
+    const { refcountEntries } = this.geometry;
+    let found: Uint32Array | undefined;
+    for (let from = 0; from < refcountEntries; from += chunkClusters) {
+      const chunk = this.#counts.chunk((index * refcountEntries + from) / chunkClusters);
+      if (chunk === undefined) continue;
+      found ??= new Uint32Array(refcountEntries);
+      found.set(chunk.counts, from);
+    }
+    return found;
   }
 
   /** References to one cluster. */
   count(cluster: number): number {
-    const { refcountEntries } = this.geometry;
-    return this.counts(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
+    return this.#counts.count(cluster);
   }
 
   find(what: string): void {
@@ -97,6 +125,11 @@ export class Census {
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
+      const cluster = step === 4 ? -1 : plainCluster(this.geometry.clusterBits, high, low);
+      if (cluster > 0 && cluster < this.#fileClusters) {
+        this.#counts.add(cluster, weight, OWNER.data);
+        continue;
+      }
       const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
       const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
       if ((high | low | zeros | allocated) === 0) continue;
@@ -138,7 +171,7 @@ export class Census {
  * order. What contradicts the format is a finding; the counts are then of no use.
  * Without `refcounts` the refcount table and its blocks are left out. `onTable`
  * is called for each L2 table: what it throws calls the census off.
- * @throws QcowalError IMAGE_INVALID for a table that cannot be read at all
+ * @throws QcowalError IMAGE_INVALID for a table that cannot be read at all; LIMIT_EXCEEDED
  */
 export async function takeCensus(
   image: Image,
@@ -160,6 +193,13 @@ export async function takeCensus(
   for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
     onTable?.();
     census.addL2Table(offset, words, weights.get(offset) ?? 0);
+    if (census.isIncomplete) break;
+  }
+  if (census.isIncomplete) {
+    throw new QcowalError(
+      "LIMIT_EXCEEDED",
+      `${disk.path}: what its tables refer to does not fit in memory. Nothing was changed.`,
+    );
   }
   return census;
 }

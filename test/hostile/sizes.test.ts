@@ -1,118 +1,19 @@
-/** Small files that ask for large work: each entry point ends within 5 s of the processor, and says what is wrong. */
-import { describe, expect, test } from "vitest";
+/** Small files that ask for large work: check and list end within 5 s of the processor and 256 MiB, a plan within 5 s, and say what is wrong. */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
 import { QcowalError } from "../../src/errors/index.ts";
-import { checkDisk } from "../../src/pool/check.ts";
-import { snapshotsOn } from "../../src/pool/list-snapshots.ts";
 import { planOn } from "../support/apply-plan.ts";
-import { MemoryDisk } from "../support/memory-disk.ts";
-import { SparseBytes } from "../support/sparse-bytes.ts";
+import { cli, requireBuiltCommand } from "../support/command.ts";
+import { run } from "../support/programs.ts";
+import { tempDir } from "../support/qemu.ts";
+import { LARGE_IMAGES, inMemory, writeTo } from "./large-images.ts";
 
 /** 5 s on a core of its own; one that is shared with other work is slower by up to a half. */
 const MAX_CPU_MS = 7500;
-const KIB = 1024;
-const MIB = 1024 * KIB;
+const MAX_RSS_MIB = 256;
 
-interface Header {
-  readonly clusterBits: number;
-  readonly virtualSize: number;
-  readonly l1: readonly [offset: number, entries: number];
-  readonly refcountTable: readonly [offset: number, clusters: number];
-  readonly snapshots?: readonly [offset: number, count: number];
-}
-
-type Part = readonly [offset: number, bytes: Uint8Array];
-
-function imageOf(size: number, header: Header, parts: readonly Part[]): MemoryDisk {
-  const head = Buffer.alloc(512);
-  const { l1, refcountTable, snapshots = [0, 0] } = header;
-  head.writeUInt32BE(0x514649fb, 0);
-  head.writeUInt32BE(3, 4);
-  head.writeUInt32BE(header.clusterBits, 20);
-  head.writeBigUInt64BE(BigInt(header.virtualSize), 24);
-  head.writeUInt32BE(l1[1], 36);
-  head.writeBigUInt64BE(BigInt(l1[0]), 40);
-  head.writeBigUInt64BE(BigInt(refcountTable[0]), 48);
-  head.writeUInt32BE(refcountTable[1], 56);
-  head.writeUInt32BE(snapshots[1], 60);
-  head.writeBigUInt64BE(BigInt(snapshots[0]), 64);
-  head.writeUInt32BE(4, 96);
-  head.writeUInt32BE(104, 100);
-  const bytes = new SparseBytes(size);
-  for (const [offset, part] of [[0, head] as const, ...parts]) bytes.write(offset, part);
-  return new MemoryDisk(bytes);
-}
-
-function words(count: number, value: (index: number) => number): Uint8Array {
-  const bytes = Buffer.alloc(count * 8);
-  for (let index = 0; index < count; index += 1) bytes.writeBigUInt64BE(BigInt(value(index)), index * 8);
-  return bytes;
-}
-
-/** Refcounts of 1 for the first clusters. */
-function refcounts(clusterSize: number, used: number): Uint8Array {
-  const bytes = Buffer.alloc(clusterSize);
-  for (let cluster = 0; cluster < used; cluster += 1) bytes.writeUInt16BE(1, cluster * 2);
-  return bytes;
-}
-
-/** 65,536 snapshots, whose L1 tables are where `table` says. */
-function snapshotTable(table: (index: number) => readonly [offset: number, entries: number]): Uint8Array {
-  const entryBytes = 64;
-  const bytes = Buffer.alloc(65_536 * entryBytes);
-  for (let index = 0; index < 65_536; index += 1) {
-    const [offset, entries] = table(index);
-    bytes.writeBigUInt64BE(BigInt(offset), index * entryBytes);
-    bytes.writeUInt32BE(entries, index * entryBytes + 8);
-    bytes.writeUInt32BE(24, index * entryBytes + 36);
-    bytes.writeBigUInt64BE(BigInt(MIB), index * entryBytes + 48);
-  }
-  return bytes;
-}
-
-const BASE: readonly Part[] = [
-  [64 * KIB, words(1, () => 128 * KIB)],
-  [128 * KIB, refcounts(64 * KIB, 2000)],
-];
-const WIDE = { clusterBits: 16, virtualSize: MIB, refcountTable: [64 * KIB, 1] } as const;
-
-const snapshotsAt = (table: (index: number) => readonly [number, number]): MemoryDisk =>
-  imageOf(112 * MIB, { ...WIDE, l1: [192 * KIB, 2], snapshots: [16 * MIB, 65_536] }, [
-    ...BASE,
-    [16 * MIB, snapshotTable(table)],
-    [64 * MIB, words(4_194_304, () => 256 * KIB)],
-  ]);
-
-const IMAGES: readonly (readonly [name: string, make: () => MemoryDisk, corruptions: number])[] = [
-  [
-    "an L1 table of 4 M entries with one L2 table",
-    () =>
-      imageOf(48 * MIB, { ...WIDE, virtualSize: 2 ** 41, l1: [256 * KIB, 4_194_304] }, [
-        ...BASE,
-        [192 * KIB, words(700, (index) => 33 * MIB + index * 64 * KIB)],
-        [256 * KIB, words(4_194_304, () => 192 * KIB)],
-      ]),
-    4_194_304,
-  ],
-  [
-    "1 M refcount table slots for one block, in a sparse file of 128 GiB",
-    () =>
-      imageOf(2 ** 37, { clusterBits: 9, virtualSize: MIB, l1: [1024, 32], refcountTable: [MIB, 16_384] }, [
-        [512, refcounts(512, 256)],
-        [MIB, words(1_048_576, () => 512)],
-      ]),
-    1_048_575,
-  ],
-  [
-    "65,536 snapshots that share an L1 table of 32 MiB",
-    () => snapshotsAt(() => [64 * MIB, 4_194_304]),
-    65_536,
-  ],
-  [
-    "65,536 snapshots with L1 tables that overlap",
-    () => snapshotsAt((index) => [64 * MIB + (index % 128) * 64 * KIB, 4_000_000 - index]),
-    65_536,
-  ],
-];
+beforeAll(requireBuiltCommand);
 
 async function withinLimit(action: () => Promise<unknown>): Promise<unknown> {
   const began = process.cpuUsage();
@@ -127,15 +28,56 @@ async function withinLimit(action: () => Promise<unknown>): Promise<unknown> {
   }
 }
 
-describe.each(IMAGES)("%s", (_, make, corruptions) => {
-  test("takes no entry point more than 5 s", async () => {
-    const disk = make();
+interface Used {
+  readonly cpuMs: number;
+  readonly rssMiB: number;
+}
+
+/** Has a process say at its end what it took. */
+const METER = `data:text/javascript,${encodeURIComponent(`
+  process.on("exit", () => {
+    const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
+    const used = { cpuMs: (userCPUTime + systemCPUTime) / 1000, rssMiB: maxRSS / 1024 };
+    process.stderr.write("\\n" + JSON.stringify(used));
+  });
+`)}`;
+
+/** Runs the command within its limits; returns what it printed. */
+async function measured(args: readonly string[], maxRssMiB = MAX_RSS_MIB): Promise<string> {
+  const [node = "", ...command] = cli(...args);
+  const { stdout, stderr } = await run(node, ["--import", METER, ...command]);
+  const used = JSON.parse(stderr.split("\n").at(-1) ?? "") as Used;
+  expect(used.cpuMs, `milliseconds of the processor for ${args[0]}`).toBeLessThan(MAX_CPU_MS);
+  expect(used.rssMiB, `MiB for ${args.slice(0, 2).join(" ")}`).toBeLessThan(maxRssMiB);
+  return stdout;
+}
+
+interface CheckJson {
+  readonly corruptions: number;
+  readonly findings: readonly unknown[];
+}
+
+describe.each(LARGE_IMAGES)("$name", ({ make, corruptions, usageMiB = 0 }) => {
+  test("takes check and list no more than 5 s and 256 MiB", async () => {
+    const path = join(await tempDir(), "large.qcow2");
+    await writeTo(path, make());
+    for (const [limit, ...args] of [
+      [MAX_RSS_MIB, "check"],
+      [MAX_RSS_MIB + usageMiB, "check", "--usage"],
+    ] as const) {
+      const report = JSON.parse(await measured([...args, "--json", path], limit)) as CheckJson;
+      expect(report.corruptions).toBeGreaterThanOrEqual(corruptions);
+      expect(report.findings.length).toBe(1000);
+    }
+    await measured(["list", path]);
+    await rm(path);
+  });
+});
+
+describe.each(LARGE_IMAGES.filter(({ plans }) => plans))("$name", ({ make }) => {
+  test("takes no plan more than 5 s", async () => {
+    const disk = inMemory(make());
     const image = disk.path;
-    const report = await checkDisk(disk);
-    expect(report.corruptions).toBeGreaterThanOrEqual(corruptions);
-    expect(report.findings.length).toBe(1000);
-    await withinLimit(() => checkDisk(disk, { usage: true }));
-    await withinLimit(() => snapshotsOn(disk));
     await withinLimit(() => planOn(disk, { type: "create", image, name: "new" }));
     await withinLimit(() => planOn(disk, { type: "delete", image, id: "" }));
     await withinLimit(() => planOn(disk, { type: "repair", image }));

@@ -24,9 +24,9 @@ export async function checkRoots(
   const roots: Root[] = [{ name: "active layer", offset: header.l1TableOffset, entries: header.l1Size }];
   const { entries, bytes, problem } = await readSnapshotEntries(disk, header);
   const at = { where: TABLE, offset: header.snapshotsOffset };
-  if (problem !== undefined) findings.add("error", () => ({ ...at, what: problem }));
+  if (problem !== undefined) findings.add("error", "structures", () => ({ ...at, what: problem }));
   if (header.externalDataFile && header.snapshotCount > 0) {
-    findings.add("corruption", () => ({
+    findings.add("corruption", "structures", () => ({
       ...at,
       what: `${header.snapshotCount} snapshots in image with data file`,
     }));
@@ -37,16 +37,20 @@ export async function checkRoots(
     const owner = snapshotLabel({ id, name });
     // Without a disk size it is shorter than the 16 bytes that version 3 asks for.
     if (header.geometry.version === 3 && entry.diskSize === undefined) {
-      findings.add("corruption", () => ({ ...at, owner, what: `entry ${index} is incomplete` }));
+      findings.add("corruption", "structures", () => ({
+        ...at,
+        owner,
+        what: `entry ${index} is incomplete`,
+      }));
     }
     if (header.externalDataFile) continue;
     const unfit = l1Problem(header, entry.l1TableOffset, entry.l1Size);
     if (unfit !== undefined) {
-      findings.add("corruption", () => ({ ...at, owner, what: `entry ${index}: ${unfit}` }));
+      findings.add("corruption", "structures", () => ({ ...at, owner, what: `entry ${index}: ${unfit}` }));
     } else if (entry.l1Size > 0 && entry.l1TableOffset > LAST_OFFSET) {
       rootsUnknown = true;
       const what = `entry ${index}: the L1 table at 0x${entry.l1TableOffset.toString(16)} cannot be read`;
-      findings.add("error", () => ({ ...at, owner, what }));
+      findings.add("error", "structures", () => ({ ...at, owner, what }));
     } else {
       const offset = Number(entry.l1TableOffset);
       roots.push({ name: owner, snapshot: { id, name }, offset, entries: entry.l1Size });

@@ -2,25 +2,20 @@ import type { Disk } from "../../disk/index.ts";
 import { clustersFor } from "../../format/index.ts";
 import { contradictions } from "../contradictions.ts";
 import type { ImageHead } from "../image.ts";
+import { type PassOptions, checkInPasses } from "./check-in-passes.ts";
 import { checkRoots } from "./check-roots.ts";
-import { claimStructures } from "./claim-structures.ts";
-import { checkRefcountBlocks, compareRefcounts } from "./compare.ts";
 import type { CheckContext } from "./context.ts";
 import { type Finding, Findings } from "./findings.ts";
-import { walkL1Tables } from "./l1-walk.ts";
-import { OUTSIDE, walkL2Tables } from "./l2-walk.ts";
 import { withOwners } from "./owners.ts";
-import { OWNER, ReferenceCounts } from "./reference-counts.ts";
+import { CHECK_MEMORY, type CheckMemory } from "./passes.ts";
 import { StoredRefcounts } from "./stored-refcounts.ts";
 import { type Usage, measureUsage } from "./usage.ts";
 
-export interface CheckTablesOptions {
-  /** Say also what each root occupies. */
-  readonly usage?: boolean;
-  /** Told how far the pass over the L2 tables has come. */
-  readonly onTable?: (done: number, total: number) => void;
+export interface CheckTablesOptions extends PassOptions {
   /** Called between pieces of work; what it throws ends the check. */
   readonly checkpoint?: () => void;
+  /** The report does not depend on it. */
+  readonly memory?: CheckMemory;
 }
 
 /** What a check found, in the numbers of `qemu-img check` and beyond them. */
@@ -48,7 +43,8 @@ export interface CheckedTables {
 /**
  * Checks every table of an image by the rules of `qemu-img check`: refcounts
  * against references, COPIED flags, and the form of all structures. Goes on
- * after each finding, and reads each table once.
+ * after each finding, and reads each table once; twice or more when the image is so
+ * large that what is counted does not fit in the memory of one pass.
  */
 export async function checkTables(
   disk: Disk,
@@ -63,25 +59,20 @@ export async function checkTables(
     head,
     findings,
     ...(await checkRoots(disk, header, findings)),
+    buffers: [],
+    memory: options.memory ?? CHECK_MEMORY,
     checkpoint: options.checkpoint ?? (() => undefined),
   };
   checkMarks(context);
   const stored = await StoredRefcounts.read(disk, header, fileSize);
-  const counts = new ReferenceCounts(geometry, fileSize);
-  await claimStructures(context, (offset, length, what, weight = 1) => {
-    if (counts.claim(offset, length, weight, OWNER.metadata)) return;
-    findings.add("corruption", () => ({ where: what, offset, owner: what, what: `${what} ${OUTSIDE}` }));
-  });
-  const paths = await walkL1Tables(context, stored);
-  const mapping = await walkL2Tables(context, paths, counts, stored, options.onTable ?? (() => undefined));
-  checkRefcountBlocks(context, counts, stored);
-  const comparison = await compareRefcounts(context, counts, stored);
+  const pass = await checkInPasses(context, stored, options);
   if (context.rootsUnknown) {
     const what =
       "not all snapshots could be read: what looks leaked may be theirs, and is not counted as leaked";
-    findings.add("note", () => ({ where: "snapshot table", what }));
+    findings.add("note", "summary", () => ({ where: "snapshot table", what }));
   }
-  const usage = options.usage === true ? await measureUsage(context, counts) : undefined;
+  const usage = options.usage === true ? await measureUsage(context, pass) : undefined;
+  const { comparison, mapping } = pass;
   return {
     clusterSize: geometry.clusterSize,
     checkErrors: findings.count("error"),
@@ -93,7 +84,7 @@ export async function checkTables(
     allocatedClusters: mapping.allocated,
     fragmentedClusters: mapping.fragmented,
     compressedClusters: mapping.compressed,
-    findings: await withOwners(context, stored),
+    findings: await withOwners(context, stored, pass.groups),
     findingsLeftOut: findings.leftOut,
     ...(usage === undefined ? {} : { usage }),
   };
@@ -104,10 +95,16 @@ function checkMarks({ head, findings }: CheckContext): void {
   const { header } = head;
   const where = "header";
   if (header.dirty) {
-    findings.add("note", () => ({ where, what: "the dirty bit is set: refcounts may be out of date" }));
+    findings.add("note", "structures", () => ({
+      where,
+      what: "the dirty bit is set: refcounts may be out of date",
+    }));
   }
   if (header.corrupt) {
-    findings.add("note", () => ({ where, what: "the corrupt bit is set: qemu opens it for reading only" }));
+    findings.add("note", "structures", () => ({
+      where,
+      what: "the corrupt bit is set: qemu opens it for reading only",
+    }));
   }
-  for (const what of contradictions(head)) findings.add("error", () => ({ where, what }));
+  for (const what of contradictions(head)) findings.add("error", "structures", () => ({ where, what }));
 }

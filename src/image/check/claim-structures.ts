@@ -65,7 +65,7 @@ async function reporting(
   } catch (error) {
     if (!(error instanceof QcowalError) || error.code !== "IMAGE_INVALID") throw error;
     const what = error.message.replace(/\. Nothing was changed.*$/s, "");
-    findings.add("error", () => ({ where, what }));
+    findings.add("error", "structures", () => ({ where, what }));
   }
 }
 
@@ -75,13 +75,18 @@ async function claimBitmaps(context: CheckContext, claim: Claim): Promise<void> 
   const directory = bitmapDirectory(head.area);
   if (directory === undefined) return;
   const unfit = bitmapExtensionProblem(head.area, geometry);
-  if (unfit !== undefined) findings.add("error", () => ({ where: "bitmaps extension", what: unfit }));
+  if (unfit !== undefined)
+    findings.add("error", "structures", () => ({ where: "bitmaps extension", what: unfit }));
   claim(directory.offset, directory.length, "bitmap directory");
   const bytes = new Uint8Array(directory.length);
   await disk.read(directory.offset, bytes);
   const problem = bitmapDirectoryProblem(bytes, directory.count, geometry, head.header.virtualSize);
   if (problem !== undefined) {
-    findings.add("error", () => ({ where: "bitmap directory", offset: directory.offset, what: problem }));
+    findings.add("error", "structures", () => ({
+      where: "bitmap directory",
+      offset: directory.offset,
+      what: problem,
+    }));
   }
   for (const [index, table] of decodeBitmapDirectory(bytes, directory.count).entries()) {
     const where = `table of bitmap ${index}`;
@@ -94,7 +99,7 @@ async function claimBitmaps(context: CheckContext, claim: Claim): Promise<void> 
         const low = words[at + 1] ?? 0;
         const offset = entryOffset(high, low);
         if (!isBitmapEntry(geometry, high, low)) {
-          findings.add("error", () => ({
+          findings.add("error", "structures", () => ({
             where,
             offset: table.offset,
             what: `entry ${first + at / 2} is invalid`,

@@ -1,8 +1,15 @@
 import { type RefcountArray, decodeRefcountBlock, refcountDigits } from "../../format/index.ts";
 import { readClusters } from "../read-table.ts";
 import type { CheckContext } from "./context.ts";
-import { hex } from "./findings.ts";
-import { type CountedBlock, OWNER, type ReferenceCounts, SHARED_WRONGLY } from "./reference-counts.ts";
+import { OUTSIDE_WINDOW } from "./chunk-table.ts";
+import { type Draft, type Part, hex } from "./findings.ts";
+import {
+  type CountedChunk,
+  OWNER,
+  PACKED_COUNT_MASK,
+  type ReferenceCounts,
+  SHARED_WRONGLY,
+} from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
 /** Between two looks at whether the findings have room for more. */
@@ -10,110 +17,155 @@ const BLOCKS_AT_ONCE = 256;
 
 const slot = (index: number): string => `refcount table, slot ${index}`;
 
-/** Checks the slots of the refcount table. Runs last of all that counts: a block has to be the only one in its cluster. */
+/**
+ * Checks the slots of the refcount table, and counts their blocks. Runs last of
+ * all that counts: a block has to be the only one in its cluster.
+ */
 export function checkRefcountBlocks(
-  { findings, head }: CheckContext,
-  counts: ReferenceCounts,
-  stored: StoredRefcounts,
-): void {
-  const { clusterSize } = head.header.geometry;
-  for (const [index, offset] of stored.offsets.entries()) {
-    const corrupt = (what: string): void =>
-      findings.add("corruption", () => ({
-        where: slot(index),
-        offset: head.header.refcountTableOffset,
-        what,
-      }));
-    const cluster = Math.floor(offset / clusterSize);
-    if (stored.isReserved(index)) corrupt("reserved bits are set");
-    else if (!stored.isAligned(index)) corrupt(`refcount block at ${hex(offset)} is not cluster aligned`);
-    else if (cluster >= counts.clusters) corrupt(`refcount block at ${hex(offset)} is outside the file`);
-    else if (offset !== 0) {
-      if (!counts.claim(offset, clusterSize, 1, OWNER.metadata)) {
-        corrupt(`refcount block at ${hex(offset)} reaches behind the end of the file`);
-      }
-      const references = counts.get(cluster);
-      if (references === 1) continue;
-      findings.add("corruption", () => ({
-        where: slot(index),
-        offset,
-        cluster,
-        references,
-        what: `refcount block at ${hex(offset)} is not the only one in its cluster`,
-      }));
-    }
-  }
-}
-
-export interface Compared {
-  /** The last cluster that the refcounts or the references say is used. */
-  readonly highest: number;
-  /** Clusters that belong to several that must not share them. */
-  readonly overlaps: number;
-}
-
-/** Compares what is stored with what was counted. */
-export async function compareRefcounts(
   context: CheckContext,
   counts: ReferenceCounts,
   stored: StoredRefcounts,
-): Promise<Compared> {
-  const comparison = new Comparison(context, counts, stored);
-  const blocks = Math.ceil(counts.clusters / counts.geometry.refcountEntries);
-  const present: number[] = [];
-  for (let index = 0; index < Math.min(blocks, stored.offsets.length); index += 1) {
-    if (stored.isStored(index)) present.push(index);
-    else if (!stored.isReadable(index)) comparison.unreadable(index);
-  }
-  const unstored = counts.blockIndexes.filter((index) => !stored.isStored(index));
-  for (const index of unstored) if (stored.isReadable(index)) comparison.block(index, undefined);
-  for (let at = 0; at < present.length; at += BLOCKS_AT_ONCE) {
-    const some = present
-      .slice(at, at + BLOCKS_AT_ONCE)
-      .filter((index) => index === blocks - 1 || !comparison.unreferenced(index));
-    const offsets = some.map((index) => stored.offset(index));
-    let next = 0;
-    for await (const { bytes } of readClusters(context.disk, offsets, counts.geometry.clusterSize)) {
-      context.checkpoint();
-      comparison.block(some[next] ?? 0, bytes);
-      next += 1;
+  isFirst: boolean,
+): void {
+  const { clusterSize } = context.head.header.geometry;
+  /** What was counted when a block's turn came. The window may still lose its end: what is said of a block waits for that. */
+  const references = new Uint32Array(stored.offsets.length);
+  for (let index = 0; index < stored.offsets.length; index += 1) {
+    const offset = stored.offset(index);
+    if (offset === 0 && !stored.isReserved(index)) continue;
+    const wrong = slotProblem(context, counts, stored, index);
+    if (wrong !== undefined) {
+      if (isFirst) addSlot(context, index, { offset: context.head.header.refcountTableOffset, what: wrong });
+    } else if (offset !== 0) {
+      if (!counts.claim(offset, clusterSize, 1, OWNER.metadata) && isFirst) {
+        addSlot(context, index, {
+          offset: context.head.header.refcountTableOffset,
+          what: `refcount block at ${hex(offset)} reaches behind the end of the file`,
+        });
+      }
+      references[index] = counts.get(offset / clusterSize);
     }
   }
-  noteBehindEnd(context, stored, blocks);
-  return comparison;
+  const { first, end } = counts.window;
+  const { refcountEntries } = counts.geometry;
+  for (let index = 0; index < stored.offsets.length; index += 1) {
+    const count = references[index] ?? 0;
+    if (count <= 1) continue;
+    const offset = stored.offset(index);
+    const cluster = offset / clusterSize;
+    const block = Math.floor(cluster / refcountEntries);
+    if (block < first || block >= end) continue;
+    const what = `refcount block at ${hex(offset)} is not the only one in its cluster`;
+    addSlot(context, index, { offset, cluster, references: count, what });
+  }
 }
 
-class Comparison implements Compared {
+function addSlot({ findings }: CheckContext, index: number, finding: Omit<Draft, "where">): void {
+  findings.add("corruption", "slots", () => ({ where: slot(index), ...finding }), 1, [index, 0]);
+}
+
+/** What is wrong with a slot whatever the refcounts say. */
+function slotProblem(
+  { head }: CheckContext,
+  counts: ReferenceCounts,
+  stored: StoredRefcounts,
+  index: number,
+): string | undefined {
+  const offset = stored.offset(index);
+  if (stored.isReserved(index)) return "reserved bits are set";
+  if (!stored.isAligned(index)) return `refcount block at ${hex(offset)} is not cluster aligned`;
+  if (Math.floor(offset / head.header.geometry.clusterSize) >= counts.clusters) {
+    return `refcount block at ${hex(offset)} is outside the file`;
+  }
+  return undefined;
+}
+
+/**
+ * Compares what is stored with what was counted, window by window in ascending
+ * order. Where findings of several kinds are made at once, each kind is told in
+ * a part of its own, so that windows cannot be told from the report.
+ */
+export class Comparison {
+  /** The last cluster that the refcounts or the references say is used. */
   highest = 0;
+  /** Clusters that belong to several that must not share them. */
   overlaps = 0;
   readonly #context: CheckContext;
   readonly #counts: ReferenceCounts;
   readonly #stored: StoredRefcounts;
   /** What is stored, or counted, where there is no block. */
   readonly #zeros: Uint8Array;
-  readonly #uncounted: CountedBlock;
+  readonly #uncounted: CountedChunk;
+  #part: Part = "refcounts";
 
   constructor(context: CheckContext, counts: ReferenceCounts, stored: StoredRefcounts) {
     this.#context = context;
     this.#counts = counts;
     this.#stored = stored;
-    const { refcountEntries } = counts.geometry;
-    this.#zeros = new Uint8Array(refcountEntries);
-    this.#uncounted = { counts: new Uint32Array(refcountEntries), owners: this.#zeros };
+    const { chunkClusters } = counts.table;
+    this.#zeros = new Uint8Array(counts.geometry.refcountEntries);
+    this.#uncounted = { counts: new Uint32Array(chunkClusters), owners: this.#zeros };
   }
 
-  unreadable(index: number): void {
-    const { refcountEntries } = this.#counts.geometry;
-    const clusters = Math.min(refcountEntries, this.#counts.clusters - index * refcountEntries);
+  /** Compares the window of what was counted. */
+  async window(): Promise<void> {
+    const stored = this.#stored;
+    const { first, end } = this.#counts.window;
+    const blocks = Math.ceil(this.#counts.clusters / this.#counts.geometry.refcountEntries);
+    const present: number[] = [];
+    for (let index = first; index < Math.min(blocks, stored.offsets.length, end); index += 1) {
+      if (stored.isStored(index)) present.push(index);
+      else if (!stored.isReadable(index)) this.#unreadable(index);
+    }
+    for (const index of this.#countedBlocks()) {
+      if (!stored.isStored(index) && stored.isReadable(index)) this.#block(index, undefined);
+    }
+    await this.#present(present, blocks - 1);
+    this.#noteBehindEnd(Math.max(first, blocks), end);
+  }
+
+  async #present(present: readonly number[], last: number): Promise<void> {
+    const { disk, checkpoint } = this.#context;
+    for (let at = 0; at < present.length; at += BLOCKS_AT_ONCE) {
+      const some = present
+        .slice(at, at + BLOCKS_AT_ONCE)
+        .filter((index) => index === last || !this.#unreferenced(index));
+      const offsets = some.map((index) => this.#stored.offset(index));
+      let next = 0;
+      for await (const { bytes } of readClusters(disk, offsets, this.#counts.geometry.clusterSize)) {
+        checkpoint();
+        this.#block(some[next] ?? 0, bytes);
+        next += 1;
+      }
+    }
+  }
+
+  /** Blocks of the window in which something is counted, ascending. */
+  #countedBlocks(): Set<number> {
+    const { geometry, table } = this.#counts;
+    const perBlock = geometry.refcountEntries / table.chunkClusters;
+    const blocks = new Set<number>();
+    for (const chunk of table.chunks()) blocks.add(Math.floor(chunk / perBlock));
+    return blocks;
+  }
+
+  #unreadable(index: number): void {
+    const { geometry, clusters: all } = this.#counts;
+    const { refcountEntries, refcountMax } = geometry;
+    const { chunkClusters } = this.#counts.table;
+    const clusters = Math.min(refcountEntries, all - index * refcountEntries);
     const offset = this.#stored.offset(index);
     const what = `the refcounts of ${clusters} clusters cannot be read, their block at ${hex(offset)} is not aligned`;
-    this.#context.findings.add("error", () => ({ where: slot(index), what }), clusters);
+    this.#part = "unreadableBlocks";
+    this.#context.findings.add("error", this.#part, () => ({ where: slot(index), what }), clusters);
     // References that do not fit the width are too many whatever is stored.
-    const counted = this.#counts.counts(index);
-    for (let entry = 0; entry < clusters; entry += 1) {
-      const references = counted?.[entry] ?? 0;
-      if (references > this.#counts.geometry.refcountMax)
-        this.#overflow(index * refcountEntries + entry, references);
+    for (let from = 0; from < clusters; from += chunkClusters) {
+      const first = index * refcountEntries + from;
+      const counts = this.#counts.chunk(first / chunkClusters)?.counts ?? [];
+      for (let entry = 0; entry < Math.min(counts.length, clusters - from); entry += 1) {
+        const references = counts[entry] ?? 0;
+        if (references > refcountMax) this.#overflow(first + entry, references);
+      }
     }
   }
 
@@ -122,37 +174,96 @@ class Comparison implements Compared {
    * entries above 0 are leaks, as many as were seen when it was read. False while
    * the findings have room, because then each of them has to be named.
    */
-  unreferenced(index: number): boolean {
-    if (this.#counts.counts(index) !== undefined) return false;
+  #unreferenced(index: number): boolean {
+    if (this.#isCounted(index)) return false;
     const { findings, rootsUnknown } = this.#context;
     const { used, last } = this.#stored.use(index);
     if (used === 0) return true;
-    if (!findings.isFull) return false;
+    if (!findings.isFull("refcounts")) return false;
     findings.addUnseen(rootsUnknown ? "note" : "leak", used);
     this.highest = Math.max(this.highest, index * this.#counts.geometry.refcountEntries + last);
     return true;
   }
 
+  #isCounted(index: number): boolean {
+    const { geometry, table } = this.#counts;
+    const perBlock = geometry.refcountEntries / table.chunkClusters;
+    for (let chunk = index * perBlock; chunk < (index + 1) * perBlock; chunk += 1) {
+      if (table.find(chunk) !== OUTSIDE_WINDOW) return true;
+    }
+    return false;
+  }
+
   /** `bytes` are those of the stored block, which may be decoded in place. */
-  block(index: number, bytes: Buffer | undefined): void {
+  #block(index: number, bytes: Buffer | undefined): void {
     const { geometry } = this.#counts;
     const { refcountEntries } = geometry;
     const refcounts = bytes === undefined ? this.#zeros : decodeRefcountBlock(bytes, geometry);
-    const { counts, owners } = this.#counts.block(index) ?? this.#uncounted;
-    const first = index * refcountEntries;
-    const end = Math.min(refcountEntries, this.#counts.clusters - first);
-    let highest = -1;
-    for (let entry = 0; entry < end; entry += 1) {
-      const refcount = refcounts[entry] ?? 0;
-      const references = counts[entry] ?? 0;
-      if (refcount !== references || (owners[entry] ?? 0) >= SHARED_WRONGLY) {
-        const isShared = (owners[entry] ?? 0) >= SHARED_WRONGLY;
-        this.#judge(first + entry, refcount, digits(bytes, entry, refcount), references, isShared);
-        highest = entry;
-      } else if (refcount !== 0) highest = entry;
+    this.#part = bytes === undefined ? "missingBlocks" : "refcounts";
+    const end = Math.min(refcountEntries, this.#counts.clusters - index * refcountEntries);
+    const { chunkClusters } = this.#counts.table;
+    for (let from = 0; from < end; from += chunkClusters) {
+      const first = index * refcountEntries + from;
+      const length = Math.min(chunkClusters, end - from);
+      const place = this.#counts.table.find(first / chunkClusters);
+      const highest =
+        place >= 0 && place % 2 === 0
+          ? this.#packedChunk(first, place / 2, refcounts, from, length, bytes)
+          : this.#chunk(first, refcounts, from, length, bytes);
+      if (highest >= 0) this.highest = Math.max(this.highest, first + highest);
     }
-    if (highest >= 0) this.highest = Math.max(this.highest, first + highest);
     if (bytes !== undefined && end < refcountEntries) this.#behindEnd(index, refcounts, end);
+  }
+
+  /**
+   * Compares the clusters from `first` on, whose references are packed from `at` on
+   * and whose refcounts are those from `from` on. None of them is shared wrongly.
+   * Returns the last entry that is used, -1 for none.
+   */
+  #packedChunk(
+    first: number,
+    at: number,
+    refcounts: RefcountArray,
+    from: number,
+    length: number,
+    bytes: Buffer | undefined,
+  ): number {
+    const packed = this.#counts.table.bytes;
+    let highest = -1;
+    for (let entry = 0; entry < length; entry += 1) {
+      const refcount = refcounts[from + entry] ?? 0;
+      const references = (packed[at + entry] ?? 0) & PACKED_COUNT_MASK;
+      if (refcount === 0 && references === 0) continue;
+      highest = entry;
+      if (refcount === references) continue;
+      this.#judge(first + entry, refcount, digits(bytes, from + entry, refcount), references, false);
+    }
+    return highest;
+  }
+
+  /** The same whatever is counted. */
+  #chunk(
+    first: number,
+    refcounts: RefcountArray,
+    from: number,
+    length: number,
+    bytes: Buffer | undefined,
+  ): number {
+    const { counts, owners } =
+      this.#counts.chunk(first / this.#counts.table.chunkClusters) ?? this.#uncounted;
+    let highest = -1;
+    for (let entry = 0; entry < length; entry += 1) {
+      const refcount = refcounts[from + entry] ?? 0;
+      const references = counts[entry] ?? 0;
+      const isShared = (owners[entry] ?? 0) >= SHARED_WRONGLY;
+      if (refcount === references && !isShared) {
+        if (refcount !== 0) highest = entry;
+        continue;
+      }
+      this.#judge(first + entry, refcount, digits(bytes, from + entry, refcount), references, isShared);
+      highest = entry;
+    }
+    return highest;
   }
 
   #judge(
@@ -176,6 +287,7 @@ class Comparison implements Compared {
     const what = `cluster ${cluster} has more references than a refcount can hold`;
     this.#context.findings.add(
       "corruption",
+      this.#part,
       () => ({ where: "refcounts", what, offset: cluster * clusterSize, cluster, references }),
       references - refcountMax,
     );
@@ -186,14 +298,21 @@ class Comparison implements Compared {
     const offset = cluster * this.#counts.geometry.clusterSize;
     const what = `cluster ${cluster} refcount=${refcount} reference=${references}`;
     const kind = isLeak ? (rootsUnknown ? "note" : "leak") : "corruption";
-    findings.add(kind, () => ({ where: "refcounts", what, offset, cluster, refcount, references }));
+    findings.add(kind, this.#part, () => ({
+      where: "refcounts",
+      what,
+      offset,
+      cluster,
+      refcount,
+      references,
+    }));
   }
 
   #shared(cluster: number, refcount: number | string, references: number): void {
     this.overlaps += 1;
     const offset = cluster * this.#counts.geometry.clusterSize;
     const what = `cluster ${cluster} belongs to several that must not share it`;
-    this.#context.findings.add("corruption", () => ({
+    this.#context.findings.add("corruption", this.#part, () => ({
       where: "overlap",
       what,
       offset,
@@ -207,7 +326,26 @@ class Comparison implements Compared {
   #behindEnd(index: number, refcounts: RefcountArray, from: number): void {
     let used = 0;
     for (let entry = from; entry < refcounts.length; entry += 1) if (refcounts[entry] !== 0) used += 1;
-    if (used > 0) note(this.#context, index, used, this.#stored.offset(index));
+    if (used > 0) this.#noteUsed(index, used);
+  }
+
+  /** QEMU compares nothing there; but it would hand out these clusters never again. */
+  #noteBehindEnd(first: number, end: number): void {
+    const stored = this.#stored;
+    for (let index = first; index < Math.min(stored.offsets.length, end); index += 1) {
+      const { used } = stored.isStored(index) ? stored.use(index) : { used: 0 };
+      if (used > 0) this.#noteUsed(index, used);
+    }
+  }
+
+  #noteUsed(index: number, used: number): void {
+    const offset = this.#stored.offset(index);
+    const what = `refcounts above 0 of clusters behind the end of the file: ${used}`;
+    this.#context.findings.add("note", "behindEnd", () => ({
+      where: `refcount block ${index}`,
+      offset,
+      what,
+    }));
   }
 }
 
@@ -215,17 +353,4 @@ class Comparison implements Compared {
 function digits(bytes: Buffer | undefined, entry: number, refcount: number): number | string {
   if (bytes === undefined || Number.isFinite(refcount)) return refcount;
   return refcountDigits(new DataView(bytes.buffer, bytes.byteOffset, bytes.length), entry);
-}
-
-/** QEMU compares nothing there; but it would hand out these clusters never again. */
-function noteBehindEnd(context: CheckContext, stored: StoredRefcounts, blocks: number): void {
-  for (let index = blocks; index < stored.offsets.length; index += 1) {
-    const { used } = stored.isStored(index) ? stored.use(index) : { used: 0 };
-    if (used > 0) note(context, index, used, stored.offset(index));
-  }
-}
-
-function note({ findings }: CheckContext, index: number, used: number, offset: number): void {
-  const what = `refcounts above 0 of clusters behind the end of the file: ${used}`;
-  findings.add("note", () => ({ where: `refcount block ${index}`, offset, what }));
 }

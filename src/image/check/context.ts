@@ -2,6 +2,7 @@ import type { Disk } from "../../disk/index.ts";
 import type { ImageHead } from "../image.ts";
 import { tableWords } from "../../format/index.ts";
 import type { Findings } from "./findings.ts";
+import type { CheckMemory } from "./passes.ts";
 
 /** A mapping of the guest's disk: the active layer, or a snapshot. */
 export interface Root {
@@ -23,24 +24,39 @@ export interface CheckContext {
   readonly snapshotTableBytes: number;
   /** True when the snapshot table was not read to its end: what looks leaked may belong to one of the rest. */
   readonly rootsUnknown: boolean;
+  readonly memory: CheckMemory;
+  /** For pieces of tables, used again: a damaged image may have 65,536 tables. */
+  readonly buffers: Buffer[];
   /** Called between pieces of work; what it throws ends the check. */
   readonly checkpoint: () => void;
 }
 
 const PIECE_BYTES = 1024 * 1024;
 
-/** A table of 64-bit entries, in pieces: its length comes from the file and may be anything. */
+/** To tell a piece in which there is nothing. */
+const ZEROS = Buffer.alloc(PIECE_BYTES);
+
+/**
+ * A table of 64-bit entries, in pieces: its length comes from the file and may be
+ * anything. Pieces of zeros are left out, because a zero entry says nothing. A
+ * piece is valid until the next is asked for.
+ */
 export async function* readEntries(
-  { disk, head, checkpoint }: Pick<CheckContext, "disk" | "head" | "checkpoint">,
+  { disk, head, checkpoint, buffers }: CheckContext,
   offset: number,
   entries: number,
 ): AsyncGenerator<{ readonly first: number; readonly words: Uint32Array }> {
-  // What lies behind the end of the file reads as zeros, and a zero entry says nothing.
+  // What lies behind the end of the file reads as zeros.
   const inFile = Math.min(entries, Math.ceil((head.fileSize - offset) / 8));
-  for (let first = 0; first < inFile; first += PIECE_BYTES / 8) {
-    checkpoint();
-    const bytes = Buffer.alloc(Math.min(PIECE_BYTES, (inFile - first) * 8));
-    await disk.read(offset + first * 8, bytes);
-    yield { first, words: tableWords(bytes) };
+  const buffer = buffers.pop() ?? Buffer.allocUnsafeSlow(PIECE_BYTES);
+  try {
+    for (let first = 0; first < inFile; first += PIECE_BYTES / 8) {
+      checkpoint();
+      const bytes = buffer.subarray(0, (inFile - first) * 8);
+      await disk.read(offset + first * 8, bytes);
+      if (!bytes.equals(ZEROS.subarray(0, bytes.length))) yield { first, words: tableWords(bytes) };
+    }
+  } finally {
+    buffers.push(buffer);
   }
 }

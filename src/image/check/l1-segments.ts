@@ -62,26 +62,43 @@ export interface L1Piece {
   readonly words: Uint32Array;
 }
 
-/** The entries of all L1 tables, each once, in file order; segments that follow each other are read as one. */
-export async function* l1Pieces(context: CheckContext): AsyncGenerator<L1Piece> {
-  const segments = [...l1Segments(context.roots, 8)];
-  let next = 0;
-  while (next < segments.length) {
-    const start = segments[next]?.offset ?? 0;
-    let end = start;
-    for (let at = next; segments[at]?.offset === end; at += 1) end += segments[at]?.length ?? 0;
-    let segment = segments[next];
+/**
+ * The entries of the L1 tables of `roots`, each once, in file order; segments
+ * that follow each other are read as one. A piece is valid until the next is
+ * asked for: damage can make many segments, and they are not held.
+ */
+export async function* l1Pieces(context: CheckContext, roots: readonly Root[]): AsyncGenerator<L1Piece> {
+  const segments = l1Segments(roots, 8);
+  let next = segments.next();
+  for (const { start, end } of runsOf(roots)) {
     for await (const { first, words } of readEntries(context, start, (end - start) / 8)) {
       const from = start + first * 8;
       const behind = from + words.length * 4;
-      for (let offset = from; offset < behind && segment !== undefined;) {
+      while (next.done !== true && next.value.offset + next.value.length <= from) next = segments.next();
+      for (let offset = from; offset < behind && next.done !== true;) {
+        const segment = next.value;
         const stop = Math.min(behind, segment.offset + segment.length);
         yield { segment, offset, words: words.subarray((offset - from) / 4, (stop - from) / 4) };
         offset = stop;
-        if (offset === segment.offset + segment.length) segment = segments[(next += 1)];
+        if (offset === segment.offset + segment.length) next = segments.next();
       }
     }
     // What lies behind the end of the file was not read: it has no entries.
-    while (segments[next] !== undefined && (segments[next]?.offset ?? 0) < end) next += 1;
+    while (next.done !== true && next.value.offset < end) next = segments.next();
   }
+}
+
+/** Where L1 tables lie that follow each other or overlap. */
+function* runsOf(roots: readonly Root[]): Generator<{ readonly start: number; readonly end: number }> {
+  const ordered = roots.filter(({ entries }) => entries > 0).toSorted((a, b) => a.offset - b.offset);
+  let start = ordered[0]?.offset ?? 0;
+  let end = start;
+  for (const { offset, entries } of ordered) {
+    if (offset > end) {
+      yield { start, end };
+      start = offset;
+    }
+    end = Math.max(end, offset + entries * 8);
+  }
+  if (end > start) yield { start, end };
 }

@@ -9,60 +9,28 @@ import {
   isZeroFlagged,
   plainCluster,
 } from "../../format/index.ts";
-import { readTables } from "../read-table.ts";
 import type { CheckContext } from "./context.ts";
 import { hex } from "./findings.ts";
-import type { L2Paths } from "./l1-walk.ts";
-import { type CountedBlock, MAX_COUNT, OWNER, type ReferenceCounts } from "./reference-counts.ts";
-import type { StoredRefcounts } from "./stored-refcounts.ts";
-
-/** What qemu-img says about the mapping of the active layer. */
-export interface MappingStatistics {
-  readonly allocated: number;
-  readonly fragmented: number;
-  readonly compressed: number;
-}
-
-/** Checks all L2 tables in file order, each once, and counts what they refer to by the paths that lead to them. */
-export async function walkL2Tables(
-  context: CheckContext,
-  paths: L2Paths,
-  counts: ReferenceCounts,
-  stored: StoredRefcounts,
-  onTable: (done: number, total: number) => void,
-): Promise<MappingStatistics> {
-  const { disk, head, findings, checkpoint } = context;
-  const { clusterSize } = head.header.geometry;
-  const walk = new L2Walk(context, counts, stored);
-  const offsets = [...paths.all.keys()].toSorted((a, b) => a - b);
-  for (const offset of offsets) {
-    const weight = paths.all.get(offset) ?? 0;
-    if (counts.claim(offset, clusterSize, weight, OWNER.l2Table)) continue;
-    findings.add(
-      "corruption",
-      () => ({ where: "L2 table", offset, l2Table: offset, what: `L2 table at ${hex(offset)} ${OUTSIDE}` }),
-      weight,
-    );
-  }
-  // A table behind the end of the file is all zeros.
-  const inFile = offsets.filter((offset) => offset < head.fileSize);
-  let done = 0;
-  for await (const { offset, words } of readTables(disk, inFile, clusterSize)) {
-    checkpoint();
-    walk.table(offset, words, paths.all.get(offset) ?? 0, paths.active.get(offset) ?? 0);
-    done += 1;
-    onTable(done, inFile.length);
-  }
-  return walk;
-}
+import { type FlagWindow, OTHER_PASS } from "./flag-window.ts";
+import { MAX_COUNT, OWNER, PACKED_DATA, PACKED_DATA_END, type ReferenceCounts } from "./reference-counts.ts";
+import { UNREADABLE, isBitSet } from "./stored-refcounts.ts";
+import type { TableReach } from "./table-reach.ts";
 
 export const OUTSIDE = "reaches behind the end of the file";
-const ALL_ONES = new Uint8Array(0);
 
-const isBitSet = (bits: Uint8Array, index: number): boolean =>
-  (((bits[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
+/** Findings about one entry in the order in which they are told. */
+const RESERVED = 0;
+const FLAG = 1;
+const OTHER = 2;
+const KINDS = 4;
 
-class L2Walk implements MappingStatistics {
+/**
+ * Checks L2 tables and counts what they refer to. The first time that a table is
+ * walked everything in it is checked; from then on only what belongs to the
+ * window of that pass: references, and COPIED flags.
+ */
+export class L2Walk {
+  /** What qemu-img says about the mapping of the active layer. */
   allocated = 0;
   fragmented = 0;
   compressed = 0;
@@ -70,43 +38,62 @@ class L2Walk implements MappingStatistics {
   readonly #geometry: Geometry;
   readonly #hasDataFile: boolean;
   readonly #counts: ReferenceCounts;
-  readonly #stored: StoredRefcounts;
-  /** Refcounts of the block that was asked last. */
-  #block = -1;
-  #ones: Uint8Array | undefined = ALL_ONES;
+  #flags: FlagWindow;
+  /** False when all tables were walked before. */
+  isFirst = true;
   /** The table that is being checked. */
   #table = 0;
   #weight = 0;
   #active = 0;
   /** Where the next cluster of it lies, if it is not fragmented; 0 before the first. */
   #contiguous = 0;
+  /** The first and the last chunk that it refers to. */
+  #lowest = Infinity;
+  #highest = -1;
   readonly #fileClusters: number;
 
-  constructor(context: CheckContext, counts: ReferenceCounts, stored: StoredRefcounts) {
+  constructor(context: CheckContext, counts: ReferenceCounts, flags: FlagWindow) {
     this.#context = context;
     this.#geometry = context.head.header.geometry;
     this.#hasDataFile = context.head.header.externalDataFile;
     this.#counts = counts;
-    this.#stored = stored;
+    this.#flags = flags;
     this.#fileClusters = Math.ceil(counts.fileLength / this.#geometry.clusterSize);
   }
 
-  /** `weight` paths lead here, `active` of them from the active layer. */
+  /** From now on tables are walked again. */
+  beginAnother(flags: FlagWindow): void {
+    this.#flags = flags;
+    this.isFirst = false;
+  }
+
+  /** `weight` paths lead to the table, `active` of them from the active layer. */
   table(offset: number, words: Uint32Array, weight: number, active: number): void {
     const { clusterBits, clusterSize, extendedL2, l2EntrySize, refcountEntries } = this.#geometry;
+    const { bytes, words: counted, chunkBits, chunkClusters } = this.#counts.table;
     const step = l2EntrySize / 4;
-    const entryBits = Math.log2(refcountEntries);
+    const blockBits = Math.log2(refcountEntries) - chunkBits;
     // Every entry of a disk comes through this loop: the common kind is decided in it.
     const plainEnd = extendedL2 || this.#hasDataFile ? 0 : this.#fileClusters;
     const comparesFlags = active > 0 && offset !== 0;
-    let block = -1;
-    let ones: Uint8Array | undefined;
-    let counted: CountedBlock = { counts: new Uint32Array(0), owners: new Uint8Array(0) };
+    const { ones } = this.#flags.stored;
+    const isFirst = this.isFirst;
+    // In whole numbers the loop is faster. So many do not fit in a packed count.
+    const packedWeight = Math.min(weight, PACKED_DATA_END) | 0;
+    let chunk = -1;
+    let place = 0;
+    let counts = 0;
+    let owners = 0;
+    let onesAt = OTHER_PASS;
     let allocated = 0;
+    let fragmented = 0;
+    // A local number costs nothing; a field that is no small integer is made anew each time.
+    let contiguous = 0;
     this.#table = offset;
     this.#weight = weight;
     this.#active = active;
-    this.#contiguous = 0;
+    this.#lowest = Infinity;
+    this.#highest = -1;
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
@@ -114,29 +101,61 @@ class L2Walk implements MappingStatistics {
       if (cluster <= 0 || cluster >= plainEnd) {
         const zeros = extendedL2 ? (words[at + 2] ?? 0) : 0;
         const subclusters = extendedL2 ? (words[at + 3] ?? 0) : 0;
-        if ((high | low | subclusters | zeros) !== 0) this.#entry(at / step, high, low, zeros, subclusters);
+        if ((high | low | subclusters | zeros) === 0) continue;
+        this.#contiguous = contiguous;
+        this.#entry(at / step, high, low, zeros, subclusters);
+        contiguous = this.#contiguous;
+        chunk = -1;
         continue;
       }
-      if (cluster >>> entryBits !== block) {
-        block = cluster >>> entryBits;
-        ones = comparesFlags ? this.#stored.ones(block) : undefined;
-        counted = this.#counts.ownBlock(block);
+      if (cluster >>> chunkBits !== chunk) {
+        chunk = cluster >>> chunkBits;
+        place = this.#counts.place(chunk);
+        counts = place >> 1;
+        owners = counts + chunkClusters * 4;
+        onesAt = comparesFlags ? this.#flags.onesAt(chunk >>> blockBits) : OTHER_PASS;
+        if (chunk < this.#lowest) this.#lowest = chunk;
+        if (chunk > this.#highest) this.#highest = chunk;
       }
-      const index = cluster & (refcountEntries - 1);
-      if (ones !== undefined && isCopied(high) !== isBitSet(ones, index)) {
-        this.#copied(at / step, high, cluster * clusterSize);
+      if (onesAt > UNREADABLE) {
+        const isOne = onesAt >= 0 && isBitSet(ones, onesAt * 8 + (cluster & (refcountEntries - 1)));
+        if (isCopied(high) !== isOne) this.#wrongFlag(at / step, isOne, cluster);
       }
-      allocated += active;
-      const target = cluster * clusterSize;
-      if (this.#contiguous !== 0 && target !== this.#contiguous) this.fragmented += active;
-      this.#contiguous = target + clusterSize;
-      const owner = counted.owners[index] ?? 0;
-      if (owner === 0 || owner === OWNER.data) {
-        counted.owners[index] = OWNER.data;
-        counted.counts[index] = Math.min((counted.counts[index] ?? 0) + weight, MAX_COUNT);
-      } else this.#counts.add(cluster, weight, OWNER.data);
+      if (isFirst) {
+        allocated += active;
+        const target = cluster * clusterSize;
+        if (contiguous !== 0 && target !== contiguous) fragmented += active;
+        contiguous = target + clusterSize;
+      }
+      if (place < 0) continue;
+      const entry = cluster & (chunkClusters - 1);
+      if ((place & 1) === 0) {
+        const packed = bytes[counts + entry] ?? 0;
+        const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
+        if (sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA)) {
+          bytes[counts + entry] = sum;
+          continue;
+        }
+      } else {
+        const owner = bytes[owners + entry] ?? 0;
+        if (owner === 0 || owner === OWNER.data) {
+          bytes[owners + entry] = OWNER.data;
+          const index = (counts >> 2) + entry;
+          counted[index] = Math.min((counted[index] ?? 0) + weight, MAX_COUNT);
+          continue;
+        }
+      }
+      this.#counts.add(cluster, weight, OWNER.data);
+      chunk = -1;
     }
     this.allocated += allocated;
+    this.fragmented += fragmented;
+  }
+
+  /** Has a note taken of what the last table refers to, as number `index`. */
+  noteReach(reach: TableReach, index: number): void {
+    const perBlock = this.#geometry.refcountEntries / this.#counts.table.chunkClusters;
+    reach.note(index, Math.floor(this.#lowest / perBlock), Math.floor(this.#highest / perBlock));
   }
 
   /** An entry of any kind. */
@@ -146,7 +165,7 @@ class L2Walk implements MappingStatistics {
       this.#compressed(entry, high, low, zeros !== 0 || allocated !== 0);
       return;
     }
-    if (hasReservedL2Bits(high, low)) this.#corrupt(entry, "reserved bits are set");
+    if (hasReservedL2Bits(high, low)) this.#corrupt(entry, "reserved bits are set", RESERVED);
     const target = entryOffset(high, low);
     const isZero = isZeroFlagged(this.#geometry, low);
     // An external data file has a cluster 0 too: there the flag says that it is allocated.
@@ -160,9 +179,11 @@ class L2Walk implements MappingStatistics {
       this.#corrupt(entry, "subclusters are allocated and read as zeros at once");
     }
     if (target % clusterSize !== 0) this.#corrupt(entry, `cluster at ${hex(target)} is not aligned`);
-    this.allocated += this.#active;
-    if (this.#contiguous !== 0 && target !== this.#contiguous) this.fragmented += this.#active;
-    this.#contiguous = target + clusterSize;
+    if (this.isFirst) {
+      this.allocated += this.#active;
+      if (this.#contiguous !== 0 && target !== this.#contiguous) this.fragmented += this.#active;
+      this.#contiguous = target + clusterSize;
+    }
     if (!this.#hasDataFile) this.#claim(entry, target, clusterSize, OWNER.data);
   }
 
@@ -178,6 +199,7 @@ class L2Walk implements MappingStatistics {
     }
     const offset = compressedOffset(this.#geometry, high, low);
     this.#claim(entry, offset, compressedLength(this.#geometry, high, low), OWNER.compressed);
+    if (!this.isFirst) return;
     this.allocated += this.#active;
     this.fragmented += this.#active;
     this.compressed += this.#active;
@@ -189,36 +211,44 @@ class L2Walk implements MappingStatistics {
     length: number,
     owner: typeof OWNER.data | typeof OWNER.compressed,
   ): void {
+    this.#reaches(offset, length);
     if (!this.#counts.claim(offset, length, this.#weight, owner)) {
       this.#corrupt(entry, `data at ${hex(offset)} ${OUTSIDE}`);
     }
   }
 
+  #reaches(offset: number, length: number): void {
+    const bytes = this.#geometry.clusterSize * this.#counts.table.chunkClusters;
+    this.#lowest = Math.min(this.#lowest, Math.floor(offset / bytes));
+    this.#highest = Math.max(this.#highest, Math.floor((offset + length - 1) / bytes));
+  }
+
   /** In the active layer the flag has to say whether the refcount is 1; where that is unknown it may say anything. */
   #copied(entry: number, high: number, target: number): void {
-    const { clusterSize, refcountEntries } = this.#geometry;
-    let isOne = true;
-    const cluster = Math.floor(target / clusterSize);
-    if (!this.#hasDataFile) {
-      const block = Math.floor(cluster / refcountEntries);
-      if (block !== this.#block) {
-        this.#block = block;
-        this.#ones = this.#stored.ones(block);
-      }
-      if (this.#ones === undefined) return;
-      isOne = isBitSet(this.#ones, cluster % refcountEntries);
-    }
-    if (isCopied(high) === isOne) return;
+    const cluster = Math.floor(target / this.#geometry.clusterSize);
+    // Of a data file nothing has more than one reference.
+    const isOne = this.#hasDataFile ? this.isFirst || undefined : this.#flags.isOne(cluster);
+    if (!this.#hasDataFile) this.#reaches(target, 1);
+    if (isOne !== undefined && isCopied(high) !== isOne) this.#wrongFlag(entry, isOne, cluster);
+  }
+
+  #wrongFlag(entry: number, isOne: boolean, cluster: number): void {
     const what = isOne
       ? "the COPIED flag is clear, and the refcount is 1"
       : "the COPIED flag is set, and the refcount is not 1";
-    this.#corrupt(entry, what, this.#active, cluster);
+    this.#add(entry, what, FLAG, this.#active, cluster);
   }
 
-  #corrupt(entry: number, what: string, times = this.#weight, cluster?: number): void {
+  /** What is wrong with an entry whatever the refcounts say: told the first time. */
+  #corrupt(entry: number, what: string, minor = OTHER): void {
+    if (this.isFirst) this.#add(entry, what, minor, this.#weight);
+  }
+
+  #add(entry: number, what: string, minor: number, times: number, cluster?: number): void {
     const offset = this.#table;
     this.#context.findings.add(
       "corruption",
+      "l2Tables",
       () => ({
         where: `L2 table at ${hex(offset)}, entry ${entry}`,
         offset,
@@ -227,6 +257,7 @@ class L2Walk implements MappingStatistics {
         what,
       }),
       times,
+      [offset, entry * KINDS + minor],
     );
   }
 }

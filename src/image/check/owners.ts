@@ -4,11 +4,14 @@ import { claimStructures } from "./claim-structures.ts";
 import type { CheckContext } from "./context.ts";
 import { type Finding, Findings } from "./findings.ts";
 import { l1Pieces } from "./l1-segments.ts";
-import { l2OffsetsIn } from "./l1-walk.ts";
+import { type L2Groups, l2OffsetsIn } from "./l1-walk.ts";
+import { lowerBound } from "./lower-bound.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
 /** Names more than these say no more. */
 const MAX_OWNERS = 32;
+/** L2 tables that are kept for one cluster. In a sound image each is that of another root. */
+const MAX_TABLES = 128;
 
 /**
  * Says of each finding that was kept whose it is. Only an image that has findings
@@ -17,6 +20,7 @@ const MAX_OWNERS = 32;
 export async function withOwners(
   context: CheckContext,
   stored: StoredRefcounts,
+  groups: L2Groups,
 ): Promise<readonly Finding[]> {
   const { kept } = context.findings;
   const clusters = new Map<number, Set<string>>();
@@ -27,7 +31,7 @@ export async function withOwners(
     else if (cluster !== undefined) clusters.set(cluster, new Set());
   }
   if (clusters.size > 0) await findStructures(context, stored, clusters);
-  if (clusters.size > 0 || tables.size > 0) await findRoots(context, clusters, tables);
+  if (clusters.size > 0 || tables.size > 0) await findRoots(context, clusters, tables, groups);
   return kept.map(({ owner, l2Table, ...finding }) => {
     const owners =
       owner === undefined
@@ -63,34 +67,15 @@ function name(owners: Set<string> | undefined, owner: string): void {
   if (owners !== undefined && owners.size < MAX_OWNERS) owners.add(owner);
 }
 
-function lowerBound(ordered: readonly number[], value: number): number {
-  let low = 0;
-  let high = ordered.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((ordered[middle] ?? 0) < value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-async function findRoots(context: CheckContext, clusters: Wanted, tables: Wanted): Promise<void> {
+async function findRoots(
+  context: CheckContext,
+  clusters: Wanted,
+  tables: Wanted,
+  groups: L2Groups,
+): Promise<void> {
   const { clusterSize } = context.head.header.geometry;
-  const offsets = new Set<number>();
-  for await (const { words } of l1Pieces(context)) {
-    for (const offset of l2OffsetsIn(words)) offsets.add(offset);
-  }
-  /** Wanted clusters by the L2 table that refers to them. */
-  const below = new Map<number, Set<number>>();
-  if (clusters.size > 0) {
-    const inFile = [...offsets].filter((offset) => offset < context.head.fileSize).toSorted((a, b) => a - b);
-    for await (const { offset, words } of readTables(context.disk, inFile, clusterSize)) {
-      context.checkpoint();
-      const found = wantedBelow(context, words, clusters);
-      if (found.size > 0) below.set(offset, found);
-    }
-  }
-  for await (const { segment, words } of l1Pieces(context)) {
+  const below = clusters.size > 0 ? await findTables(context, clusters, groups) : new Map<number, number[]>();
+  for await (const { segment, words } of l1Pieces(context, context.roots)) {
     for (const offset of new Set(l2OffsetsIn(words))) {
       const table = tables.get(offset);
       const cluster = clusters.get(Math.floor(offset / clusterSize));
@@ -105,7 +90,38 @@ async function findRoots(context: CheckContext, clusters: Wanted, tables: Wanted
   }
 }
 
-function wantedBelow({ head }: CheckContext, words: Uint32Array, wanted: Wanted): Set<number> {
+/** Wanted clusters by the L2 table that refers to them; of each cluster the first tables that do. */
+async function findTables(
+  context: CheckContext,
+  clusters: Wanted,
+  groups: L2Groups,
+): Promise<Map<number, number[]>> {
+  const { disk, head, checkpoint } = context;
+  const below = new Map<number, number[]>();
+  const left = new Map<number, number>();
+  for (const cluster of clusters.keys()) left.set(cluster, MAX_TABLES);
+  for await (const { offsets } of groups.each()) {
+    const inFile = offsets.filter((offset) => offset < head.fileSize);
+    for await (const { offset, words } of readTables(disk, inFile, head.header.geometry.clusterSize)) {
+      checkpoint();
+      const found = wantedBelow(context, words, left);
+      if (found.size === 0) continue;
+      below.set(offset, [...found]);
+      for (const cluster of found) {
+        const more = (left.get(cluster) ?? 0) - 1;
+        if (more > 0) left.set(cluster, more);
+        else left.delete(cluster);
+      }
+    }
+  }
+  return below;
+}
+
+function wantedBelow(
+  { head }: CheckContext,
+  words: Uint32Array,
+  wanted: ReadonlyMap<number, unknown>,
+): Set<number> {
   const { geometry, externalDataFile } = head.header;
   const found = new Set<number>();
   if (externalDataFile) return found;

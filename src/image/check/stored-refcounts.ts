@@ -1,6 +1,12 @@
 import type { Disk } from "../../disk/index.ts";
-import { type Geometry, type Header, decodeRefcountBlock, tableWords } from "../../format/index.ts";
-import { readClusters } from "../read-table.ts";
+import {
+  type Geometry,
+  type Header,
+  type RefcountArray,
+  decodeRefcountBlock,
+  tableWords,
+} from "../../format/index.ts";
+import { type BlockWindow, readRefcountBlocks } from "../refcount-window.ts";
 
 const WORD = 2 ** 32;
 const RESERVED_LOW = 0x1ff;
@@ -9,6 +15,9 @@ const MAX_FILE_LENGTH = 2 ** 63 - 2 ** 30;
 
 const RESERVED = 1;
 const UNALIGNED = 2;
+
+/** Entries of a block that are looked at in one call: a loop over all of a block would be compiled anew for each. */
+const PIECE = 1024;
 
 /** What a refcount block holds, in numbers. */
 export interface BlockUse {
@@ -19,13 +28,14 @@ export interface BlockUse {
 }
 const UNUSED: BlockUse = { used: 0, last: -1 };
 
-/** Refcounts of a block that is not there. */
-const NO_BITS = new Uint8Array(0);
+/** No bits are held of a block: its refcounts are not 1, or they cannot be read. */
+export const NO_ONES = -1;
+export const UNREADABLE = -2;
 
 /**
- * The refcount table, and which refcounts are exactly 1: a bit each, all that
- * the COPIED flags need. The refcounts themselves are streamed again when they
- * are compared, so that memory does not grow with their width.
+ * The refcount table, and of the blocks of a window which refcounts are exactly
+ * 1: a bit each, all that the COPIED flags need. The refcounts themselves are
+ * streamed again when they are compared, so that memory does not grow with their width.
  */
 export class StoredRefcounts {
   readonly geometry: Geometry;
@@ -35,14 +45,23 @@ export class StoredRefcounts {
    * damaged header may say that there are a million slots.
    */
   readonly offsets: Float64Array;
+  /** The bits of all blocks that are held; see `onesAt`. */
+  ones = new Uint8Array(0);
   readonly #flags: Uint8Array;
-  readonly #uses = new Map<number, BlockUse>();
-  readonly #ones = new Map<number, Uint8Array>();
   readonly #fileSize: number;
+  /** Bytes of the bits of one block. */
+  readonly #bytes: number;
+  #window: BlockWindow = { first: 0, end: 0 };
+  /** By slot of the window: the number of its block among those that are held, from 1; 0 for a block of zeros. */
+  #held = new Uint32Array(0);
+  /** By number of the block: entries above 0, and the last of them. */
+  #used = new Uint32Array(0);
+  #last = new Uint32Array(0);
 
   private constructor(geometry: Geometry, fileSize: number, words: Uint32Array) {
     this.geometry = geometry;
     this.#fileSize = fileSize;
+    this.#bytes = Math.ceil(geometry.refcountEntries / 8);
     this.offsets = new Float64Array(words.length / 2);
     this.#flags = new Uint8Array(words.length / 2);
     for (let index = 0; index < this.offsets.length; index += 1) {
@@ -55,15 +74,14 @@ export class StoredRefcounts {
     }
   }
 
+  /** Reads the table. */
   static async read(disk: Disk, header: Header, fileSize: number): Promise<StoredRefcounts> {
     const { geometry } = header;
     // What lies behind the end of the file reads as zeros: no blocks.
     const inFile = Math.max(0, Math.ceil((fileSize - header.refcountTableOffset) / 8) * 8);
     const bytes = Buffer.alloc(Math.min(header.refcountTableClusters * geometry.clusterSize, inFile));
     await disk.read(header.refcountTableOffset, bytes);
-    const stored = new StoredRefcounts(geometry, fileSize, tableWords(bytes));
-    await stored.#readOnes(disk);
-    return stored;
+    return new StoredRefcounts(geometry, fileSize, tableWords(bytes));
   }
 
   /** False for a block that QEMU cannot read either: its refcounts are unknown. */
@@ -86,44 +104,97 @@ export class StoredRefcounts {
     return ((this.#flags[index] ?? 0) & UNALIGNED) === 0;
   }
 
-  /** What the block of a slot that is stored holds. */
-  use(index: number): BlockUse {
-    return this.#uses.get(this.offset(index)) ?? UNUSED;
-  }
-
   /** True when a slot names a block of which something is in the file. */
   isStored(index: number): boolean {
     const offset = this.offset(index);
     return offset !== 0 && offset < this.#fileSize && this.isReadable(index);
   }
 
-  /** For each entry a bit that says whether its refcount is 1; undefined when that cannot be read. */
-  ones(index: number): Uint8Array | undefined {
-    if (!this.isReadable(index)) return undefined;
-    return this.#ones.get(this.offset(index)) ?? NO_BITS;
+  /** What the block of a slot that is stored holds. */
+  use(index: number): BlockUse {
+    const held = this.#held[index - this.#window.first] ?? 0;
+    return held === 0 ? UNUSED : { used: this.#used[held - 1] ?? 0, last: this.#last[held - 1] ?? 0 };
   }
 
-  async #readOnes(disk: Disk): Promise<void> {
+  /** Where `ones` has the bits of a block of the window, in bytes; NO_ONES or UNREADABLE. */
+  onesAt(index: number): number {
+    if (!this.isReadable(index)) return UNREADABLE;
+    const held = this.#held[index - this.#window.first] ?? 0;
+    return held === 0 ? NO_ONES : (held - 1) * this.#bytes;
+  }
+
+  /** As much of a window as can be held in `maxBytes`, at least a block. */
+  fitting({ first, end }: BlockWindow, maxBytes: number): BlockWindow {
+    let bytes = 0;
+    for (const slot of this.#differing({ first, end })) {
+      bytes += this.#bytes;
+      if (bytes > maxBytes && slot > first) return { first, end: slot };
+    }
+    return { first, end };
+  }
+
+  /** Reads the blocks of a window and forgets all others. */
+  async load(disk: Disk, window: BlockWindow): Promise<void> {
     const { geometry } = this;
-    // Each block once, however many slots a damaged table has for it.
-    const ordered = this.offsets.filter((_, index) => this.isStored(index)).toSorted();
-    const inFileOrder = ordered.filter((offset, index) => offset !== ordered[index - 1]);
+    const slots = Math.max(0, Math.min(window.end, this.offsets.length) - window.first);
+    /** At least as many as there are different ones. */
+    let blocks = 0;
+    for (const _ of this.#differing(window)) blocks += 1;
+    this.#window = window;
+    this.#held = new Uint32Array(slots);
+    this.#used = new Uint32Array(blocks);
+    this.#last = new Uint32Array(blocks);
+    if (this.ones.length < blocks * this.#bytes) this.ones = new Uint8Array(blocks * this.#bytes);
+    else this.ones.fill(0);
     const zeros = new Uint8Array(geometry.clusterSize);
-    for await (const { offset, bytes } of readClusters(disk, inFileOrder, geometry.clusterSize)) {
+    let held = 0;
+    const stored = readRefcountBlocks(disk, geometry, this.offsets, window, (slot) => this.isStored(slot));
+    for await (const { slots: named, bytes } of stored) {
       if (bytes.equals(zeros)) continue;
-      const refcounts = decodeRefcountBlock(bytes, geometry);
-      const ones = new Uint8Array(Math.ceil(refcounts.length / 8));
-      let used = 0;
-      let last = -1;
-      for (let entry = 0; entry < refcounts.length; entry += 1) {
-        const refcount = refcounts[entry] ?? 0;
-        if (refcount === 0) continue;
-        used += 1;
-        last = entry;
-        if (refcount === 1) ones[entry >>> 3] = (ones[entry >>> 3] ?? 0) | (1 << (entry & 7));
-      }
-      this.#ones.set(offset, ones);
-      this.#uses.set(offset, { used, last });
+      this.#hold(held, decodeRefcountBlock(bytes, geometry));
+      held += 1;
+      for (const slot of named) this.#held[slot - window.first] = held;
+    }
+  }
+
+  #hold(held: number, refcounts: RefcountArray): void {
+    let used = 0;
+    for (let from = 0; from < refcounts.length; from += PIECE) {
+      used += this.#holdPiece(held * this.#bytes, refcounts, from);
+    }
+    let last = refcounts.length - 1;
+    while (last >= 0 && refcounts[last] === 0) last -= 1;
+    this.#used[held] = used;
+    this.#last[held] = last;
+  }
+
+  /** A piece of a block whose bits begin at `at`; returns how many entries are above 0. */
+  #holdPiece(at: number, refcounts: RefcountArray, from: number): number {
+    const { ones } = this;
+    const end = Math.min(refcounts.length, from + PIECE);
+    let used = 0;
+    for (let entry = from; entry < end; entry += 1) {
+      const refcount = refcounts[entry] ?? 0;
+      if (refcount === 0) continue;
+      used += 1;
+      if (refcount !== 1) continue;
+      const byte = at + (entry >>> 3);
+      ones[byte] = (ones[byte] ?? 0) | (1 << (entry & 7));
+    }
+    return used;
+  }
+
+  /** Slots that name another block than the one before: a damaged table may have a million slots for one block. */
+  *#differing({ first, end }: BlockWindow): Generator<number> {
+    let previous = 0;
+    for (let slot = first; slot < Math.min(end, this.offsets.length); slot += 1) {
+      const offset = this.offset(slot);
+      if (offset === previous || !this.isStored(slot)) continue;
+      previous = offset;
+      yield slot;
     }
   }
 }
+
+export const isBitSet = (bits: Uint8Array, index: number): boolean =>
+  (((bits[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;

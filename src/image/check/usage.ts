@@ -1,9 +1,19 @@
-import { compressedLength, compressedOffset, entryOffset, isCompressed } from "../../format/index.ts";
+import {
+  compressedLength,
+  compressedOffset,
+  entryOffset,
+  isCompressed,
+  plainCluster,
+} from "../../format/index.ts";
 import { readTables } from "../read-table.ts";
-import { type CheckContext, type Root, readEntries } from "./context.ts";
+import type { BlockWindow } from "../refcount-window.ts";
+import type { PassedOver } from "./check-in-passes.ts";
+import { ClusterUsers, lowestBit } from "./cluster-users.ts";
+import { type CheckContext, readEntries } from "./context.ts";
 import { l1Segments } from "./l1-segments.ts";
 import { l2OffsetsIn } from "./l1-walk.ts";
-import type { ReferenceCounts } from "./reference-counts.ts";
+import { L2TableCollector, type L2Tables, tablesWhere } from "./l2-tables.ts";
+import { lowerBound } from "./lower-bound.ts";
 
 /** What one root occupies in the file, tables included. */
 export interface RootUsage {
@@ -25,53 +35,42 @@ export interface Usage {
   readonly usedBytes: number;
 }
 
-/** So many roots have a bit each in one pass; more take more passes, never more memory. */
-const ROOTS_PER_PASS = 31;
-const MANY = 2 ** 32 - 1;
-
-/** Which roots use each cluster, by refcount block. */
-interface Users {
-  /** A bit for each root of this pass. */
-  readonly bits: Uint32Array;
-  /** The only root that uses it, counted from 1; 0 for none, MANY for several. */
-  readonly only: Uint32Array;
-}
+/** So many roots have a bit each at a time; more take more passes, never more memory. */
+const ROOTS_AT_ONCE = 31;
 
 /**
  * Undefined where L1 tables overlap: what belongs to whom cannot be said, and
  * every snapshot may have all of the file for a table.
  */
-export async function measureUsage(
-  context: CheckContext,
-  counts: ReferenceCounts,
-): Promise<Usage | undefined> {
+export async function measureUsage(context: CheckContext, passed: PassedOver): Promise<Usage | undefined> {
   if (hasOverlaps(context)) return undefined;
-  const users = new ClusterUsers(counts);
-  const perRoot: { used: number; tables: number; exclusive: number }[] = [];
-  for (let first = 0; first < context.roots.length; first += ROOTS_PER_PASS) {
-    const roots = context.roots.slice(first, first + ROOTS_PER_PASS);
-    users.beginPass();
-    const tables = await markPass(context, roots, first, users);
-    const used = users.countBits(roots.length);
-    for (const [index, clusters] of used.entries()) {
-      perRoot.push({ used: clusters, tables: tables[index] ?? 0, exclusive: 0 });
-    }
-  }
-  const exclusive = users.countOnly(perRoot.length);
+  const { counts, chunks, usedClusters } = passed;
   const { clusterSize } = counts.geometry;
-  const usedClusters = countUsed(counts);
+  const { roots, memory } = context;
+  const users = new ClusterUsers(counts, roots.length > ROOTS_AT_ONCE, memory.counts);
+  const own = Array.from(roots, () => ({ used: 0, exclusive: 0, tables: 0 }));
+  let usedByRoots = 0;
+  for (let window: BlockWindow = { first: 0, end: 0 }; window.end !== Infinity;) {
+    window = chunks.next(window.end, users.room);
+    users.begin(window);
+    for (let first = 0; first < roots.length; first += ROOTS_AT_ONCE) {
+      const some = own.slice(first, first + ROOTS_AT_ONCE);
+      await new Marking(context, passed, users, first).mark(window, some);
+      users.countMarked(some);
+    }
+    usedByRoots += users.countAll(own);
+  }
   return {
-    roots: context.roots.map(({ snapshot }, index) => {
-      const { used = 0, tables = 0 } = perRoot[index] ?? {};
-      const own = exclusive[index] ?? 0;
+    roots: roots.map(({ snapshot }, index) => {
+      const { used = 0, tables = 0, exclusive = 0 } = own[index] ?? {};
       return {
         ...(snapshot === undefined ? {} : { snapshot }),
-        exclusiveBytes: own * clusterSize,
-        sharedBytes: (used - own) * clusterSize,
+        exclusiveBytes: exclusive * clusterSize,
+        sharedBytes: (used - exclusive) * clusterSize,
         tableBytes: tables * clusterSize,
       };
     }),
-    metadataBytes: (usedClusters - users.countAll()) * clusterSize,
+    metadataBytes: (usedClusters - usedByRoots) * clusterSize,
     usedBytes: usedClusters * clusterSize,
   };
 }
@@ -80,131 +79,108 @@ function hasOverlaps({ roots, findings }: CheckContext): boolean {
   for (const { weight, offset } of l1Segments(roots, 8)) {
     if (weight === 1) continue;
     const what = "L1 tables overlap: what each snapshot occupies cannot be said";
-    findings.add("note", () => ({ where: "usage", offset, what }));
+    findings.add("note", "summary", () => ({ where: "usage", offset, what }));
     return true;
   }
   return false;
 }
 
-function countUsed(counts: ReferenceCounts): number {
-  let used = 0;
-  for (const index of counts.blockIndexes)
-    for (const count of counts.counts(index) ?? []) if (count > 0) used += 1;
-  return used;
-}
+/** Marks the clusters of a window that a few roots use, from root `first` on. */
+class Marking {
+  readonly #context: CheckContext;
+  readonly #passed: PassedOver;
+  readonly #users: ClusterUsers;
+  readonly #first: number;
 
-/** Marks what the roots use; returns how many clusters of tables each has. */
-async function markPass(
-  context: CheckContext,
-  roots: readonly Root[],
-  first: number,
-  users: ClusterUsers,
-): Promise<number[]> {
-  const { geometry } = context.head.header;
-  const { clusterSize } = geometry;
-  const tables: number[] = [];
-  const bitsOf = new Map<number, number>();
-  for (const [index, root] of roots.entries()) {
-    const bit = 2 ** index;
-    const only = first + index + 1;
-    users.mark(root.offset, root.entries * 8, bit, only);
-    let count = Math.ceil((root.entries * 8) / clusterSize);
-    for await (const { words } of readEntries(context, root.offset, root.entries)) {
-      for (const offset of l2OffsetsIn(words)) {
-        const before = bitsOf.get(offset) ?? 0;
-        if ((before & bit) === 0) count += 1;
-        bitsOf.set(offset, before | bit);
+  constructor(context: CheckContext, passed: PassedOver, users: ClusterUsers, first: number) {
+    this.#context = context;
+    this.#passed = passed;
+    this.#users = users;
+    this.#first = first;
+  }
+
+  /** In the first window the tables of each root are counted too, in clusters. */
+  async mark(window: BlockWindow, own: readonly { tables: number }[]): Promise<void> {
+    for (let from = 0; from !== Infinity;) {
+      const tables = await this.#collect(own, window.first === 0 && from === 0, from);
+      if (window.first === 0) {
+        for (const bits of tables.marks) {
+          for (let rest = bits; rest !== 0; rest &= rest - 1) {
+            const root = own[lowestBit(rest)];
+            if (root !== undefined) root.tables += 1;
+          }
+        }
+      }
+      await this.#markTables(tables, window);
+      from = tables.next;
+    }
+  }
+
+  /** Gathers the L2 tables of these roots, with a bit for each root that has one. */
+  async #collect(own: readonly { tables: number }[], isFirst: boolean, from: number): Promise<L2Tables> {
+    const { memory, roots, head } = this.#context;
+    const { clusterSize } = head.header.geometry;
+    const tables = new L2TableCollector(from, memory.tables, (one, other) => one | other);
+    for (const [index, mine] of own.entries()) {
+      const { offset, entries } = roots[this.#first + index] ?? { offset: 0, entries: 0 };
+      const bit = 2 ** index;
+      if (from === 0) this.#users.mark(offset, entries * 8, bit, this.#first);
+      if (isFirst) mine.tables += Math.ceil((entries * 8) / clusterSize);
+      for await (const { words } of readEntries(this.#context, offset, entries)) {
+        for (const table of l2OffsetsIn(words)) tables.add(table, 0, bit);
       }
     }
-    tables.push(count);
+    return tables.finish();
   }
-  const offsets = [...bitsOf.keys()]
-    .filter((offset) => offset < context.head.fileSize)
-    .toSorted((a, b) => a - b);
-  for await (const { offset, words } of readTables(context.disk, offsets, clusterSize)) {
-    context.checkpoint();
-    const bits = bitsOf.get(offset) ?? 0;
-    const only = (bits & (bits - 1)) === 0 ? first + 32 - Math.clz32(bits) : MANY;
-    users.mark(offset, clusterSize, bits, only);
-    if (context.head.header.externalDataFile) continue;
+
+  async #markTables(tables: L2Tables, window: BlockWindow): Promise<void> {
+    const { offsets, marks } = tables;
+    const { disk, head, checkpoint } = this.#context;
+    const { geometry, externalDataFile } = head.header;
+    const { clusterSize } = geometry;
+    for (const [index, offset] of offsets.entries()) {
+      this.#users.mark(offset, clusterSize, marks[index] ?? 0, this.#first);
+    }
+    if (externalDataFile) return;
+    const numbers = tablesWhere(tables, (index) => this.#isWanted(offsets[index] ?? 0, window));
+    const wanted = Float64Array.from(numbers, (index) => offsets[index] ?? 0);
+    let next = 0;
+    for await (const { words } of readTables(disk, wanted, clusterSize)) {
+      checkpoint();
+      this.#markBelow(words, marks[numbers[next] ?? 0] ?? 0);
+      next += 1;
+    }
+  }
+
+  #isWanted(offset: number, { first, end }: BlockWindow): boolean {
+    if (offset >= this.#context.head.fileSize) return false;
+    const { groups, reach } = this.#passed;
+    if (groups.all === undefined || (first === 0 && end === Infinity)) return true;
+    return reach.meets(lowerBound(groups.all.offsets, offset), first, end);
+  }
+
+  #markBelow(words: Uint32Array, bits: number): void {
+    const { geometry } = this.#context.head.header;
+    const { clusterBits, clusterSize, extendedL2 } = geometry;
+    const plainEnd = extendedL2 ? 0 : Math.ceil(this.#passed.counts.fileLength / clusterSize);
     for (let at = 0; at < words.length; at += geometry.l2EntrySize / 4) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
+      const cluster = plainCluster(clusterBits, high, low);
+      if (cluster > 0 && cluster < plainEnd) {
+        this.#users.markCluster(cluster, bits, this.#first);
+        continue;
+      }
       if (high === 0 && low === 0) continue;
       if (isCompressed(high)) {
+        // With subclusters it says nothing, and was not counted.
+        if (extendedL2 && ((words[at + 2] ?? 0) | (words[at + 3] ?? 0)) !== 0) continue;
         const length = compressedLength(geometry, high, low);
-        users.mark(compressedOffset(geometry, high, low), length, bits, only);
+        this.#users.mark(compressedOffset(geometry, high, low), length, bits, this.#first);
       } else {
         const target = entryOffset(high, low);
-        if (target !== 0) users.mark(target, clusterSize, bits, only);
+        if (target !== 0) this.#users.mark(target, clusterSize, bits, this.#first);
       }
     }
-  }
-  return tables;
-}
-
-class ClusterUsers {
-  readonly #counts: ReferenceCounts;
-  readonly #blocks = new Map<number, Users>();
-
-  constructor(counts: ReferenceCounts) {
-    this.#counts = counts;
-  }
-
-  beginPass(): void {
-    for (const { bits } of this.#blocks.values()) bits.fill(0);
-  }
-
-  /** Ranges that the check did not count are left out here too. */
-  mark(offset: number, length: number, bits: number, only: number): void {
-    const { geometry, fileLength } = this.#counts;
-    if (length <= 0 || offset + length - fileLength >= geometry.clusterSize) return;
-    const last = Math.floor((offset + length - 1) / geometry.clusterSize);
-    for (let cluster = Math.floor(offset / geometry.clusterSize); cluster <= last; cluster += 1) {
-      const block = this.#block(Math.floor(cluster / geometry.refcountEntries));
-      const entry = cluster % geometry.refcountEntries;
-      block.bits[entry] = (block.bits[entry] ?? 0) | bits;
-      const other = block.only[entry] ?? 0;
-      block.only[entry] = other === 0 || other === only ? only : MANY;
-    }
-  }
-
-  /** Clusters that each of the first `roots` bits is set for. */
-  countBits(roots: number): number[] {
-    const used = Array.from({ length: roots }, () => 0);
-    for (const { bits } of this.#blocks.values()) {
-      for (const set of bits) {
-        for (let rest = set; rest !== 0; rest &= rest - 1) {
-          const bit = 31 - Math.clz32(rest & -rest);
-          used[bit] = (used[bit] ?? 0) + 1;
-        }
-      }
-    }
-    return used;
-  }
-
-  /** Clusters that each root has alone. */
-  countOnly(roots: number): number[] {
-    const own = Array.from({ length: roots }, () => 0);
-    for (const { only } of this.#blocks.values()) {
-      for (const root of only) if (root !== 0 && root !== MANY) own[root - 1] = (own[root - 1] ?? 0) + 1;
-    }
-    return own;
-  }
-
-  countAll(): number {
-    let all = 0;
-    for (const { only } of this.#blocks.values()) for (const root of only) if (root !== 0) all += 1;
-    return all;
-  }
-
-  #block(index: number): Users {
-    let block = this.#blocks.get(index);
-    if (block === undefined) {
-      const { refcountEntries } = this.#counts.geometry;
-      block = { bits: new Uint32Array(refcountEntries), only: new Uint32Array(refcountEntries) };
-      this.#blocks.set(index, block);
-    }
-    return block;
   }
 }
