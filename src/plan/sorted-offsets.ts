@@ -14,15 +14,21 @@ export class SortedOffsets {
 
   /** Takes offsets in any order; 0 stands for none. */
   static of(offsets: Float64Array): SortedOffsets {
-    const sorted = offsets.filter((offset) => offset !== 0).toSorted();
-    let count = 0;
+    return SortedOffsets.ofSorted(sortedTargets(offsets));
+  }
+
+  /** Takes ascending offsets, some of them more than once. */
+  static ofSorted(sorted: Float64Array): SortedOffsets {
+    const count = distinctIn(sorted);
+    if (count === sorted.length) return new SortedOffsets(sorted);
+    const distinct = new Float64Array(count);
+    let next = 0;
     for (let index = 0; index < sorted.length; index += 1) {
-      const offset = sorted[index] ?? 0;
-      if (count > 0 && sorted[count - 1] === offset) continue;
-      sorted[count] = offset;
-      count += 1;
+      if (index > 0 && sorted[index] === sorted[index - 1]) continue;
+      distinct[next] = sorted[index] ?? 0;
+      next += 1;
     }
-    return new SortedOffsets(sorted.slice(0, count));
+    return new SortedOffsets(distinct);
   }
 
   get length(): number {
@@ -63,4 +69,34 @@ export class SortedOffsets {
   and(others: SortedOffsets): SortedOffsets {
     return new SortedOffsets(this.offsets.filter((offset) => others.has(offset)));
   }
+}
+
+/** How many different ones there are among ascending offsets. */
+export function distinctIn(sorted: Float64Array): number {
+  let count = 0;
+  for (let index = 0; index < sorted.length; index += 1) {
+    if (index === 0 || sorted[index] !== sorted[index - 1]) count += 1;
+  }
+  return count;
+}
+
+/**
+ * Offsets in ascending order, as often as they occur; 0 stands for none. A table
+ * may have four million: there is one copy, which is mostly in order already.
+ */
+export function sortedTargets(offsets: Float64Array): Float64Array {
+  let count = 0;
+  for (let index = 0; index < offsets.length; index += 1) if (offsets[index] !== 0) count += 1;
+  const found = new Float64Array(count);
+  let isOrdered = true;
+  count = 0;
+  for (let index = 0; index < offsets.length; index += 1) {
+    const offset = offsets[index] ?? 0;
+    if (offset === 0) continue;
+    if (count > 0 && offset < (found[count - 1] ?? 0)) isOrdered = false;
+    found[count] = offset;
+    count += 1;
+  }
+  // oxlint-disable-next-line unicorn/no-array-sort -- nobody else has it yet
+  return isOrdered ? found : found.sort();
 }

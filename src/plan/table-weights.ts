@@ -1,6 +1,6 @@
 import type { L1Location, L1Table } from "../image/index.ts";
 import type { Draft, Root } from "./draft.ts";
-import { SortedOffsets } from "./sorted-offsets.ts";
+import { SortedOffsets, distinctIn, sortedTargets } from "./sorted-offsets.ts";
 
 /** Contents of one stored L1 table, and by how many roots more (or fewer) they are used afterwards. */
 export interface RootWeight {
@@ -63,11 +63,10 @@ export class TableWeights {
     return this.tables.has(offset);
   }
 
-  /** The same with `weight` more paths for each of these, which are in any order; 0 stands for none. */
-  plus(targets: Float64Array, weight: number): TableWeights {
+  /** The same with `weight` more paths for each of these, which are ascending. */
+  plus(theirs: Float64Array, weight: number): TableWeights {
     const mine = this.tables.offsets;
-    const theirs = targets.filter((target) => target !== 0).toSorted();
-    const offsets = new Float64Array(mine.length + theirs.length);
+    const offsets = new Float64Array(mine.length + distinctIn(theirs));
     const weights = new Int32Array(offsets.length);
     let [left, right, count] = [0, 0, 0];
     while (left < mine.length || right < theirs.length) {
@@ -83,7 +82,7 @@ export class TableWeights {
       weights[count] = sum;
       count += 1;
     }
-    return new TableWeights(offsets.slice(0, count), weights.slice(0, count));
+    return new TableWeights(offsets.subarray(0, count), weights.subarray(0, count));
   }
 }
 
@@ -94,7 +93,7 @@ export class TableWeights {
  */
 export function l2Weights(roots: readonly (RootWeight & { readonly table: L1Table })[]): TableWeights {
   return roots.reduce(
-    (weights, { table, weight }) => weights.plus(table.targets, weight),
+    (weights, { table, weight }) => weights.plus(sortedTargets(table.targets), weight),
     new TableWeights(),
   );
 }
