@@ -241,10 +241,11 @@ export function snapshotTableBytes(entries: readonly SnapshotEntry[]): number {
 /**
  * Encodes the table. Like QEMU, every entry gets all extra fields we know; unlike
  * QEMU, padding is zeroed. Entries must have a disk size: the caller resolves
- * what "today's size" was when the entry was read.
+ * what "today's size" was when the entry was read. Behind the last entry, up to
+ * `room` bytes, is nothing but zeros.
  */
-export function encodeSnapshotTable(entries: readonly SnapshotEntry[]): Uint8Array {
-  const bytes = new Uint8Array(snapshotTableBytes(entries));
+export function encodeSnapshotTable(entries: readonly SnapshotEntry[], room: number): Uint8Array {
+  const bytes = new Uint8Array(room);
   let end = 0;
   for (const entry of entries) {
     const start = roundUp(end, ENTRY_ALIGNMENT);

@@ -9,3 +9,4 @@ export * from "./refcount-window.ts";
 export * from "./refcount-windows.ts";
 export * from "./refcounts.ts";
 export * from "./snapshots.ts";
+export * from "./table-reach.ts";

@@ -46,10 +46,26 @@ export function shortNames({ id, name }: SnapshotEntry): { readonly id: string; 
   return { id: text(id), name: text(name) };
 }
 
-export function toSnapshot(entry: SnapshotEntry): Snapshot {
-  const decoder = new TextDecoder();
-  return { entry, id: decoder.decode(entry.id), name: decoder.decode(entry.name) };
+const utf8 = new TextDecoder();
+
+/** Its texts are made when they are asked for: of most snapshots they never are, and a table may hold 64 MiB of names. */
+class StoredSnapshot implements Snapshot {
+  readonly entry: SnapshotEntry;
+
+  constructor(entry: SnapshotEntry) {
+    this.entry = entry;
+  }
+
+  get id(): string {
+    return utf8.decode(this.entry.id);
+  }
+
+  get name(): string {
+    return utf8.decode(this.entry.name);
+  }
 }
+
+export const toSnapshot = (entry: SnapshotEntry): Snapshot => new StoredSnapshot(entry);
 
 /**
  * Reads the snapshot table. Its length is not stored, and what is stored of it

@@ -1,7 +1,7 @@
 import { QcowalError } from "../errors/index.ts";
 import { MAX_NAME_BYTES, MAX_SNAPSHOTS } from "../format/index.ts";
 import { toSnapshot } from "../image/index.ts";
-import { type Draft, copiedRoot } from "./draft.ts";
+import { type Draft, copiedRoot, withRoot } from "./draft.ts";
 import type { CreateOperation } from "./operation.ts";
 import { snapshotsNamed } from "./select-snapshot.ts";
 import type { Step } from "./step.ts";
@@ -64,7 +64,7 @@ export function create(draft: Draft, operation: CreateOperation, now: number): S
     unknownExtra: new Uint8Array(0),
   });
   return {
-    draft: { ...draft, snapshots: [...draft.snapshots, { ...snapshot, root: copiedRoot(draft.active, 0) }] },
+    draft: { ...draft, snapshots: [...draft.snapshots, withRoot(snapshot, copiedRoot(draft.active, 0))] },
     outcome: { type: "create", snapshot: { id, name: operation.name } },
   };
 }

@@ -44,15 +44,25 @@ export function copiedRoot(root: Root, entries: number): Root {
   return { contents: root.contents, stored: false, entries: Math.max(root.entries, entries) };
 }
 
+export const withRoot = (snapshot: Snapshot, root: Root): DraftSnapshot => ({
+  entry: snapshot.entry,
+  root,
+  get id() {
+    return snapshot.id;
+  },
+  get name() {
+    return snapshot.name;
+  },
+});
+
 export function draftOf(image: Image, bitmaps: number, locate: (snapshot: Snapshot) => L1Location): Draft {
   const { header } = image;
   return {
     virtualSize: header.virtualSize,
     active: storedRoot({ offset: header.l1TableOffset, entries: header.l1Size }),
-    snapshots: image.snapshotTable.snapshots.map((snapshot) => ({
-      ...snapshot,
-      root: storedRoot(locate(snapshot)),
-    })),
+    snapshots: image.snapshotTable.snapshots.map((snapshot) =>
+      withRoot(snapshot, storedRoot(locate(snapshot))),
+    ),
     bitmaps,
   };
 }

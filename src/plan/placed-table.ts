@@ -9,7 +9,7 @@ import {
 import type { Image } from "../image/index.ts";
 import type { Space } from "./space.ts";
 
-/** Contents of a table and where they will be. */
+/** Contents of a table, in whole clusters, and where they will be. */
 export interface PlacedTable {
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -28,8 +28,9 @@ export async function placeSnapshotTable(
       `${image.disk.path}: the snapshot table would have ${length} bytes, QEMU reads at most ${MAX_SNAPSHOT_TABLE_BYTES}. Nothing was changed; delete snapshots first.`,
     );
   }
-  const offset = await space.allocate(clustersFor(image.header.geometry, length));
-  return { offset, bytes: encodeSnapshotTable(entries) };
+  const clusters = clustersFor(image.header.geometry, length);
+  const offset = await space.allocate(clusters);
+  return { offset, bytes: encodeSnapshotTable(entries, clusters * image.header.geometry.clusterSize) };
 }
 
 /** Whole clusters: what a table does not fill is zeros. */

@@ -139,7 +139,7 @@ async function planSnapshots(
     if (bytes.length > 0) reserve.push(fill(offset, bytes));
   }
   if (placed.snapshotTable !== undefined && placed.snapshotTable.bytes.length > 0) {
-    reserve.push(fill(placed.snapshotTable.offset, padded(geometry.clusterSize, placed.snapshotTable.bytes)));
+    reserve.push(fill(placed.snapshotTable.offset, placed.snapshotTable.bytes));
   }
 
   const change: HeaderChange = {

@@ -21,7 +21,7 @@ import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
-import { padded, placeSnapshotTable } from "./placed-table.ts";
+import { placeSnapshotTable } from "./placed-table.ts";
 import { refcountDifferences } from "./refcount-differences.ts";
 import { addRefcountIntents, newTableIntent, noRefcountIntents } from "./refcount-intents.ts";
 import * as words from "./repair-findings.ts";
@@ -229,7 +229,7 @@ async function plan(
 
   const reserve: Intent[] = [...refcounts.reserve];
   if (table !== undefined && table.bytes.length > 0) {
-    reserve.push(fill(table.offset, padded(geometry.clusterSize, table.bytes)));
+    reserve.push(fill(table.offset, table.bytes));
   }
   return {
     outcomes: [

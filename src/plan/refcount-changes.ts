@@ -10,7 +10,7 @@ import {
 import type { Refcounts } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
 import { damagedImage } from "./damaged-image.ts";
-import { homeOf } from "./table-reach.ts";
+import { homeOf } from "./block-range.ts";
 
 /** What the change of one refcount takes while it is counted. */
 export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;

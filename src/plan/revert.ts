@@ -8,7 +8,7 @@ import {
   u64ToNumber,
 } from "../format/index.ts";
 import { toSnapshot } from "../image/index.ts";
-import { type Draft, type DraftSnapshot, copiedRoot } from "./draft.ts";
+import { type Draft, type DraftSnapshot, copiedRoot, withRoot } from "./draft.ts";
 import type { RevertOperation } from "./operation.ts";
 import { selectSnapshot } from "./select-snapshot.ts";
 import type { Step } from "./step.ts";
@@ -67,5 +67,5 @@ function diskSizeOf(image: string, entry: SnapshotEntry, today: number): number 
 /** An entry without a disk size means "today's": before today's changes, it is written down. */
 function pinned(snapshot: DraftSnapshot, size: number): DraftSnapshot {
   if (snapshot.entry.diskSize !== undefined) return snapshot;
-  return { ...toSnapshot({ ...snapshot.entry, diskSize: BigInt(size) }), root: snapshot.root };
+  return withRoot(toSnapshot({ ...snapshot.entry, diskSize: BigInt(size) }), snapshot.root);
 }

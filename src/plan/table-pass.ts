@@ -1,6 +1,6 @@
-import { type Image, type Refcounts, type TableWords, readTables } from "../image/index.ts";
+import { type Image, type Refcounts, TableReach, type TableWords, readTables } from "../image/index.ts";
+import { blockRange } from "./block-range.ts";
 import type { SortedOffsets } from "./sorted-offsets.ts";
-import { TableReach } from "./table-reach.ts";
 
 /**
  * Reads L2 tables in file order, once for each window of refcounts. The first
@@ -26,14 +26,15 @@ export class TablePass {
       known === undefined
         ? this.#tables.offsets
         : this.#tables.offsets.filter((_, index) => known.meets(index, window.first, window.end));
-    const reach =
-      known === undefined && !window.isWhole
-        ? new TableReach(header.geometry, this.#tables.length)
-        : undefined;
+    const reach = known === undefined && !window.isWhole ? new TableReach() : undefined;
+    reach?.grow(this.#tables.length);
     let index = 0;
     for await (const table of readTables(disk, offsets, header.geometry.clusterSize)) {
       this.#onTable?.();
-      reach?.note(index, table.words);
+      if (reach !== undefined) {
+        const { lowest, highest } = blockRange(header.geometry, table.words);
+        reach.note(index, lowest, highest);
+      }
       index += 1;
       yield table;
     }

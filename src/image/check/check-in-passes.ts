@@ -11,7 +11,7 @@ import { L2Walk, OUTSIDE } from "./l2-walk.ts";
 import { Passes } from "./passes.ts";
 import { OWNER, ReferenceCounts } from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
-import { TableReach } from "./table-reach.ts";
+import { TableReach } from "../table-reach.ts";
 
 /** Of the memory: chunks may become large, and a window that is too long costs more than one that is too short. */
 const FILLED_SHARE = 7 / 8;

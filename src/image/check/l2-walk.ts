@@ -14,7 +14,7 @@ import { hex } from "./findings.ts";
 import { type FlagWindow, OTHER_PASS } from "./flag-window.ts";
 import { MAX_COUNT, OWNER, PACKED_DATA, PACKED_DATA_END, type ReferenceCounts } from "./reference-counts.ts";
 import { UNREADABLE, isBitSet } from "./stored-refcounts.ts";
-import type { TableReach } from "./table-reach.ts";
+import type { TableReach } from "../table-reach.ts";
 
 export const OUTSIDE = "reaches behind the end of the file";
 
