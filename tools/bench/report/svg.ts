@@ -25,7 +25,7 @@ export function chart(results: readonly Result[]): string {
     lines.push(...bar(result, result.peer.seconds, y));
     y += ROW;
   }
-  const axis = [1, 10, 100].map((value) => {
+  const axis = [1, 10, 100, 1000].map((value) => {
     const x = LABELS + Math.log10(value) * PER_DECADE;
     return `<line x1="${x}" y1="${TITLE}" x2="${x}" y2="${y}" class="axis"/><text x="${x}" y="${TITLE - 4}" class="scale">${value}x</text>`;
   });
