@@ -52,6 +52,9 @@ export class BlockReader {
     const blocks: (RefcountArray | undefined)[] = [];
     this.#spare = [...this.#spare, ...this.#used];
     this.#used = [];
+    const named = table
+      .subarray(window.first, window.end)
+      .reduce((sum, offset) => sum + (offset === 0 ? 0 : 1), 0);
     for await (const { slots, bytes } of readRefcountBlocks(this.#disk, geometry, table, window)) {
       this.#onBlock?.();
       // Reading the table made sure that it is the only one.
@@ -66,7 +69,7 @@ export class BlockReader {
           `${this.#disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
         );
       }
-      const held = this.#spare.pop() ?? this.#carve();
+      const held = this.#spare.pop() ?? this.#carve(named);
       this.#used.push(held);
       bytes.copy(held);
       blocks[index] = decodeRefcountBlock(held, geometry);
@@ -74,10 +77,12 @@ export class BlockReader {
     return new Refcounts(this.#stored, blocks, this.#blank, window);
   }
 
-  #carve(): Buffer {
+  /** Memory for one of `blocks` blocks. */
+  #carve(blocks: number): Buffer {
     const { clusterSize } = this.#stored.geometry;
     if (this.#slab.length < clusterSize) {
-      this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, clusterSize));
+      const bytes = Math.min(SLAB_BYTES, blocks * clusterSize);
+      this.#slab = Buffer.allocUnsafeSlow(Math.max(bytes, clusterSize));
     }
     const block = this.#slab.subarray(0, clusterSize);
     this.#slab = this.#slab.subarray(clusterSize);
