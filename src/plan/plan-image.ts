@@ -121,7 +121,7 @@ async function planSnapshots(
       growth,
       addOthers(changes) {
         checkMetadataCounted(image, before, changes);
-        for (const cluster of space.taken) if (changes.covers(cluster)) changes.add(cluster, 1);
+        for (const cluster of space.taken) if (changes.covers(cluster)) changes.take(cluster);
         release(changes, released);
       },
     },

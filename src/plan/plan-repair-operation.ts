@@ -153,7 +153,7 @@ async function plan(
     giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
   }
   const growth = await space.growRefcounts({ missing, newTable: scope.isAll && believed.newTable });
-  for (const cluster of space.taken) changes.add(cluster, 1);
+  for (const cluster of space.taken) changes.take(cluster);
   if (growth.table !== undefined && believed.tableCounted) {
     giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
   }

@@ -47,6 +47,8 @@ export class RefcountChanges {
   readonly #unchanged: Int32Array;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
 
+  /** Clusters that are handed out: a table that refers to one already was never counted. */
+  readonly #taken = new Set<number>();
   /** Arrays that may be written over: those of the window before. */
   readonly #spare: Int32Array[];
 
@@ -108,6 +110,12 @@ export class RefcountChanges {
     const block = this.#changesOf(Math.floor(cluster / refcountEntries));
     const entry = cluster % refcountEntries;
     block[entry] = changed(block[entry] ?? 0, weight);
+  }
+
+  /** Counts a cluster that is handed out. */
+  take(cluster: number): void {
+    this.#taken.add(cluster);
+    this.add(cluster, 1);
   }
 
   /** Adds `weight` to every cluster that an L2 table refers to. */
@@ -193,11 +201,12 @@ export class RefcountChanges {
       }
       if (!isHere) continue;
       const entry = cluster & entryMask;
-      const after = (stored[entry] ?? 0) + (changes[entry] ?? 0);
-      if (after === 0) throw this.#uncounted(cluster);
+      const before = stored[entry] ?? 0;
+      const after = before + (changes[entry] ?? 0);
+      if (after === 0 || (before === 0 && this.#taken.has(cluster))) throw this.#uncounted(cluster);
       const flag = after === 1;
       if (flag !== isCopied(high)) onWrong(at / step, flag);
-      if (flag && (stored[entry] ?? 0) > 1) newlyExclusive += 1;
+      if (flag && before > 1) newlyExclusive += 1;
     }
     return newlyExclusive;
   }
@@ -205,7 +214,10 @@ export class RefcountChanges {
   /** The cluster of a standard entry to which only this path will lead; 0 for all others. Undefined where another window decides. */
   #onlyClusterOfOtherEntry(offset: number, entry: number, high: number, low: number): number | undefined {
     const reference = this.#decode(offset, entry, high, low);
-    const { first } = homeOf(reference);
+    const { first, last } = homeOf(reference);
+    for (let cluster = first; cluster <= last; cluster += 1) {
+      if (this.#taken.has(cluster)) throw this.#uncounted(cluster);
+    }
     if (!this.covers(first)) return undefined;
     if (reference.kind !== "standard") return 0;
     const after = this.after(first);

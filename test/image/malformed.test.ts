@@ -5,7 +5,9 @@ import type { ErrorCode } from "../../src/errors/index.ts";
 import { readImage } from "../../src/image/index.ts";
 import { makeImage } from "../../tools/image-maker/index.ts";
 import { planOn } from "../support/apply-plan.ts";
+import { damaged } from "../support/mend.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
+import { clusterAt, setRefcount } from "../support/places.ts";
 import { run } from "../support/programs.ts";
 import { requireQemu, tempDir } from "../support/qemu.ts";
 
@@ -213,6 +215,16 @@ describe("metadata that looks sound and is not is refused by the planner", () =>
       bytes.fill(0, block + cluster * 2, block + cluster * 2 + 2);
       await expect(planOn(new MemoryDisk(bytes), create)).rejects.toThrow(/refcount is 0/);
     }
+  });
+
+  test("a cluster of the disk whose refcount is 0, because it would be handed out again", async () => {
+    // When a snapshot goes the active layer's tables are not counted; those in the places of the snapshot's are looked at for their flags.
+    const { disk } = damaged((at) => {
+      const own = Array.from({ length: 30 }, (_, index) => clusterAt(at, at.l2 + (7 + index) * 8));
+      setRefcount(at, Math.min(...own), 0);
+    });
+    const remove = { type: "delete", image: disk.path, name: "one" } as const;
+    await expect(planOn(disk, remove)).rejects.toThrow(/in use but its refcount is 0/);
   });
 
   test.each([

@@ -14,6 +14,7 @@ export class RefcountChanges {
   readonly stored: Refcounts;
   readonly #image: string;
   readonly #changes = new Map<number, number>();
+  readonly #taken = new Set<number>();
   readonly #touchedBlocks = new Set<number>();
 
   constructor(image: string, stored: Refcounts) {
@@ -42,6 +43,11 @@ export class RefcountChanges {
     this.#touchedBlocks.add(Math.floor(cluster / this.stored.geometry.refcountEntries));
   }
 
+  take(cluster: number): void {
+    this.#taken.add(cluster);
+    this.add(cluster, 1);
+  }
+
   addReferences(cluster: number, weight: number): void {
     if (this.stored.get(cluster) === 0) throw this.#uncounted(cluster);
     this.add(cluster, weight);
@@ -66,6 +72,9 @@ export class RefcountChanges {
     for (const { entry, high, reference } of this.#entries(offset, words)) {
       if (entry < first || entry >= end) continue;
       const after = reference.kind === "standard" ? this.after(reference.first) : 2;
+      for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
+        if (this.#taken.has(cluster)) throw this.#uncounted(cluster);
+      }
       if (after === 0) throw this.#uncounted(reference.first);
       if ((after === 1) !== isCopied(high)) onWrong(entry, after === 1);
       if (after === 1 && this.isNewlyExclusive(reference.first)) newlyExclusive += 1;
