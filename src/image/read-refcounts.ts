@@ -1,9 +1,9 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type Header, type RefcountArray, decodeRefcountBlock } from "../format/index.ts";
-import { type OnDamagedSlot, readRefcountTable } from "./refcount-table.ts";
-import { type BlockWindow, readRefcountBlocks } from "./refcount-window.ts";
-import { Refcounts, type StoredRefcounts, WHOLE_TABLE } from "./refcounts.ts";
+import { type OnDamagedSlot, type RefcountTable, readRefcountTable } from "./refcount-table.ts";
+import { type BlockWindow, readRefcountBlocks } from "./refcount-blocks.ts";
+import { Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 
 /** Refcount blocks that are held together; more than this is refused rather than swapped. */
 const MAX_BLOCK_BYTES = 2 ** 31;
@@ -28,7 +28,7 @@ export async function readRefcounts(
 /** Reads refcount blocks, window by window into the same memory. */
 export class BlockReader {
   readonly #disk: Disk;
-  readonly #stored: StoredRefcounts;
+  readonly #stored: RefcountTable;
   readonly #onBlock: (() => void) | undefined;
   readonly #zeros: Buffer;
   readonly #blank: RefcountArray;
@@ -37,7 +37,7 @@ export class BlockReader {
   #used: Buffer[] = [];
   #slab = Buffer.alloc(0);
 
-  constructor(disk: Disk, stored: StoredRefcounts, onBlock: (() => void) | undefined) {
+  constructor(disk: Disk, stored: RefcountTable, onBlock: (() => void) | undefined) {
     this.#disk = disk;
     this.#stored = stored;
     this.#onBlock = onBlock;

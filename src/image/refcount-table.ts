@@ -1,7 +1,15 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
-import { type Header, hostOffset } from "../format/index.ts";
-import type { StoredRefcounts } from "./refcounts.ts";
+import { type Geometry, type Header, hostOffset } from "../format/index.ts";
+
+/** Where the refcounts of an image are stored. */
+export interface RefcountTable {
+  readonly geometry: Geometry;
+  /** Where the refcount table is stored. */
+  readonly tableOffset: number;
+  /** Host offset of each refcount block by table slot, 0 where there is none. */
+  readonly table: Float64Array;
+}
 
 /** Told of a slot that cannot be believed. */
 export type OnDamagedSlot = (slot: number, what: string) => void;
@@ -19,7 +27,7 @@ export async function readRefcountTable(
   onDamage: OnDamagedSlot = (_, what) => {
     throw invalid(disk, what);
   },
-): Promise<StoredRefcounts> {
+): Promise<RefcountTable> {
   const table = await readSlots(disk, header, fileSize, onDamage);
   for (const slot of repeatedSlots(table)) {
     onDamage(slot, `two slots of the refcount table name the block at ${hex(table[slot] ?? 0)}`);

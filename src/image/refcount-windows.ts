@@ -1,9 +1,9 @@
 import type { Disk } from "../disk/index.ts";
 import type { Geometry, Header } from "../format/index.ts";
 import { BlockReader } from "./read-refcounts.ts";
-import { readRefcountTable } from "./refcount-table.ts";
-import type { BlockWindow } from "./refcount-window.ts";
-import { type Refcounts, type StoredRefcounts, WHOLE_TABLE } from "./refcounts.ts";
+import { type RefcountTable, readRefcountTable } from "./refcount-table.ts";
+import type { BlockWindow } from "./refcount-blocks.ts";
+import { type Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 
 /**
  * What the blocks of one window, and what is counted beside them, may take. With
@@ -22,7 +22,7 @@ function heldBytes({ refcountOrder, refcountEntries }: Geometry, perEntry: numbe
 
 /** Cuts the slots of a refcount table into windows of blocks that fit in `bytes`; the last has no end. */
 export function windowsOf(
-  { geometry, table }: StoredRefcounts,
+  { geometry, table }: RefcountTable,
   perEntry: number,
   bytes: number,
 ): readonly BlockWindow[] {
@@ -42,12 +42,12 @@ export function windowsOf(
 
 /** The stored refcounts of an image, of which one window at a time is in memory. */
 export class RefcountWindows {
-  readonly stored: StoredRefcounts;
+  readonly stored: RefcountTable;
   readonly windows: readonly BlockWindow[];
   readonly #reader: BlockReader;
   #loaded: Refcounts | undefined;
 
-  constructor(stored: StoredRefcounts, windows: readonly BlockWindow[], reader: BlockReader) {
+  constructor(stored: RefcountTable, windows: readonly BlockWindow[], reader: BlockReader) {
     this.stored = stored;
     this.windows = windows;
     this.#reader = reader;

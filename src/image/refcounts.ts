@@ -1,20 +1,12 @@
 import type { Geometry, RefcountArray } from "../format/index.ts";
-import type { BlockWindow } from "./refcount-window.ts";
+import type { BlockWindow } from "./refcount-blocks.ts";
+import type { RefcountTable } from "./refcount-table.ts";
 
 /** Every slot of a refcount table, and what would lie behind it. */
 export const WHOLE_TABLE: BlockWindow = { first: 0, end: Infinity };
 
-/** Where the refcounts of an image are stored. */
-export interface StoredRefcounts {
-  readonly geometry: Geometry;
-  /** Where the refcount table is stored. */
-  readonly tableOffset: number;
-  /** Host offset of each refcount block by table slot, 0 where there is none. */
-  readonly table: Float64Array;
-}
-
 /** The stored refcounts of an image, or of the clusters in a window of it. */
-export class Refcounts implements StoredRefcounts {
+export class Refcounts implements RefcountTable {
   readonly geometry: Geometry;
   readonly tableOffset: number;
   readonly table: Float64Array;
@@ -27,7 +19,7 @@ export class Refcounts implements StoredRefcounts {
   readonly #blank: RefcountArray | undefined;
 
   constructor(
-    { geometry, tableOffset, table }: StoredRefcounts,
+    { geometry, tableOffset, table }: RefcountTable,
     blocks: readonly (RefcountArray | undefined)[],
     blank?: RefcountArray,
     { first, end }: BlockWindow = WHOLE_TABLE,
@@ -82,10 +74,11 @@ export class Refcounts implements StoredRefcounts {
   without(slots: ReadonlySet<number>): Refcounts {
     const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
     const blocks = this.#blocks.map((block, index) => (slots.has(this.first + index) ? undefined : block));
-    return new Refcounts({ ...this.#place(), table }, blocks, this.#blank, this);
-  }
-
-  #place(): StoredRefcounts {
-    return { geometry: this.geometry, tableOffset: this.tableOffset, table: this.table };
+    return new Refcounts(
+      { geometry: this.geometry, tableOffset: this.tableOffset, table },
+      blocks,
+      this.#blank,
+      this,
+    );
   }
 }

@@ -12,7 +12,7 @@ const LENGTH_BYTES = 4;
 const SMALLEST_CHUNK = 4096;
 const LARGEST_CHUNK = 2 ** 20;
 
-/** How many bytes intents have at most, all together: what tells chunk and offset fits in one number. */
+/** More than a chunk has: number of the chunk and offset in it are told by one number. */
 const CHUNK_SPAN = 2 ** 32;
 
 /** Numbers in an array that grows. */

@@ -1,6 +1,6 @@
 import { writeRefcount } from "../format/index.ts";
 import { invariant } from "../errors/index.ts";
-import type { Image, StoredRefcounts } from "../image/index.ts";
+import type { Image, RefcountTable } from "../image/index.ts";
 import { type FillIntent, type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { Discards } from "./discards.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
@@ -52,7 +52,7 @@ export function addRefcountIntents(
 }
 
 /** Contents of the new refcount table. */
-export function newTableIntent(stored: StoredRefcounts, growth: RefcountGrowth): FillIntent {
+export function newTableIntent(stored: RefcountTable, growth: RefcountGrowth): FillIntent {
   invariant(growth.table !== undefined, "no new refcount table");
   return fill(growth.table.offset, tableBytes(stored, growth, growth.table.clusters));
 }
@@ -69,7 +69,7 @@ function newBlockBytes(changes: RefcountChanges, index: number): Uint8Array {
 }
 
 function tableBytes(
-  { geometry, table }: StoredRefcounts,
+  { geometry, table }: RefcountTable,
   growth: RefcountGrowth,
   clusters: number,
 ): Uint8Array {

@@ -1,6 +1,6 @@
 import { QcowalError } from "../errors/index.ts";
 import { MAX_REFCOUNT_TABLE_BYTES } from "../format/index.ts";
-import type { StoredRefcounts } from "../image/index.ts";
+import type { RefcountTable } from "../image/index.ts";
 
 /** Where a search for free clusters goes on. */
 export interface FreeClusters {
@@ -28,14 +28,14 @@ export interface RefcountGrowth {
  */
 export class Space {
   readonly #free: FreeClusters;
-  readonly #stored: StoredRefcounts;
+  readonly #stored: RefcountTable;
   readonly #clusterSize: number;
   readonly #taken = new Set<number>();
   #from = 0;
   #end = 0;
 
   /** Nothing is handed out below the cluster `from`. */
-  constructor(free: FreeClusters, stored: StoredRefcounts, from = 0) {
+  constructor(free: FreeClusters, stored: RefcountTable, from = 0) {
     this.#free = free;
     this.#stored = stored;
     this.#from = from;

@@ -1,5 +1,5 @@
 import { readTables } from "../read-table.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 import { claimStructures } from "./claim-structures.ts";
 import { Comparison, checkRefcountBlocks } from "./compare.ts";
 import type { CheckContext } from "./context.ts";

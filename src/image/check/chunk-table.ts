@@ -1,6 +1,6 @@
 import { invariant } from "../../errors/index.ts";
 import type { Geometry } from "../../format/index.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 
 /** Clusters of a chunk: few, so that a single reference far away costs little; refcount blocks of wide entries have fewer. */
 const CHUNK_CLUSTERS = 256;

@@ -1,5 +1,5 @@
 import { invariant } from "../../errors/index.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 import { ChunkTable, OUTSIDE_WINDOW } from "./chunk-table.ts";
 import type { ReferenceCounts } from "./reference-counts.ts";
 

@@ -1,5 +1,5 @@
 import type { Geometry } from "../../format/index.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 import { NO_ONES, type StoredRefcounts, UNREADABLE, isBitSet } from "./stored-refcounts.ts";
 
 /** The flags of these blocks' clusters are compared in another pass. */

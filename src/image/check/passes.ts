@@ -1,5 +1,5 @@
 import type { Geometry } from "../../format/index.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 
 /**
  * What a check may hold of an image, in bytes, whatever its size: what exceeds it

@@ -1,5 +1,5 @@
 import type { Geometry } from "../../format/index.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 import { ChunkTable, OUTSIDE_WINDOW } from "./chunk-table.ts";
 
 /** Who has a cluster. Data may share with data and compressed streams with each other; all others share with nobody. */

@@ -6,7 +6,7 @@ import {
   decodeRefcountBlock,
   tableWords,
 } from "../../format/index.ts";
-import { type BlockWindow, readRefcountBlocks } from "../refcount-window.ts";
+import { type BlockWindow, readRefcountBlocks } from "../refcount-blocks.ts";
 
 const WORD = 2 ** 32;
 const RESERVED_LOW = 0x1ff;

@@ -6,7 +6,7 @@ import {
   plainCluster,
 } from "../../format/index.ts";
 import { readTables } from "../read-table.ts";
-import type { BlockWindow } from "../refcount-window.ts";
+import type { BlockWindow } from "../refcount-blocks.ts";
 import type { PassedOver } from "./check-in-passes.ts";
 import { ClusterUsers, lowestBit } from "./cluster-users.ts";
 import { type CheckContext, readEntries } from "./context.ts";
