@@ -31,6 +31,17 @@ export interface Counts {
   readonly recovered: number;
 }
 
+export const NO_COUNTS: Counts = {
+  images: 0,
+  repaired: 0,
+  rescued: 0,
+  inPart: 0,
+  left: 0,
+  refused: 0,
+  fenced: 0,
+  recovered: 0,
+};
+
 export interface CaseOptions {
   readonly real: RealImages;
   /** Told of each mutant before it is tried: one in which the process hangs or dies can be named. */
@@ -62,24 +73,15 @@ export async function runCase(seed: number, options: CaseOptions): Promise<Count
   const random = seededRandom(seed);
   const original = await originalFor(random, options.real);
   const places = placesIn(original.bytes);
-  const totals = {
-    images: 0,
-    repaired: 0,
-    rescued: 0,
-    inPart: 0,
-    left: 0,
-    refused: 0,
-    fenced: 0,
-    recovered: 0,
-  };
+  const counts = { ...NO_COUNTS };
   for (let number = 0; number < MUTANTS_PER_CASE; number += 1) {
     const bytes = mutated(original.bytes, places, random);
     options.onMutant?.(number, bytes);
-    totals.images += 1;
+    counts.images += 1;
     try {
       const { end, isInPart } = await tryMutant({ bytes, journal: original.journal }, random, options);
-      totals[end] += 1;
-      if (isInPart) totals.inPart += 1;
+      counts[end] += 1;
+      if (isInPart) counts.inPart += 1;
     } catch (cause) {
       const what = cause instanceof Error ? cause.message : String(cause);
       throw new MutantFailure(
@@ -89,7 +91,7 @@ export async function runCase(seed: number, options: CaseOptions): Promise<Count
       );
     }
   }
-  return totals;
+  return counts;
 }
 
 type End = "repaired" | "rescued" | "left" | "refused" | "fenced" | "recovered";

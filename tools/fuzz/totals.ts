@@ -1,4 +1,4 @@
-import type { Counts } from "./run-case.ts";
+import { type Counts, NO_COUNTS } from "./run-case.ts";
 
 export interface Totals extends Counts {
   readonly cases: number;
@@ -6,18 +6,7 @@ export interface Totals extends Counts {
   readonly qemu: number;
 }
 
-export const NONE: Totals = {
-  cases: 0,
-  images: 0,
-  repaired: 0,
-  rescued: 0,
-  inPart: 0,
-  left: 0,
-  refused: 0,
-  fenced: 0,
-  recovered: 0,
-  qemu: 0,
-};
+export const NONE: Totals = { ...NO_COUNTS, cases: 0, qemu: 0 };
 
 export function adding(totals: Totals, counts: Counts, qemu: number): Totals {
   return {
