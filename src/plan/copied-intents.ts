@@ -61,35 +61,33 @@ class Runs {
   }
 }
 
+/** Tells each entry from `first` to before `end` whose flag is wrong, in order, with the flag that it should have. */
+type CompareFlags = (first: number, end: number, onWrong: (entry: number, flag: boolean) => void) => void;
+
 /**
- * Compares the flags of an L2 table, reachable from the active layer afterwards,
- * with what they have to be. `words` may be turned back into big endian bytes. The
- * entries `without`, ascending, change in other ways: no checksum covers them.
- * Returns how many of its clusters had other references before, and have none afterwards.
- * @throws QcowalError IMAGE_INVALID when a cluster of the active layer would not be counted
+ * What makes the flags of an L2 table right, as far as `compare` tells. `words`
+ * may be turned back into big endian bytes. The entries `without`, ascending,
+ * change in other ways: no checksum covers them.
  */
-export function copiedInL2(
-  changes: RefcountChanges,
+export function flagsInL2(
+  { l2EntrySize }: Geometry,
   offset: number,
   words: Uint32Array,
+  compare: CompareFlags,
   result: CopiedSink,
   without: readonly number[] = [],
-): number {
-  const { l2EntrySize } = changes.stored.geometry;
+): void {
   let table: Buffer | undefined;
   const part = (first: number, end: number) => (): Uint8Array => {
     table ??= Buffer.from(words.buffer, words.byteOffset, words.byteLength).swap32();
     return table.subarray(first * l2EntrySize, end * l2EntrySize);
   };
   const parts: (readonly [first: number, end: number, runs: Runs])[] = [];
-  let newlyExclusive = 0;
   let first = 0;
   for (const end of [...without, (words.length * 4) / l2EntrySize]) {
     const runs = new Runs();
     const base = first;
-    newlyExclusive += changes.compareFlags(offset, words, base, end, (entry, flag) => {
-      runs.add(entry - base, flag);
-    });
+    compare(base, end, (entry, flag) => runs.add(entry - base, flag));
     parts.push([base, end, runs]);
     first = end + 1;
   }
@@ -97,6 +95,26 @@ export function copiedInL2(
   for (const [from, end, runs] of parts) {
     runs.into(result, offset + from * l2EntrySize, part(from, end), l2EntrySize);
   }
+}
+
+/**
+ * Compares the flags of an L2 table, reachable from the active layer afterwards,
+ * with what they have to be; see `flagsInL2`. Returns how many of its clusters
+ * had other references before, and have none afterwards.
+ * @throws QcowalError IMAGE_INVALID when a cluster of the active layer would not be counted
+ */
+export function copiedInL2(
+  changes: RefcountChanges,
+  offset: number,
+  words: Uint32Array,
+  result: CopiedSink,
+  without?: readonly number[],
+): number {
+  let newlyExclusive = 0;
+  const compare: CompareFlags = (first, end, onWrong) => {
+    newlyExclusive += changes.compareFlags(offset, words, first, end, onWrong);
+  };
+  flagsInL2(changes.stored.geometry, offset, words, compare, result, without);
   return newlyExclusive;
 }
 

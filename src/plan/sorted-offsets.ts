@@ -62,6 +62,14 @@ export class SortedOffsets {
     return low;
   }
 
+  with(others: SortedOffsets): SortedOffsets {
+    if (others.length === 0) return this;
+    const both = new Float64Array(this.length + others.length);
+    both.set(this.offsets);
+    both.set(others.offsets, this.length);
+    return SortedOffsets.of(both);
+  }
+
   without(others: SortedOffsets): SortedOffsets {
     return new SortedOffsets(this.offsets.filter((offset) => !others.has(offset)));
   }
