@@ -78,7 +78,7 @@ export class Journal implements AsyncDisposable {
   }
 
   /** Begins a transaction and returns its number. Not synced: until it is prepared it may vanish. */
-  begin(body: unknown): Promise<number> {
+  begin(body: unknown, _topics: readonly string[] = []): Promise<number> {
     return this.#append("begun", undefined, body, false);
   }
 
@@ -108,7 +108,7 @@ export class Journal implements AsyncDisposable {
   }
 
   /** An observation outside any transaction. Not synced. Returns its sequence. */
-  note(body: unknown): Promise<number> {
+  note(body: unknown, _topics: readonly string[] = []): Promise<number> {
     return this.#append("note", 0, body, false);
   }
 
@@ -126,6 +126,38 @@ export class Journal implements AsyncDisposable {
       if (record.transaction !== transaction) continue;
       if (record.kind === "part") yield record.body;
       else if (record.kind !== "begun") return;
+    }
+  }
+
+  /** True while nothing was ever recorded. */
+  get isFresh(): boolean {
+    return this.#tail.sequence === GENESIS;
+  }
+
+  async *transactionsOf(topic: string, { reverse = false } = {}): AsyncGenerator<number> {
+    const found: number[] = [];
+    const [kind, word] = topic.startsWith("/") ? ["path", topic] : topic.split(" ");
+    const text = {
+      path: `"path":${JSON.stringify(topic)}`,
+      file: `"inode":${word},`,
+      snapshots: `"digest":"${word}"`,
+      coming: `"path":${JSON.stringify(topic.slice(7))},`,
+    }[kind as "path"];
+    for await (const record of this.records()) {
+      if (record.kind !== "begun" && record.kind !== "note" && record.kind !== "prepared") continue;
+      const number = record.kind === "note" ? record.sequence : record.transaction;
+      const body = JSON.stringify(record.body);
+      if (kind === "coming" && !body.includes('"from":')) continue;
+      if (!body.includes(text) && !body.includes(`"images":[${JSON.stringify(topic)}`)) continue;
+      if (!found.includes(number)) found.push(number);
+    }
+    yield* reverse ? found.toReversed() : found;
+  }
+
+  async *recordsOf(number: number): AsyncGenerator<JournalRecord> {
+    for await (const record of this.records({ from: number })) {
+      if (record.kind === "note" && record.sequence === number) yield record;
+      else if (record.transaction === number && record.kind !== "part") yield record;
     }
   }
 

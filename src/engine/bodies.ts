@@ -2,7 +2,7 @@
  * What the engine writes into the journal, and how it is read back. A journal
  * may be years old or damaged: every field is checked before it is believed.
  */
-import { QcowalError } from "../errors/index.ts";
+import { type ErrorCode, QcowalError } from "../errors/index.ts";
 import {
   type HeaderIntent,
   type IntentList,
@@ -17,13 +17,44 @@ import type { FenceOwner } from "../format/index.ts";
 import type { ImagePlan, Operation, OperationOutcome, PlanSummary, RepairSummary } from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
 import type { ImageIdentity } from "./identity.ts";
+import type { Observation } from "./observation.ts";
 
 /** First record of a transaction: what was asked, by whom and why. */
 export interface BegunBody {
   readonly operations: readonly Operation[];
   readonly actor: Actor;
   readonly reason?: string;
-  readonly images: readonly ImageIdentity[];
+  /** When it was asked for, in milliseconds since 1970: planning comes before the record. */
+  readonly asked?: number;
+  readonly images: readonly BegunImage[];
+}
+
+export interface BegunImage extends ImageIdentity {
+  /** `tableDigest` of the snapshots that it had. Journals of earlier versions do not have it. */
+  readonly digest?: string;
+  /** What the record did not know of it. */
+  readonly observed?: Observation;
+}
+
+/** A note, outside any transaction: what was asked for was refused before anything was recorded. */
+export interface RefusedBody {
+  readonly type: "refused";
+  readonly operations: readonly Operation[];
+  readonly actor: Actor;
+  readonly reason?: string;
+  readonly asked: number;
+  /** Resolved paths. */
+  readonly images: readonly string[];
+  readonly code: ErrorCode;
+  readonly why: string;
+}
+
+/** A note, outside any transaction: an image was opened and shows what the record did not know. */
+export interface ObservedBody {
+  readonly type: "observed";
+  readonly image: ImageIdentity;
+  readonly observed: Observation;
+  readonly actor: Actor;
 }
 
 /** A run of one image's intents in one phase. Parts come phase by phase, in each phase image by image. */
@@ -45,6 +76,8 @@ export interface PreparedImage {
   readonly fileSize: ImagePlan["fileSize"];
   readonly outcomes: readonly OperationOutcome[];
   readonly summary: PlanSummary;
+  /** `tableDigest` of the snapshots that it will have, where the plan knows them. */
+  readonly digest?: string;
 }
 
 /** How a transaction ended. */
@@ -54,6 +87,7 @@ export interface EndBody {
   readonly actor: Actor;
   /** Why it was aborted. */
   readonly why?: string;
+  readonly code?: ErrorCode;
   /** Why somebody recovered it, in their words. */
   readonly reason?: string;
   /** How an image contradicted this end when it was recorded. */
@@ -145,20 +179,38 @@ export function decodeBegun(body: unknown): BegunBody {
   if (!Array.isArray(begun["operations"]) || !Array.isArray(images))
     throw damaged("a begun record is incomplete");
   for (const image of images) {
-    if (typeof asObject(image, "image")["path"] !== "string") throw damaged("an image has no path");
+    assertPath(image);
   }
   return begun as unknown as BegunBody;
 }
 
-/** Undefined for a note of another type. */
-export function decodeRepaired(body: unknown): RepairedBody | undefined {
-  if (typeof body !== "object" || body === null || !("type" in body) || body.type !== "repaired")
-    return undefined;
-  const note = body as Record<string, unknown>;
-  if (typeof asObject(note["image"], "image")["path"] !== "string") throw damaged("an image has no path");
+export type NoteBody = RepairedBody | RefusedBody | ObservedBody;
+
+/** Undefined for a note of a type that this version does not know. */
+export function decodeNote(body: unknown): NoteBody | undefined {
+  const note = asObject(body, "note");
+  switch (note["type"]) {
+    case "repaired":
+      assertPath(note["image"]);
+      asObject(note["summary"], "summary");
+      break;
+    case "observed":
+      assertPath(note["image"]);
+      asObject(note["observed"], "observation");
+      break;
+    case "refused":
+      if (!Array.isArray(note["operations"]) || !Array.isArray(note["images"]))
+        throw damaged("a refusal is incomplete");
+      break;
+    default:
+      return undefined;
+  }
   asObject(note["actor"], "actor");
-  asObject(note["summary"], "summary");
-  return note as unknown as RepairedBody;
+  return note as unknown as NoteBody;
+}
+
+function assertPath(image: unknown): void {
+  if (typeof asObject(image, "image")["path"] !== "string") throw damaged("an image has no path");
 }
 
 function asObject(value: unknown, what: string): Record<string, unknown> {

@@ -13,8 +13,8 @@ async function resolvePath(path: string): Promise<string> {
 
 async function fileId(path: string): Promise<FileId> {
   try {
-    const { dev, ino } = await stat(path);
-    return { device: dev, inode: ino };
+    const { dev, ino, birthtimeMs } = await stat(path);
+    return { device: dev, inode: ino, ...(birthtimeMs > 0 ? { born: birthtimeMs } : {}) };
   } catch (cause) {
     throw new QcowalError("IO_FAILED", `${path}: ${reasonOf(cause)} Nothing was changed.`, {
       cause,

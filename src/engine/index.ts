@@ -1,9 +1,25 @@
 export { currentActor } from "./actor.ts";
 export type { Actor } from "./actor.ts";
-export { decodeBegun, decodePrepared, decodeRepaired } from "./bodies.ts";
-export type { BegunBody, EndBody, PreparedBody, PreparedImage, RepairedBody } from "./bodies.ts";
+export { decodeBegun, decodeNote, decodePart, decodePrepared } from "./bodies.ts";
+export type {
+  BegunBody,
+  BegunImage,
+  EndBody,
+  NoteBody,
+  ObservedBody,
+  PreparedBody,
+  PreparedImage,
+  RefusedBody,
+  RepairedBody,
+} from "./bodies.ts";
 export type { EngineContext } from "./context.ts";
 export { realEnvironment } from "./environment.ts";
+export type { ImageIdentity } from "./identity.ts";
+export { NO_SNAPSHOTS, tableDigest } from "./observation.ts";
+export type { Observation } from "./observation.ts";
+export { observe } from "./observe.ts";
+export type { Seen } from "./observe.ts";
+export { comingTopic, isPathTopic } from "./topics.ts";
 export { fencedError } from "./fenced-error.ts";
 export type { Environment, FileId, OnProgress, ProgressEvent, RunOptions, Step } from "./options.ts";
 export { recoverImages, recoverPending } from "./recover.ts";
@@ -12,5 +28,6 @@ export * from "./recovery-table.ts";
 export { readFence, refuseRecoverable, repairByScan } from "./repair.ts";
 export type { RepairReport, Repairer } from "./repair.ts";
 export type * from "./reports.ts";
-export { dryRun, groupByImage, runTransaction } from "./run.ts";
-export type { OperationsByImage } from "./run.ts";
+export { dryRun, groupByImage } from "./planned-images.ts";
+export type { OperationsByImage } from "./planned-images.ts";
+export { runTransaction } from "./run.ts";

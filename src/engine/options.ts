@@ -35,6 +35,8 @@ export interface RunOptions {
 export interface FileId {
   readonly device: number;
   readonly inode: number;
+  /** When the file was made, in milliseconds since 1970, where the file system says so: inodes are used again. */
+  readonly born?: number;
 }
 
 /** The outer world of the engine; tests put a simulated one in its place. */

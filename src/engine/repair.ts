@@ -22,6 +22,7 @@ import type { EngineContext } from "./context.ts";
 import { repairCommand } from "./fenced-error.ts";
 import { applyPatches } from "./finish-header.ts";
 import { identityOf } from "./identity.ts";
+import { topicsOf } from "./topics.ts";
 import type { Environment } from "./options.ts";
 import { locate, recoverTransaction } from "./recover.ts";
 
@@ -184,7 +185,7 @@ async function record(
     summary,
   };
   try {
-    await journal.note(body);
+    await journal.note(body, topicsOf([{ ...body.image, digests: [] }]));
   } catch (cause) {
     throw new QcowalError(
       "IO_FAILED",

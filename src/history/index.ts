@@ -1,2 +1,2 @@
-export { timeline } from "./timeline.ts";
-export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./timeline.ts";
+export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./entry.ts";
+export { entryAt, timeline } from "./timeline.ts";

@@ -9,5 +9,6 @@ export * from "./refcount-blocks.ts";
 export type { RefcountTable } from "./refcount-table.ts";
 export * from "./refcount-windows.ts";
 export * from "./refcounts.ts";
+export * from "./snapshot-facts.ts";
 export * from "./snapshots.ts";
 export * from "./table-reach.ts";

@@ -1,6 +1,6 @@
 import { QcowalError } from "../errors/index.ts";
 import { MAX_NAME_BYTES, MAX_SNAPSHOTS } from "../format/index.ts";
-import { toSnapshot } from "../image/index.ts";
+import { snapshotFacts, toSnapshot } from "../image/index.ts";
 import { type Draft, copiedRoot, withRoot } from "./draft.ts";
 import type { CreateOperation } from "./operation.ts";
 import { snapshotsNamed } from "./select-snapshot.ts";
@@ -65,6 +65,6 @@ export function create(draft: Draft, operation: CreateOperation, now: number): S
   });
   return {
     draft: { ...draft, snapshots: [...draft.snapshots, withRoot(snapshot, copiedRoot(draft.active, 0))] },
-    outcome: { type: "create", snapshot: { id, name: operation.name } },
+    outcome: { type: "create", snapshot: snapshotFacts(snapshot.entry) },
   };
 }

@@ -1,4 +1,4 @@
-import type { BytePatch } from "../format/index.ts";
+import type { BytePatch, SnapshotEntry } from "../format/index.ts";
 import type { PhasedIntents } from "../intent/index.ts";
 import type { OperationOutcome } from "./operation.ts";
 
@@ -13,6 +13,11 @@ export interface ImagePlan {
    * after each, when all phases are: until then the fence explains itself behind them.
    */
   readonly extensionPatches?: readonly BytePatch[];
+  /**
+   * The snapshot table as it will be, for the record; undefined where damaged
+   * entries stay, of which nobody knows what the next reader makes.
+   */
+  readonly snapshots?: readonly SnapshotEntry[];
   readonly summary: PlanSummary;
 }
 

@@ -1,3 +1,5 @@
+import type { SnapshotFacts } from "../image/index.ts";
+
 /** What a caller asks of one image. Plain data: it is validated, planned, logged and shown as it is. */
 export type Operation = SnapshotOperation | RepairOperation;
 
@@ -74,7 +76,7 @@ export type OperationOutcome = SnapshotOutcome | RepairOutcome;
 
 export interface SnapshotOutcome {
   readonly type: SnapshotOperation["type"];
-  readonly snapshot: { readonly id: string; readonly name: string };
+  readonly snapshot: SnapshotFacts;
   /** Virtual size of the disk before and after, where a revert changed it. */
   readonly resized?: { readonly from: number; readonly to: number };
   /** Names of the persistent bitmaps that went with a revert, in the order of their directory. */

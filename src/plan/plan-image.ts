@@ -163,6 +163,7 @@ async function planSnapshots(
       discard: refcounts.discards.intents(),
     },
     ...(extensionPatches === undefined ? {} : { extensionPatches }),
+    snapshots: placed.entries,
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.taken.size,
@@ -250,6 +251,8 @@ function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChang
 }
 
 interface PlacedTables {
+  /** The snapshot table as it will be. */
+  readonly entries: readonly SnapshotEntry[];
   readonly roots: readonly { readonly root: Root; readonly offset: number; readonly isActive: boolean }[];
   readonly activeOffset: number;
   /** Undefined while the stored table stays. */
@@ -279,6 +282,7 @@ async function placeTables(image: Image, after: Draft, space: Space): Promise<Pl
     after.snapshots.length === image.snapshotTable.snapshots.length &&
     after.snapshots.every(({ entry }, index) => entry === image.snapshotTable.snapshots[index]?.entry);
   return {
+    entries: unchanged ? after.snapshots.map(({ entry }) => entry) : entries,
     roots,
     activeOffset,
     snapshotTable: unchanged ? undefined : await placeSnapshotTable(image, entries, space),

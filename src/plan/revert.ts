@@ -7,7 +7,7 @@ import {
   l1EntriesFor,
   u64ToNumber,
 } from "../format/index.ts";
-import { toSnapshot } from "../image/index.ts";
+import { snapshotFacts, toSnapshot } from "../image/index.ts";
 import { type Draft, type DraftSnapshot, copiedRoot, withRoot } from "./draft.ts";
 import type { RevertOperation } from "./operation.ts";
 import { selectSnapshot } from "./select-snapshot.ts";
@@ -46,7 +46,7 @@ export function revert(
     },
     outcome: {
       type: "revert",
-      snapshot: { id: target.id, name: target.name },
+      snapshot: snapshotFacts(target.entry),
       ...(to === from ? {} : { resized: { from, to } }),
       ...(draft.bitmaps === 0 ? {} : { droppedBitmaps: bitmaps }),
     },

@@ -202,11 +202,12 @@ export class Pool implements AsyncDisposable {
   }
 
   /** The record, oldest first: everything, or what touched `image` (which may be gone). */
-  async history(image?: string): Promise<HistoryEntry[]> {
-    return this.#enter(async () => {
-      const path = image === undefined ? undefined : await resolvedPath(image);
-      return { result: this.#queue.run([], () => timeline(this.#journal, path)) };
+  async *history(image?: string): AsyncGenerator<HistoryEntry> {
+    const path = await this.#enter(async () => {
+      const resolved = image === undefined ? Promise.resolve(undefined) : resolvedPath(image);
+      return Promise.resolve({ result: resolved });
     });
+    yield* timeline(this.#journal, path);
   }
 
   /** Waits for what is running, then closes the journal. Idempotent. */

@@ -209,7 +209,7 @@ describe("qcowal check -r", () => {
   });
 
   test.each(["check -r all", "check -r leaks", "repair", "repair --leaks"])(
-    "(as '%s') leaves no journal where none was, when it is refused, and one that is there as it is",
+    "(as '%s') leaves no journal where none was, when it is refused, and a note of it in one that is there",
     async (words) => {
       const lab = await damagedLab(DAMAGES["reserved bits"] ?? (() => undefined));
       const refused = () => qcowal(...words.split(" "), lab.path("a.qcow2"));
@@ -220,7 +220,10 @@ describe("qcowal check -r", () => {
       expect(await qcowal("create", "three", lab.path("c.qcow2"))).toMatchObject({ code: 0 });
       await refused();
       const { stdout } = await qcowal("history", "--json", "--journal", lab.path(".qcowal"));
-      expect(JSON.parse(stdout)).toMatchObject([{ operations: [{ type: "create" }] }]);
+      expect(JSON.parse(stdout)).toMatchObject([
+        { status: "done", operations: [{ type: "create" }] },
+        { status: "refused", code: "IMAGE_DAMAGED", operations: [{ type: "repair" }] },
+      ]);
     },
   );
 

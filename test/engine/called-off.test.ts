@@ -50,7 +50,7 @@ describe("called off", () => {
         if (index < steps.indexOf("commit")) {
           expect(failure, step).toMatchObject({ code: "ABORTED", cause: "enough" });
           expect(Buffer.compare(imageOf(world), before), step).toBe(0);
-          expect(["none", "aborted"]).toContain(await lastStatus(world));
+          expect(["none", "failed", "called off"]).toContain(await lastStatus(world));
         } else {
           expect(failure, step).toBeUndefined();
           expect(await lastStatus(world), step).toBe("done");

@@ -10,6 +10,7 @@ import { must, run } from "../support/programs.ts";
 import { createImage, info, io, judge, snapshotApply, snapshotCreate, tempDir } from "../support/qemu.ts";
 import { type Random, seededRandom } from "../support/random.ts";
 import { type Feature, shape, type Variant } from "./feature.ts";
+import { all } from "../support/all.ts";
 
 const COMPATIBLE = 80;
 const INCOMPATIBLE = 72;
@@ -110,7 +111,7 @@ async function dropsBitmaps(inUse: boolean): Promise<void> {
   const { autoclear, extensions } = await headerOf(path);
   expect({ autoclear, extensions }).toEqual({ autoclear: 0n, extensions: (await headerOf(twin)).extensions });
   await must("qemu-img", ["compare", "-q", path, twin]);
-  const [entry] = await pool.history(path);
+  const [entry] = await all(pool.history(path));
   expect(entry).toMatchObject({
     operations: [{ type: "revert", dropBitmaps: true }],
     images: [{ outcomes: [{ droppedBitmaps: ["nightly", "weekly"] }] }],

@@ -3,6 +3,7 @@ import { join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
 import { listSnapshots, openPool, planOperations } from "../../src/index.ts";
 import { expectClean, poolIn, scratch } from "./lab.ts";
+import { all } from "../support/all.ts";
 
 const names = async (path: string): Promise<string[]> => (await listSnapshots(path)).map(({ name }) => name);
 
@@ -20,7 +21,7 @@ describe("a pool", () => {
     await pool.revert(image, { id: "1" });
     await pool.delete(image, "two");
     expect((await pool.list(image)).map(({ id, name }) => `${id} ${name}`)).toEqual(["1 one", "3 three"]);
-    expect(await pool.history()).toMatchObject([
+    expect(await all(pool.history())).toMatchObject([
       { transaction: created.transaction, status: "done", actor: { name: "me" }, reason: "because" },
       { status: "done", operations: [{ type: "revert", id: "1" }] },
       { status: "done", operations: [{ type: "delete", name: "two" }] },
@@ -60,7 +61,7 @@ describe("a pool", () => {
     await expect(asked).resolves.toMatchObject({ images: [{ image }] });
     for (const action of [
       () => pool.create(image, "four"),
-      () => pool.history(),
+      () => all(pool.history()),
       () => pool.recover(),
       () => pool.run([]),
     ]) {
@@ -79,7 +80,7 @@ describe("a pool", () => {
       await pool.create(join(dir, "a.qcow2"), "three");
     }
     await using again = await openPool(join(dir, ".qcowal"), { waitMs: 0, create: false });
-    expect(await again.history()).toHaveLength(1);
+    expect(await all(again.history())).toHaveLength(1);
   });
 });
 
@@ -96,7 +97,7 @@ describe("a dry run", () => {
     const { images } = await pool.run([{ type: "delete", image, name: "one" }]);
     expect(images[0]?.summary).toEqual(plan.images[0]?.summary);
     expect(before.equals(await readFile(image))).toBe(false);
-    expect(await pool.history()).toHaveLength(1);
+    expect(await all(pool.history())).toHaveLength(1);
   });
 
   test("needs no journal and makes none, as listing", async () => {
@@ -121,11 +122,11 @@ describe("an image", () => {
     expect(report.images).toHaveLength(1);
     expect(await names(join(dir, "link"))).toEqual(["one", "two", "x", "y"]);
     for (const path of [image, join(dir, "link"), relative(process.cwd(), image), `${dir}/./a.qcow2`]) {
-      expect(await pool.history(path), path).toHaveLength(1);
+      expect(await all(pool.history(path)), path).toHaveLength(1);
     }
     await rm(image);
-    expect(await pool.history(image)).toHaveLength(1);
-    expect(await pool.history(join(dir, "other"))).toEqual([]);
+    expect(await all(pool.history(image))).toHaveLength(1);
+    expect(await all(pool.history(join(dir, "other")))).toEqual([]);
   });
 
   test("with two names is one file all the same: the second name finds it in use, not free to write", async () => {
@@ -143,13 +144,18 @@ describe("an image", () => {
     await expectClean(image);
   });
 
-  test("that was moved has a history under the path it had", async () => {
+  test("that was moved keeps its history, and its old path has what happened there", async () => {
     const dir = await scratch("a.qcow2");
     const pool = await poolIn(dir);
     await pool.create(join(dir, "a.qcow2"), "x");
     await rename(join(dir, "a.qcow2"), join(dir, "b.qcow2"));
     await pool.create(join(dir, "b.qcow2"), "y");
-    expect(await pool.history(join(dir, "a.qcow2"))).toHaveLength(1);
-    expect(await pool.history(join(dir, "b.qcow2"))).toHaveLength(1);
+    expect(await all(pool.history(join(dir, "a.qcow2")))).toHaveLength(1);
+    const [x, y] = await all(pool.history(join(dir, "b.qcow2")));
+    expect(x).toMatchObject({ operations: [{ name: "x" }] });
+    expect(y).toMatchObject({
+      operations: [{ name: "y" }],
+      images: [{ observed: { what: "moved", from: join(dir, "a.qcow2") } }],
+    });
   });
 });

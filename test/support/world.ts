@@ -12,6 +12,7 @@ import { openJournalOn } from "../../journal/index.ts";
 import { QcowalError, isQcowalError } from "../../src/errors/index.ts";
 import { type HistoryEntry, timeline } from "../../src/history/index.ts";
 import type { Operation } from "../../src/plan/index.ts";
+import { all } from "./all.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { type EventType, Machine, MachineDisk } from "./machine.ts";
 import { type Batch, SimulatedStore, type UnsyncedStore } from "./simulated-store.ts";
@@ -171,5 +172,5 @@ export async function historyOf(world: World): Promise<HistoryEntry[]> {
     dir: "/memory/journal",
     create: false,
   });
-  return journal === undefined ? [] : timeline(journal);
+  return journal === undefined ? [] : all(timeline(journal));
 }

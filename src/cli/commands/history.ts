@@ -41,7 +41,9 @@ async function readHistory(
 ): Promise<readonly HistoryEntry[]> {
   try {
     await using pool = await openPool(journal, { ...poolOptionsOf(options), create: false });
-    return await pool.history(image);
+    const entries: HistoryEntry[] = [];
+    for await (const entry of pool.history(image)) entries.push(entry);
+    return entries;
   } catch (error) {
     if (mayBeMissing && isQcowalError(error, "JOURNAL_NOT_FOUND")) return [];
     throw error;

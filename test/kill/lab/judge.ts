@@ -21,7 +21,7 @@ export interface Verdict {
 }
 
 const RECORDED: Readonly<Record<Outcome, readonly string[]>> = {
-  before: ["none", "aborted", "aborted by recovery"],
+  before: ["none", "failed", "called off", "aborted by recovery"],
   after: ["done", "finished by recovery"],
 };
 

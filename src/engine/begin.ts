@@ -1,0 +1,99 @@
+import type { Disk } from "../disk/index.ts";
+import { isQcowalError, withNothingChanged } from "../errors/index.ts";
+import type { Actor } from "./actor.ts";
+import type { BegunBody, BegunImage, RefusedBody } from "./bodies.ts";
+import type { EngineContext } from "./context.ts";
+import { identityOf } from "./identity.ts";
+import { tableDigest } from "./observation.ts";
+import { observe } from "./observe.ts";
+import type { RunOptions } from "./options.ts";
+import { type OperationsByImage, type PlannedImage, planAll } from "./planned-images.ts";
+import type { Progress } from "./progress.ts";
+import { topicsOf } from "./topics.ts";
+import { Transaction, digestAfter } from "./transaction.ts";
+
+/** Who asks for a transaction, when, and how. */
+export interface Beginning {
+  readonly actor: Actor;
+  readonly progress: Progress;
+  readonly started: number;
+  readonly options: RunOptions;
+}
+
+/**
+ * Somebody wanted something, and why it was refused belongs in the record. A
+ * journal in which nothing is recorded yet stays so: it may have been made for this.
+ */
+export async function recordRefusal(
+  { journal }: EngineContext,
+  groups: OperationsByImage,
+  { actor, started, options }: Beginning,
+  error: unknown,
+): Promise<void> {
+  if (journal.isFresh || !isQcowalError(error) || error.code === "ABORTED") return;
+  const body: RefusedBody = {
+    type: "refused",
+    operations: [...groups.values()].flat(),
+    actor,
+    ...(options.reason === undefined ? {} : { reason: options.reason }),
+    asked: started,
+    images: [...groups.keys()],
+    code: error.code,
+    why: error.message,
+  };
+  // The refusal itself is what the caller has to hear of.
+  await journal.note(body, body.images).catch(() => undefined);
+}
+
+/** Who the images are, and what the record did not know of them. */
+async function identified(
+  { journal, environment }: EngineContext,
+  planned: readonly PlannedImage[],
+): Promise<BegunImage[]> {
+  const images: BegunImage[] = [];
+  for (const { disk, image } of planned) {
+    const identity = identityOf(disk.path, await environment.fileId(disk.path), image);
+    const entries = image.snapshotTable.snapshots.map(({ entry }) => entry);
+    const observed = await observe(journal, environment, { identity, entries }, planned.length);
+    images.push({
+      ...identity,
+      digest: tableDigest(entries),
+      ...(observed === undefined ? {} : { observed }),
+    });
+  }
+  return images;
+}
+
+/** Plans, and gives the transaction its number. Nothing but the journal is written. */
+export async function begin(
+  context: EngineContext,
+  disks: readonly Disk[],
+  groups: OperationsByImage,
+  { actor, progress, started, options }: Beginning,
+): Promise<Transaction> {
+  try {
+    progress.step("plan");
+    const planned = await planAll(disks, groups, started, progress, context.journal);
+    const images = await identified(context, planned);
+    const begun: BegunBody = {
+      operations: [...groups.values()].flat(),
+      actor,
+      ...(options.reason === undefined ? {} : { reason: options.reason }),
+      asked: started,
+      images,
+    };
+    const topics = topicsOf(
+      planned.map(({ plan }, index) => ({
+        ...(images[index] as BegunImage),
+        digests: [digestAfter(plan)],
+      })),
+    );
+    progress.step("prepare");
+    const number = await context.journal.begin(begun, topics);
+    progress.transaction = number;
+    return new Transaction(context, number, planned, actor, progress);
+  } catch (error) {
+    await recordRefusal(context, groups, { actor, progress, started, options }, error);
+    throw withNothingChanged(error);
+  }
+}

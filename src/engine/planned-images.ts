@@ -1,0 +1,95 @@
+import type { Journal } from "../../journal/index.ts";
+import type { Disk } from "../disk/index.ts";
+import { withNothingChanged } from "../errors/index.ts";
+import { type Image, readImage } from "../image/index.ts";
+import { type ImagePlan, type Operation, assertOperation, planImage } from "../plan/index.ts";
+import { closeAll, openAll } from "./context.ts";
+import { fencedError } from "./fenced-error.ts";
+import type { Environment, RunOptions } from "./options.ts";
+import { Progress } from "./progress.ts";
+import type { DryRunReport, ImageReport } from "./reports.ts";
+
+/** The operations of each image, by resolved path in lock order. */
+export type OperationsByImage = ReadonlyMap<string, readonly Operation[]>;
+
+/**
+ * @throws TypeError for malformed operations
+ * @throws QcowalError IMAGE_NOT_FOUND
+ */
+export async function groupByImage(
+  environment: Environment,
+  operations: readonly Operation[],
+): Promise<OperationsByImage> {
+  if (!Array.isArray(operations) || operations.length === 0) {
+    throw new TypeError("operations must be a list of at least one operation");
+  }
+  const groups = new Map<string, Operation[]>();
+  for (const operation of operations) {
+    assertOperation(operation);
+    const image = await environment.resolvePath(operation.image);
+    const group = groups.get(image) ?? [];
+    group.push({ ...operation, image });
+    groups.set(image, group);
+  }
+  return new Map([...groups].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+export interface PlannedImage {
+  readonly disk: Disk;
+  readonly image: Image;
+  readonly plan: ImagePlan;
+}
+
+export async function planAll(
+  disks: readonly Disk[],
+  groups: OperationsByImage,
+  now: number,
+  progress: Progress,
+  journal?: Journal,
+): Promise<PlannedImage[]> {
+  const planned: PlannedImage[] = [];
+  const onTable = (): void => progress.checkpoint();
+  for (const disk of disks) {
+    const operations = groups.get(disk.path) ?? [];
+    const image = await readImage(
+      disk,
+      operations.some(({ type }) => type === "repair"),
+    );
+    if (image.header.fenced) throw await fencedError(disk.path, image, journal);
+    const plan = await planImage(image, operations, { now, onTable });
+    planned.push({ disk, image, plan });
+  }
+  return planned;
+}
+
+export const reportOf = ({ disk, plan }: PlannedImage): ImageReport => ({
+  image: disk.path,
+  outcomes: plan.outcomes,
+  summary: plan.summary,
+});
+
+/** Plans without writing anything: neither image nor journal. Takes the locks of a reader. */
+export async function dryRun(
+  environment: Environment,
+  groups: OperationsByImage,
+  options: RunOptions,
+): Promise<DryRunReport> {
+  const progress = new Progress(options, [...groups.keys()]);
+  const disks = await openAll(environment, [...groups.keys()], "read");
+  try {
+    progress.step("plan");
+    const planned = await planAll(disks, groups, environment.now(), progress);
+    return {
+      dryRun: true,
+      images: planned.map((image) => ({
+        ...reportOf(image),
+        fileSize: image.plan.fileSize,
+        phases: image.plan.phases,
+      })),
+    };
+  } catch (error) {
+    throw withNothingChanged(error);
+  } finally {
+    await closeAll(disks);
+  }
+}
