@@ -5,6 +5,7 @@ export type {
   Actor,
   DryRunReport,
   ImageReport,
+  Observation,
   OnProgress,
   ProgressEvent,
   RecoveredImage,
@@ -31,7 +32,7 @@ export type {
   SnapshotOperation,
   SnapshotOutcome,
 } from "./plan/index.ts";
-export type { Finding, FindingKind, RootUsage, Usage } from "./image/index.ts";
+export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
 export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
 export type {
   CheckOptions,

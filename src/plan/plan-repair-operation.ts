@@ -258,6 +258,9 @@ async function plan(
       lower: PackedIntents.of(refcounts.lower, copied.set),
       discard: refcounts.discards.intents(),
     },
+    ...(scope.stays.length > 0
+      ? {}
+      : { snapshots: table === undefined ? scope.kept.map(({ entry }) => entry) : entries }),
     summary: {
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.taken.size,
