@@ -129,6 +129,9 @@ export class Journal implements AsyncDisposable {
     }
   }
 
+  /** Called with every record that is appended from now on, in order; what it throws is ignored. */
+  onAppend: (record: Pick<JournalRecord, "sequence" | "kind" | "transaction">) => void = () => undefined;
+
   /** True while nothing was ever recorded. */
   get isFresh(): boolean {
     return this.#tail.sequence === GENESIS;
@@ -256,6 +259,11 @@ export class Journal implements AsyncDisposable {
     this.#transactions.apply({ ...record, digest });
     this.#tail = { sequence, digest };
     this.#stale = [];
+    try {
+      this.onAppend(record);
+    } catch {
+      // The record stands, whatever the listener makes of it.
+    }
     return sequence;
   }
 

@@ -48,4 +48,5 @@ export type {
   SnapshotInfo,
   SnapshotOptions,
   SnapshotRef,
+  TransactionListener,
 } from "./pool/index.ts";

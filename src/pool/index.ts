@@ -12,5 +12,6 @@ export type {
   SnapshotOptions,
   SnapshotRef,
 } from "./pool.ts";
+export type { TransactionListener } from "./transaction-events.ts";
 export { repairWithoutJournal } from "./repair.ts";
 export type { RepairOptions } from "./repair.ts";

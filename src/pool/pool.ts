@@ -18,6 +18,7 @@ import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
+import { TransactionEvents, type TransactionListener } from "./transaction-events.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
 export interface PoolOptions {
@@ -90,12 +91,14 @@ export class Pool implements AsyncDisposable {
   /** Operations on one image wait for each other; those on different images do not. */
   readonly #queue = new KeyedQueue();
   #entering: Promise<unknown> = Promise.resolve();
+  readonly #events: TransactionEvents;
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openPool`. */
   constructor(journal: Journal, environment: Environment) {
     this.#journal = journal;
     this.#environment = environment;
+    this.#events = new TransactionEvents(journal);
   }
 
   /** Absolute path of the journal. */
@@ -210,9 +213,32 @@ export class Pool implements AsyncDisposable {
     yield* timeline(this.#journal, path);
   }
 
+  /**
+   * Hears of every transaction of this pool when it has ended, as the history
+   * will have it: done, failed, refused or recovered, and of observations. What
+   * a listener throws becomes a process warning.
+   */
+  on(event: "transaction", listener: TransactionListener): this {
+    assertEvent(event, listener);
+    this.#events.add(listener);
+    return this;
+  }
+
+  /** Takes a listener away again. */
+  off(event: "transaction", listener: TransactionListener): this {
+    assertEvent(event, listener);
+    this.#events.remove(listener);
+    return this;
+  }
+
   /** Waits for what is running, then closes the journal. Idempotent. */
   async close(): Promise<void> {
-    this.#closed ??= this.#entering.then(() => this.#queue.runAlone(() => this.#journal.close()));
+    this.#closed ??= this.#entering.then(() =>
+      this.#queue.runAlone(async () => {
+        await this.#events.delivered();
+        await this.#journal.close();
+      }),
+    );
     await this.#closed;
   }
 
@@ -234,6 +260,12 @@ export class Pool implements AsyncDisposable {
     const { result } = await entered;
     return result;
   }
+}
+
+function assertEvent(event: unknown, listener: unknown): void {
+  if (event !== "transaction")
+    throw new TypeError(`unknown event ${JSON.stringify(event)}; known is "transaction"`);
+  if (typeof listener !== "function") throw new TypeError("a listener must be a function");
 }
 
 function selection(snapshot: SnapshotRef): { name: string } | { id: string } {
