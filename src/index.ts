@@ -37,6 +37,7 @@ export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJourn
 export type {
   CheckOptions,
   CheckReport,
+  ImageStatus,
   ListOptions,
   MendOptions,
   Pool,
@@ -48,5 +49,6 @@ export type {
   SnapshotInfo,
   SnapshotOptions,
   SnapshotRef,
+  StatusOptions,
   TransactionListener,
 } from "./pool/index.ts";

@@ -14,6 +14,7 @@ export type {
 } from "./bodies.ts";
 export type { EngineContext } from "./context.ts";
 export { realEnvironment } from "./environment.ts";
+export { identityOf } from "./identity.ts";
 export type { ImageIdentity } from "./identity.ts";
 export { NO_SNAPSHOTS, tableDigest } from "./observation.ts";
 export type { Observation } from "./observation.ts";
@@ -22,6 +23,7 @@ export type { Seen } from "./observe.ts";
 export { comingTopic, isPathTopic } from "./topics.ts";
 export { fencedError } from "./fenced-error.ts";
 export type { Environment, FileId, OnProgress, ProgressEvent, RunOptions, Step } from "./options.ts";
+export { recordObservation } from "./record-observation.ts";
 export { recoverImages, recoverPending } from "./recover.ts";
 export type { Recoverer } from "./recover.ts";
 export * from "./recovery-table.ts";

@@ -12,6 +12,8 @@ export type {
   SnapshotOptions,
   SnapshotRef,
 } from "./pool.ts";
+export { compareWithRecord } from "./status.ts";
+export type { ImageStatus, StatusOptions } from "./status.ts";
 export type { TransactionListener } from "./transaction-events.ts";
 export { repairWithoutJournal } from "./repair.ts";
 export type { RepairOptions } from "./repair.ts";

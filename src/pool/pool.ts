@@ -10,6 +10,7 @@ import {
   dryRun,
   groupByImage,
   realEnvironment,
+  recordObservation,
   recoverPending,
   runTransaction,
 } from "../engine/index.ts";
@@ -18,6 +19,7 @@ import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
+import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
 import { TransactionEvents, type TransactionListener } from "./transaction-events.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
@@ -211,6 +213,27 @@ export class Pool implements AsyncDisposable {
       return Promise.resolve({ result: resolved });
     });
     yield* timeline(this.#journal, path);
+  }
+
+  /**
+   * Compares an image with the record. What others did to an image that the
+   * record knows is recorded as an observation, so that it is seen once.
+   * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED
+   */
+  async status(image: string, options: StatusOptions = {}): Promise<ImageStatus> {
+    return this.#enter(async () => {
+      const path = await this.#environment.resolvePath(image);
+      return { result: this.#queue.run([path], () => this.#compare(path, options)) };
+    });
+  }
+
+  async #compare(path: string, options: StatusOptions): Promise<ImageStatus> {
+    const { status, seen } = await compareWithRecord(this.#journal, this.#environment, path, options);
+    if (status.observed !== undefined && status.interrupted === undefined) {
+      const actor = currentActor(this.#environment.program, undefined);
+      await recordObservation(this.#journal, seen, status.observed, actor);
+    }
+    return status;
   }
 
   /**
