@@ -16,6 +16,15 @@ export type {
   Step,
 } from "./engine/index.ts";
 export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
+export type {
+  JournalReader,
+  JournalRecord,
+  PendingTransaction,
+  RecordKind,
+  RecordRange,
+  TornTail,
+  TransactionState,
+} from "../journal/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
@@ -32,10 +41,19 @@ export type {
   SnapshotOutcome,
 } from "./plan/index.ts";
 export type { Finding, FindingKind, RootUsage, Usage } from "./image/index.ts";
-export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
+export {
+  checkImage,
+  listSnapshots,
+  openHistory,
+  openPool,
+  planOperations,
+  repairWithoutJournal,
+} from "./pool/index.ts";
 export type {
   CheckOptions,
   CheckReport,
+  History,
+  HistoryOptions,
   ListOptions,
   MendOptions,
   Pool,

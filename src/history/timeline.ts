@@ -1,4 +1,4 @@
-import type { Journal, JournalRecord } from "../../journal/index.ts";
+import type { JournalReader, JournalRecord } from "../../journal/index.ts";
 import {
   type Actor,
   type BegunBody,
@@ -77,7 +77,7 @@ interface Draft {
  * began, those of one image if `image` (a resolved path) is given.
  * @throws QcowalError JOURNAL_DAMAGED naming the first record that does not verify
  */
-export async function timeline(journal: Journal, image?: string): Promise<HistoryEntry[]> {
+export async function timeline(journal: JournalReader, image?: string): Promise<HistoryEntry[]> {
   const drafts = new Map<number, Draft>();
   const repairs: HistoryEntry[] = [];
   for await (const record of journal.records()) {

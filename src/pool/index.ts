@@ -2,6 +2,8 @@ export { checkImage } from "./check.ts";
 export type { CheckOptions, CheckReport } from "./check.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
+export { openHistory } from "./open-history.ts";
+export type { History, HistoryOptions } from "./open-history.ts";
 export { Pool, openPool, planOperations } from "./pool.ts";
 export type {
   MendOptions,
