@@ -1,8 +1,11 @@
 export type { JournalHolder } from "./holder.ts";
 export { Journal, openJournalOn } from "./journal.ts";
-export type { OpenOnOptions, RecordRange } from "./journal.ts";
+export type { OpenOnOptions } from "./journal.ts";
+export type { JournalReader, RecordRange } from "./journal-reader.ts";
 export { journalExists, openJournal } from "./open-journal.ts";
 export type { OpenJournalOptions } from "./open-journal.ts";
+export { readJournal } from "./read-journal.ts";
+export type { ReadJournalOptions } from "./read-journal.ts";
 export { RECORD_KINDS } from "./record.ts";
 export type { JournalRecord, RecordKind } from "./record.ts";
 export type { Store } from "./store.ts";

@@ -13,6 +13,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { QcowalError } from "../src/errors/index.ts";
+import type { JournalReader, RecordRange } from "./journal-reader.ts";
 import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
 import {
   type JournalRecord,
@@ -29,11 +30,6 @@ import { type PendingTransaction, Transactions } from "./transactions.ts";
 /** Largest encoded record; longer contents are split by the caller. */
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
 
-export interface RecordRange {
-  readonly from?: number;
-  readonly to?: number;
-}
-
 interface JournalState {
   readonly dir: string;
   readonly store: Store;
@@ -45,7 +41,7 @@ interface JournalState {
   readonly tornTail: TornTail | undefined;
 }
 
-export class Journal implements AsyncDisposable {
+export class Journal implements JournalReader {
   /** Absolute path of the journal's directory. */
   readonly dir: string;
   /** Born with the genesis record: a copy of the directory has the same, another journal has not. */

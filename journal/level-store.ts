@@ -1,8 +1,9 @@
-import { access, mkdir, mkdtemp, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { access, mkdir, mkdtemp, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
+import { hasCode } from "./has-code.ts";
 import type { Store } from "./store.ts";
 
 const FIRST_RETRY_MS = 5;
@@ -29,20 +30,22 @@ function messageOf(error: unknown): string {
   return message;
 }
 
-/** LevelDB's errors in our words. Its binding passes errno on as text. */
-function storeError(dir: string, what: string, cause: unknown): QcowalError {
-  const message = messageOf(cause);
+/** LevelDB's errors in our words. Its binding passes errno on as text. `shown` stands for `dir` in them. */
+function storeError(dir: string, what: string, cause: unknown, shown: string): QcowalError {
+  const message = messageOf(cause).replaceAll(dir, shown);
   if (/No space left|Disk quota/i.test(message)) {
-    return new QcowalError("NO_SPACE", `${dir}: no space for the journal (${what}).`, { cause });
+    return new QcowalError("NO_SPACE", `${shown}: no space for the journal (${what}).`, { cause });
   }
   if (levelCode(cause) === "LEVEL_CORRUPTION") {
     return new QcowalError(
       "JOURNAL_DAMAGED",
-      `${dir}: LevelDB reports damage: ${message}. Nothing was changed; restore the journal from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
+      `${shown}: LevelDB reports damage: ${message}. Nothing was changed; restore the journal from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
       { cause },
     );
   }
-  return new QcowalError("IO_FAILED", `${dir}: the journal cannot be used (${what}): ${message}.`, { cause });
+  return new QcowalError("IO_FAILED", `${shown}: the journal cannot be used (${what}): ${message}.`, {
+    cause,
+  });
 }
 
 /** Of a file or a directory. */
@@ -74,9 +77,6 @@ async function makeDurableDirectory(dir: string): Promise<void> {
     if (at === dirname(at)) return;
   }
 }
-
-const hasCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && "code" in error && error.code === code;
 
 /** LevelDB's own sign that a directory holds a database. */
 export async function holdsDatabase(dir: string): Promise<boolean> {
@@ -117,26 +117,46 @@ async function createDatabase(dir: string): Promise<void> {
 }
 
 /**
- * Opens LevelDB in `dir`, waiting up to `waitMs` while another process has it.
+ * Directories that this process has open. LevelDB's lock is of the kind that a
+ * process loses when it closes any descriptor of the file, and LevelDB opens the
+ * file before it looks whether this process has it already: the second one to
+ * ask is refused, and the first one holds nothing any more.
+ */
+const heldHere = new Set<string>();
+
+/**
+ * Opens LevelDB in `dir`, waiting up to `waitMs` while somebody has it. Errors
+ * speak of `shown`.
  * @throws QcowalError IO_FAILED, NO_SPACE, JOURNAL_DAMAGED
  * @returns undefined when it is still held after that time
  */
-export async function openLevelStore(dir: string, waitMs: number): Promise<Store | undefined> {
+export async function openLevelStore(
+  dir: string,
+  waitMs: number,
+  shown: string = dir,
+): Promise<Store | undefined> {
+  let key: string;
   try {
     if (!(await holdsDatabase(dir))) await createDatabase(dir);
+    key = await realpath(dir);
   } catch (cause) {
-    throw storeError(dir, "it cannot be made", cause);
+    throw storeError(dir, "it cannot be made", cause, shown);
   }
   const Database = await loadLevel();
   const deadline = performance.now() + waitMs;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
-    const database = newDatabase(Database, dir);
-    try {
-      await database.open();
-      return new LevelStore(dir, database, await lockFileOf(dir));
-    } catch (cause) {
-      await database.close().catch(() => undefined);
-      if (levelCode(cause) !== "LEVEL_LOCKED") throw storeError(dir, "open", cause);
+    if (!heldHere.has(key)) {
+      heldHere.add(key);
+      const release = (): boolean => heldHere.delete(key);
+      const database = newDatabase(Database, dir);
+      try {
+        await database.open();
+        return new LevelStore({ dir, shown, database, lockFile: await lockFileOf(dir), release });
+      } catch (cause) {
+        await database.close().catch(() => undefined);
+        release();
+        if (levelCode(cause) !== "LEVEL_LOCKED") throw storeError(dir, "open", cause, shown);
+      }
     }
     if (performance.now() + pause > deadline) return undefined;
     await sleep(pause);
@@ -151,17 +171,30 @@ async function lockFileOf(dir: string): Promise<string | undefined> {
   );
 }
 
+interface LevelState {
+  readonly dir: string;
+  readonly shown: string;
+  readonly database: Level<string, Uint8Array>;
+  readonly lockFile: string | undefined;
+  /** Called when the database is closed. */
+  readonly release: () => void;
+}
+
 class LevelStore implements Store {
   readonly #dir: string;
+  readonly #shown: string;
   readonly #database: Level<string, Uint8Array>;
   readonly #lockFile: string | undefined;
+  readonly #release: () => void;
   /** The files that were there when all were synced. */
   #durableNames: string | undefined;
 
-  constructor(dir: string, database: Level<string, Uint8Array>, lockFile: string | undefined) {
+  constructor({ dir, shown, database, lockFile, release }: LevelState) {
     this.#dir = dir;
+    this.#shown = shown;
     this.#database = database;
     this.#lockFile = lockFile;
+    this.#release = release;
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
@@ -172,7 +205,7 @@ class LevelStore implements Store {
     try {
       yield* this.#database.iterator({ gte: from, lte: to });
     } catch (cause) {
-      throw storeError(this.#dir, "read", cause);
+      throw storeError(this.#dir, "read", cause, this.#shown);
     }
   }
 
@@ -229,6 +262,7 @@ class LevelStore implements Store {
 
   async close(): Promise<void> {
     await this.#database.close();
+    this.#release();
   }
 
   /**
@@ -248,7 +282,7 @@ class LevelStore implements Store {
     try {
       return await action();
     } catch (cause) {
-      throw storeError(this.#dir, what, cause);
+      throw storeError(this.#dir, what, cause, this.#shown);
     }
   }
 }

@@ -7,7 +7,8 @@ import { holdsDatabase, openLevelStore } from "./level-store.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;
-const LEVEL_DIR = "leveldb";
+/** Name of the database in the journal's directory. */
+export const LEVEL_DIR = "leveldb";
 
 export interface OpenJournalOptions {
   /** False: JOURNAL_NOT_FOUND when there is none. */
@@ -62,7 +63,7 @@ async function open(path: string, options: OpenJournalOptions): Promise<Journal>
   }
 }
 
-function emptied(dir: string, id: string | undefined): QcowalError {
+export function emptied(dir: string, id: string | undefined): QcowalError {
   return new QcowalError(
     "JOURNAL_DAMAGED",
     `${dir}: the journal that was made here (${id}) has lost its records. Nothing was changed; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced and move this directory away.`,
@@ -70,7 +71,7 @@ function emptied(dir: string, id: string | undefined): QcowalError {
   );
 }
 
-function notFound(dir: string): QcowalError {
+export function notFound(dir: string): QcowalError {
   return new QcowalError(
     "JOURNAL_NOT_FOUND",
     `${dir}: there is no journal. Nothing was changed; name another with --journal.`,

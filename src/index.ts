@@ -33,10 +33,20 @@ export type {
   SnapshotOutcome,
 } from "./plan/index.ts";
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
-export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJournal } from "./pool/index.ts";
+export {
+  checkImage,
+  listSnapshots,
+  openHistory,
+  openPool,
+  planOperations,
+  repairWithoutJournal,
+  statusWithoutHistory,
+} from "./pool/index.ts";
 export type {
   CheckOptions,
   CheckReport,
+  History,
+  HistoryOptions,
   ImageStatus,
   ListOptions,
   MendOptions,

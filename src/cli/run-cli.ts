@@ -8,6 +8,7 @@ import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRepairCommand } from "./commands/repair.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
+import { addStatusCommand } from "./commands/status.ts";
 import { addWriteCommands } from "./commands/write.ts";
 import { errorJson } from "./error-json.ts";
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from "./exit-codes.ts";
@@ -48,6 +49,7 @@ Examples:
   addRecoverCommand(command);
   addRepairCommand(command, answer);
   addHistoryCommand(command);
+  addStatusCommand(command, answer);
   addSnapshotCommand(command);
   return command;
 }

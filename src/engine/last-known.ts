@@ -1,4 +1,4 @@
-import type { Journal } from "../../journal/index.ts";
+import type { JournalReader } from "../../journal/index.ts";
 import { type EndBody, decodeBegun, decodeNote, decodePrepared } from "./bodies.ts";
 import type { ImageIdentity } from "./identity.ts";
 
@@ -13,7 +13,7 @@ export interface Known {
 
 /** What the newest records under `topic` say of the image of theirs that `wanted` picks. */
 export async function lastKnown(
-  journal: Journal,
+  journal: JournalReader,
   topic: string,
   wanted: (image: ImageIdentity) => boolean,
 ): Promise<Known | undefined> {
@@ -26,7 +26,7 @@ export async function lastKnown(
 
 /** What one transaction or note says of such an image, if it says anything. */
 export async function knownAfter(
-  journal: Journal,
+  journal: JournalReader,
   number: number,
   wanted: (image: ImageIdentity) => boolean,
 ): Promise<Known | undefined> {

@@ -3,7 +3,7 @@
  * qcowal: between two operations anybody may have changed the image, moved it,
  * or put another file in its place, and only this tells.
  */
-import type { Journal } from "../../journal/index.ts";
+import type { JournalReader } from "../../journal/index.ts";
 import type { SnapshotEntry } from "../format/index.ts";
 import type { ImageIdentity } from "./identity.ts";
 import { type Known, knownAfter, lastKnown } from "./last-known.ts";
@@ -24,7 +24,7 @@ const MAX_LIST_BYTES = 512 * 1024;
  * recorded. `images` are as many as are to fit into one record.
  */
 export async function observe(
-  journal: Journal,
+  journal: JournalReader,
   environment: Pick<Environment, "fileId">,
   { identity, entries }: Seen,
   images = 1,
@@ -42,7 +42,7 @@ export async function observe(
 }
 
 /** The same file under whatever path, else what was last at this path. */
-async function knownOf(journal: Journal, identity: ImageIdentity): Promise<Known | undefined> {
+async function knownOf(journal: JournalReader, identity: ImageIdentity): Promise<Known | undefined> {
   return (
     (await lastKnown(journal, fileTopic(identity), (image) => isSameFile(image, identity))) ??
     (await lastKnown(journal, identity.path, ({ path }) => path === identity.path))
@@ -54,7 +54,7 @@ const isSameFile = (one: FileId, other: FileId): boolean =>
   one.inode === other.inode && one.born === other.born;
 
 async function explained(
-  journal: Journal,
+  journal: JournalReader,
   environment: Pick<Environment, "fileId">,
   identity: ImageIdentity,
   digest: string,
@@ -74,7 +74,7 @@ async function explained(
 }
 
 /** The newest transaction after which the image at `path` had these snapshots. */
-async function standsAt(journal: Journal, path: string, digest: string): Promise<{ as?: number }> {
+async function standsAt(journal: JournalReader, path: string, digest: string): Promise<{ as?: number }> {
   if (digest === NO_SNAPSHOTS) return {};
   for await (const number of journal.transactionsOf(snapshotsTopic(digest), { reverse: true })) {
     const known = await knownAfter(journal, number, (image) => image.path === path);
@@ -85,7 +85,7 @@ async function standsAt(journal: Journal, path: string, digest: string): Promise
 
 /** Another image that has, or had, the very same snapshots: their dates go down to the nanosecond. */
 async function originOf(
-  journal: Journal,
+  journal: JournalReader,
   environment: Pick<Environment, "fileId">,
   { path }: ImageIdentity,
   digest: string,

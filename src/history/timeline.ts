@@ -1,4 +1,4 @@
-import type { Journal } from "../../journal/index.ts";
+import type { JournalReader } from "../../journal/index.ts";
 import { comingTopic } from "../engine/index.ts";
 import { EntryDraft, type HistoryEntry } from "./entry.ts";
 
@@ -8,11 +8,11 @@ import { EntryDraft, type HistoryEntry } from "./entry.ts";
  * depend on what else is recorded. A moved image has its history from before.
  * @throws QcowalError JOURNAL_DAMAGED naming the first record that does not verify
  */
-export function timeline(journal: Journal, image?: string): AsyncGenerator<HistoryEntry> {
+export function timeline(journal: JournalReader, image?: string): AsyncGenerator<HistoryEntry> {
   return image === undefined ? everything(journal) : ofImage(journal, image);
 }
 
-async function* everything(journal: Journal): AsyncGenerator<HistoryEntry> {
+async function* everything(journal: JournalReader): AsyncGenerator<HistoryEntry> {
   /** In the order in which they began: a transaction that began later may end earlier. */
   const open = new Map<number, EntryDraft>();
   for await (const record of journal.records()) {
@@ -27,7 +27,7 @@ async function* everything(journal: Journal): AsyncGenerator<HistoryEntry> {
   for (const draft of open.values()) yield* entryOf(draft);
 }
 
-async function* ofImage(journal: Journal, image: string): AsyncGenerator<HistoryEntry> {
+async function* ofImage(journal: JournalReader, image: string): AsyncGenerator<HistoryEntry> {
   for (const number of await numbersOf(journal, image)) {
     const draft = await draftOf(journal, number);
     if (draft !== undefined) yield* entryOf(draft);
@@ -35,7 +35,7 @@ async function* ofImage(journal: Journal, image: string): AsyncGenerator<History
 }
 
 /** One transaction or note by its number; undefined when there is none. */
-export async function entryAt(journal: Journal, number: number): Promise<HistoryEntry | undefined> {
+export async function entryAt(journal: JournalReader, number: number): Promise<HistoryEntry | undefined> {
   return (await draftOf(journal, number))?.entry();
 }
 
@@ -44,7 +44,7 @@ function* entryOf(draft: EntryDraft): Generator<HistoryEntry> {
   if (entry !== undefined) yield entry;
 }
 
-async function draftOf(journal: Journal, number: number): Promise<EntryDraft | undefined> {
+async function draftOf(journal: JournalReader, number: number): Promise<EntryDraft | undefined> {
   let draft: EntryDraft | undefined;
   for await (const record of journal.recordsOf(number)) {
     if (draft === undefined) draft = new EntryDraft(record);
@@ -57,7 +57,7 @@ async function draftOf(journal: Journal, number: number): Promise<EntryDraft | u
  * The transactions of an image, ascending: of the path that it has, and of those
  * that it had as far as it had them. Two paths of one file share all.
  */
-async function numbersOf(journal: Journal, image: string): Promise<number[]> {
+async function numbersOf(journal: JournalReader, image: string): Promise<number[]> {
   const numbers = new Set<number>();
   const paths = new Map<string, number>([[image, Infinity]]);
   for (const [path, before] of paths) {

@@ -2,6 +2,8 @@ export { checkImage } from "./check.ts";
 export type { CheckOptions, CheckReport } from "./check.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
+export { openHistory, statusWithoutHistory } from "./open-history.ts";
+export type { History, HistoryOptions } from "./open-history.ts";
 export { Pool, openPool, planOperations } from "./pool.ts";
 export type {
   MendOptions,
@@ -12,7 +14,6 @@ export type {
   SnapshotOptions,
   SnapshotRef,
 } from "./pool.ts";
-export { compareWithRecord } from "./status.ts";
 export type { ImageStatus, StatusOptions } from "./status.ts";
 export type { TransactionListener } from "./transaction-events.ts";
 export { repairWithoutJournal } from "./repair.ts";

@@ -1,4 +1,4 @@
-import type { Journal } from "../../journal/index.ts";
+import type { JournalReader } from "../../journal/index.ts";
 import type { OpenDisk } from "../disk/index.ts";
 import { type Environment, type Observation, type Seen, identityOf, observe } from "../engine/index.ts";
 import { type FenceOwner, fenceOwner } from "../format/index.ts";
@@ -37,11 +37,12 @@ export interface Compared {
 }
 
 /**
- * Compares an image with the record. Writes nothing.
+ * Compares an image with the record; the path of a journal that is not there is a
+ * record that knows nothing. Writes nothing.
  * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED, JOURNAL_DAMAGED
  */
 export async function compareWithRecord(
-  journal: Journal,
+  journal: JournalReader | string,
   environment: Pick<Environment, "fileId" | "resolvePath"> & { readonly openDisk: OpenDisk },
   path: string,
   { forceShare = false }: StatusOptions = {},
@@ -55,13 +56,14 @@ export async function compareWithRecord(
       identity: identityOf(image, await environment.fileId(image), head),
       entries: snapshots.map(({ entry }) => entry),
     };
-    const observed = await observe(journal, environment, seen);
-    const newest = await newestOf(journal, image);
+    const isThere = typeof journal !== "string";
+    const observed = isThere ? await observe(journal, environment, seen) : undefined;
+    const newest = isThere ? await newestOf(journal, image) : undefined;
     const recorded = newest !== undefined || (observed !== undefined && observed.what !== "first seen");
     const owner = head.header.fenced ? fenceOwner(head.area) : undefined;
     const status: ImageStatus = {
       image,
-      journal: journal.dir,
+      journal: isThere ? journal.dir : journal,
       recorded,
       matches: recorded && observed === undefined && !head.header.fenced,
       ...(observed === undefined ? {} : { observed }),
@@ -75,7 +77,7 @@ export async function compareWithRecord(
   }
 }
 
-async function newestOf(journal: Journal, image: string): Promise<HistoryEntry | undefined> {
+async function newestOf(journal: JournalReader, image: string): Promise<HistoryEntry | undefined> {
   for await (const number of journal.transactionsOf(image, { reverse: true }))
     return entryAt(journal, number);
   return undefined;

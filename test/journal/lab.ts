@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { Level } from "level";
-import { type Journal, type Store, openJournalOn } from "../../journal/index.ts";
+import { type Journal, type JournalReader, type Store, openJournalOn } from "../../journal/index.ts";
 
 export async function scratch(): Promise<string> {
   const dir = await realpath(await mkdtemp(join(tmpdir(), "qcowal-journal-")));
@@ -41,7 +41,7 @@ export async function fill(journal: Journal): Promise<Record<string, number>> {
   return { settled, aborted, begun, prepared, committed };
 }
 
-export function states(journal: Journal): Record<number, string> {
+export function states(journal: JournalReader): Record<number, string> {
   return Object.fromEntries(journal.pending().map(({ transaction, state }) => [transaction, state]));
 }
 
@@ -51,7 +51,7 @@ function plain(value: unknown): unknown {
   return Array.isArray(value) ? value.map(plain) : value;
 }
 
-export async function partsOf(journal: Journal, transaction: number): Promise<unknown[]> {
+export async function partsOf(journal: JournalReader, transaction: number): Promise<unknown[]> {
   const parts: unknown[] = [];
   for await (const part of journal.parts(transaction)) parts.push(plain(part));
   return parts;

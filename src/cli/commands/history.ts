@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type HistoryEntry, isQcowalError, openPool } from "../../index.ts";
+import { type HistoryEntry, isQcowalError, openHistory } from "../../index.ts";
 import { journalBeside, journalHere, namedJournal } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import { type CommonOptions, poolOptionsOf, withJournalOptions } from "../options.ts";
@@ -40,9 +40,9 @@ async function readHistory(
   mayBeMissing: boolean,
 ): Promise<readonly HistoryEntry[]> {
   try {
-    await using pool = await openPool(journal, { ...poolOptionsOf(options), create: false });
+    await using record = await openHistory(journal, poolOptionsOf(options));
     const entries: HistoryEntry[] = [];
-    for await (const entry of pool.history(image)) entries.push(entry);
+    for await (const entry of record.history(image)) entries.push(entry);
     return entries;
   } catch (error) {
     if (mayBeMissing && isQcowalError(error, "JOURNAL_NOT_FOUND")) return [];

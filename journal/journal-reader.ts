@@ -1,0 +1,39 @@
+import type { JournalRecord } from "./record.ts";
+import type { TornTail } from "./tail.ts";
+import type { PendingTransaction } from "./transactions.ts";
+
+/** Sequences, both included. */
+export interface RecordRange {
+  readonly from?: number;
+  readonly to?: number;
+}
+
+/** What can be read of a journal, whether it is held by this process or looked at beside its holder. */
+export interface JournalReader extends AsyncDisposable {
+  /** Absolute path of the journal's directory. */
+  readonly dir: string;
+  /** Born with the genesis record: a copy of the directory has the same, another journal has not. */
+  readonly id: string;
+  /** Records that were set aside when it was opened: they were never acknowledged. */
+  readonly tornTail: TornTail | undefined;
+  /** Transactions that are neither settled nor aborted, in the order in which they began. */
+  pending(): readonly PendingTransaction[];
+  /**
+   * Bodies of a transaction's parts, in order.
+   * @throws QcowalError JOURNAL_DAMAGED
+   */
+  parts(transaction: number): AsyncGenerator<unknown>;
+  /** Numbers of the transactions and notes that were recorded under `topic`, ascending unless `reverse`. */
+  transactionsOf(topic: string, options?: { readonly reverse?: boolean }): AsyncGenerator<number>;
+  /** The records of one transaction without its parts, or the one note. */
+  recordsOf(number: number): AsyncGenerator<JournalRecord>;
+  /**
+   * Records in order, each verified against the one before.
+   * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited
+   */
+  records(range?: RecordRange): AsyncGenerator<JournalRecord>;
+  /** Walks the whole chain. `head` is the last digest in hex: kept elsewhere, it proves later that nothing was cut off. */
+  verify(): Promise<{ readonly records: number; readonly head: string }>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
