@@ -1,11 +1,12 @@
 export type { JournalHolder } from "./holder.ts";
 export { Journal, openJournalOn } from "./journal.ts";
 export type { OpenOnOptions, RecordRange } from "./journal.ts";
+export type { TopicsOf, TransactionsRange } from "./log-index.ts";
 export { journalExists, openJournal } from "./open-journal.ts";
 export type { OpenJournalOptions } from "./open-journal.ts";
 export { RECORD_KINDS } from "./record.ts";
 export type { JournalRecord, RecordKind } from "./record.ts";
-export type { Store } from "./store.ts";
+export type { Entry, Store } from "./store.ts";
 export type { TornTail } from "./tail.ts";
 export type { PendingTransaction, TransactionState } from "./transactions.ts";
 export { resolvedPath } from "./resolved-path.ts";

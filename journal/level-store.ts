@@ -3,7 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
-import type { Store } from "./store.ts";
+import type { Entry, Store } from "./store.ts";
 
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 100;
@@ -168,26 +168,22 @@ class LevelStore implements Store {
     return this.#translated("read", () => this.#database.get(key));
   }
 
-  async *entries(from: string, to: string): AsyncGenerator<readonly [string, Uint8Array]> {
+  async *entries(from: string, to: string, reverse = false): AsyncGenerator<Entry> {
     try {
-      yield* this.#database.iterator({ gte: from, lte: to });
+      yield* this.#database.iterator({ gte: from, lte: to, reverse });
     } catch (cause) {
       throw storeError(this.#dir, "read", cause);
     }
   }
 
-  async last(): Promise<readonly [string, Uint8Array] | undefined> {
+  async last(): Promise<Entry | undefined> {
     const [entry] = await this.#translated("read", () =>
       this.#database.iterator({ reverse: true, limit: 1 }).all(),
     );
     return entry;
   }
 
-  async put(
-    entries: readonly (readonly [string, Uint8Array])[],
-    sync: boolean,
-    stale: readonly string[] = [],
-  ): Promise<void> {
+  async put(entries: readonly Entry[], sync: boolean, stale: readonly string[] = []): Promise<void> {
     if (sync) await this.#assertThere();
     // LevelDB's default is sync: false.
     await this.#translated("write", () =>

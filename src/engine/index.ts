@@ -14,3 +14,4 @@ export type { RepairReport, Repairer } from "./repair.ts";
 export type * from "./reports.ts";
 export { dryRun, groupByImage, runTransaction } from "./run.ts";
 export type { OperationsByImage } from "./run.ts";
+export { topicsOf } from "./topics.ts";

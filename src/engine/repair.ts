@@ -24,6 +24,7 @@ import { applyPatches } from "./finish-header.ts";
 import { identityOf } from "./identity.ts";
 import type { Environment } from "./options.ts";
 import { locate, recoverTransaction } from "./recover.ts";
+import { topicsOf } from "./topics.ts";
 
 /** On whose behalf an image is repaired. */
 export interface Repairer {
@@ -184,7 +185,7 @@ async function record(
     summary,
   };
   try {
-    await journal.note(body);
+    await journal.note(body, topicsOf({ kind: "note", body }));
   } catch (cause) {
     throw new QcowalError(
       "IO_FAILED",

@@ -32,6 +32,7 @@ import { giveBack } from "./give-back.ts";
 import { identityOf } from "./identity.ts";
 import type { Environment, RunOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
+import { topicsOf } from "./topics.ts";
 import { recoverImages } from "./recover.ts";
 import type { DryRunReport, ImageReport, RunReport } from "./reports.ts";
 import { PHASES, applyIntent } from "../intent/index.ts";
@@ -181,7 +182,7 @@ async function begin(
       ),
     };
     progress.step("prepare");
-    const number = await journal.begin(begun);
+    const number = await journal.begin(begun, topicsOf({ kind: "begun", body: begun }));
     progress.transaction = number;
     return new Transaction(context, number, planned, actor, progress);
   } catch (error) {

@@ -12,6 +12,7 @@ import {
   realEnvironment,
   recoverPending,
   runTransaction,
+  topicsOf,
 } from "../engine/index.ts";
 import { type HistoryEntry, timeline } from "../history/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
@@ -67,6 +68,7 @@ export async function openPool(journalDir: string, options: PoolOptions = {}): P
     create: options.create ?? true,
     ...(options.waitMs === undefined ? {} : { waitMs: options.waitMs }),
     holder: { host, pid, program },
+    topicsOf,
   });
   return new Pool(journal, environment);
 }
