@@ -1,3 +1,4 @@
+import type { TransactionsRange } from "./log-index.ts";
 import type { JournalRecord } from "./record.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
@@ -24,9 +25,9 @@ export interface JournalReader extends AsyncDisposable {
    */
   parts(transaction: number): AsyncGenerator<unknown>;
   /** Numbers of the transactions and notes that were recorded under `topic`, ascending unless `reverse`. */
-  transactionsOf(topic: string, options?: { readonly reverse?: boolean }): AsyncGenerator<number>;
+  transactionsOf(topic: string, range?: TransactionsRange): AsyncGenerator<number>;
   /** The records of one transaction without its parts, or the one note. */
-  recordsOf(number: number): AsyncGenerator<JournalRecord>;
+  recordsOf(number: number): Promise<readonly JournalRecord[]>;
   /**
    * Records in order, each verified against the one before.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited

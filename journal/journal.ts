@@ -15,6 +15,8 @@ import { randomUUID } from "node:crypto";
 import { QcowalError } from "../src/errors/index.ts";
 import type { JournalReader, RecordRange } from "./journal-reader.ts";
 import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
+import { indexEntries, isIndexed, isLogKey, versionEntry } from "./index-entries.ts";
+import { LogIndex, type TopicsOf, type TransactionsRange } from "./log-index.ts";
 import {
   type JournalRecord,
   NO_DIGEST,
@@ -23,7 +25,7 @@ import {
   encodeRecord,
   hex,
 } from "./record.ts";
-import type { Store } from "./store.ts";
+import type { Entry, Store } from "./store.ts";
 import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
 import { type PendingTransaction, Transactions } from "./transactions.ts";
 
@@ -38,6 +40,7 @@ interface JournalState {
   readonly id: string;
   readonly tail: StoredRecord;
   readonly transactions: Transactions;
+  readonly index: LogIndex;
   readonly tornTail: TornTail | undefined;
 }
 
@@ -52,6 +55,7 @@ export class Journal implements JournalReader {
   readonly #now: () => number;
   readonly #onClose: () => Promise<void>;
   readonly #transactions: Transactions;
+  readonly #index: LogIndex;
   /** Keys of what was set aside; the next append takes their place. */
   #stale: readonly string[];
   #tail: { readonly sequence: number; readonly digest: Uint8Array };
@@ -71,11 +75,16 @@ export class Journal implements JournalReader {
     this.#tail = state.tail;
     this.#stale = staleKeys(state.tornTail);
     this.#transactions = state.transactions;
+    this.#index = state.index;
   }
 
-  /** Begins a transaction and returns its number. Not synced: until it is prepared it may vanish. */
-  begin(body: unknown, _topics: readonly string[] = []): Promise<number> {
-    return this.#append("begun", undefined, body, false);
+  /**
+   * Begins a transaction and returns its number. Not synced: until it is prepared
+   * it may vanish. `topics` are what it is found by with `transactionsOf`, such as
+   * the paths of images.
+   */
+  begin(body: unknown, topics: readonly string[] = []): Promise<number> {
+    return this.#append("begun", undefined, body, false, topics);
   }
 
   /** Adds a piece of the plan; at most 1 MiB encoded, else a TypeError. Not synced. */
@@ -103,9 +112,9 @@ export class Journal implements JournalReader {
     await this.#append("aborted", transaction, body, false);
   }
 
-  /** An observation outside any transaction. Not synced. Returns its sequence. */
-  note(body: unknown, _topics: readonly string[] = []): Promise<number> {
-    return this.#append("note", 0, body, false);
+  /** An observation outside any transaction. Not synced. Returns its sequence, which is its number. `topics` as for `begin`. */
+  note(body: unknown, topics: readonly string[] = []): Promise<number> {
+    return this.#append("note", 0, body, false, topics);
   }
 
   /** Transactions that are neither settled nor aborted, in the order in which they began. */
@@ -133,31 +142,46 @@ export class Journal implements JournalReader {
     return this.#tail.sequence === GENESIS;
   }
 
-  async *transactionsOf(topic: string, { reverse = false } = {}): AsyncGenerator<number> {
-    const found: number[] = [];
-    const [kind, word] = topic.startsWith("/") ? ["path", topic] : topic.split(" ");
-    const text = {
-      path: `"path":${JSON.stringify(topic)}`,
-      file: `"inode":${word},`,
-      snapshots: `"digest":"${word}"`,
-      coming: `"path":${JSON.stringify(topic.slice(7))},`,
-    }[kind as "path"];
-    for await (const record of this.records()) {
-      if (record.kind !== "begun" && record.kind !== "note" && record.kind !== "prepared") continue;
-      const number = record.kind === "note" ? record.sequence : record.transaction;
-      const body = JSON.stringify(record.body);
-      if (kind === "coming" && !body.includes('"from":')) continue;
-      if (!body.includes(text) && !body.includes(`"images":[${JSON.stringify(topic)}`)) continue;
-      if (!found.includes(number)) found.push(number);
+  /**
+   * Numbers of the transactions that touch a topic, and of such notes, by the
+   * index: costs what is found, not what ever happened.
+   * @throws TypeError for a range that is none
+   * @throws QcowalError JOURNAL_DAMAGED
+   */
+  async *transactionsOf(topic: string, range: TransactionsRange = {}): AsyncGenerator<number> {
+    this.#assertOpen();
+    const { reverse = false, from = GENESIS, to = this.#tail.sequence } = range;
+    if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to)) {
+      throw new TypeError(`from and to are numbers of transactions, not ${from} and ${to}`);
     }
-    yield* reverse ? found.toReversed() : found;
+    const [first, last] = [Math.max(from, GENESIS), Math.min(to, this.#tail.sequence)];
+    if (first <= last) yield* this.#index.transactionsOf(topic, first, last, reverse);
   }
 
-  async *recordsOf(number: number): AsyncGenerator<JournalRecord> {
-    for await (const record of this.records({ from: number })) {
-      if (record.kind === "note" && record.sequence === number) yield record;
-      else if (record.transaction === number && record.kind !== "part") yield record;
-    }
+  /**
+   * The records of a transaction without its parts, or the one note of that
+   * number; empty where nothing has the number. Each is verified for itself, not
+   * against the one before. Costs neither the length of the journal nor the parts.
+   * @throws QcowalError JOURNAL_DAMAGED
+   */
+  async recordsOf(number: number): Promise<readonly JournalRecord[]> {
+    this.#assertOpen();
+    return this.#exists(number) ? this.#index.recordsOf(number, this.#tail.sequence) : [];
+  }
+
+  /**
+   * One record, verified for itself; undefined where the journal has not come to it yet.
+   * @throws TypeError for what is no sequence
+   * @throws QcowalError JOURNAL_DAMAGED
+   */
+  async record(sequence: number): Promise<JournalRecord | undefined> {
+    this.#assertOpen();
+    return this.#exists(sequence) ? read(this.dir, this.#store, sequence) : undefined;
+  }
+
+  #exists(sequence: number): boolean {
+    if (!Number.isSafeInteger(sequence)) throw new TypeError(`${sequence} is not the number of a record`);
+    return sequence >= GENESIS && sequence <= this.#tail.sequence;
   }
 
   /**
@@ -207,9 +231,10 @@ export class Journal implements JournalReader {
     transaction: number | undefined,
     body: unknown,
     sync: boolean,
+    topics: readonly string[] = [],
   ): Promise<number> {
     this.#assertOpen();
-    const result = this.#queue.then(() => this.#write(kind, transaction, body, sync));
+    const result = this.#queue.then(() => this.#write(kind, transaction, body, sync, topics));
     this.#queue = result.catch(() => undefined);
     return result;
   }
@@ -219,6 +244,7 @@ export class Journal implements JournalReader {
     transaction: number | undefined,
     body: unknown,
     sync: boolean,
+    topics: readonly string[],
   ): Promise<number> {
     if (this.#failed !== undefined) {
       throw new QcowalError(
@@ -244,9 +270,10 @@ export class Journal implements JournalReader {
       throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
     }
     try {
+      const entries: Entry[] = [[keyOf(sequence), value], ...indexEntries({ ...record, digest }, topics)];
       // Synced with the removal: were only that lost, the chain would end in records of two lives.
-      const stale = this.#stale.filter((key) => key !== keyOf(sequence));
-      await this.#store.put([[keyOf(sequence), value]], sync || stale.length > 0, stale);
+      const stale = await this.#staleBut(entries);
+      await this.#store.put(entries, sync || stale.length > 0, stale);
     } catch (error) {
       // Nobody knows whether it is on disk: only reading the journal again can tell.
       this.#failed = error;
@@ -263,6 +290,13 @@ export class Journal implements JournalReader {
     return sequence;
   }
 
+  /** What was set aside leads nowhere in the index either. */
+  async #staleBut(entries: readonly Entry[]): Promise<string[]> {
+    if (this.#stale.length === 0) return [];
+    const leads = await this.#index.staleKeys(this.#tail.sequence + 1);
+    return [...this.#stale, ...leads].filter((stale) => !entries.some(([key]) => key === stale));
+  }
+
   #lowAfter({ kind, transaction }: { kind: RecordKind; transaction: number }, sequence: number): number {
     const ends = kind === "settled" || kind === "aborted";
     const others = this.#transactions.pending.filter(
@@ -277,6 +311,8 @@ export interface OpenOnOptions {
   /** False: undefined is returned for an empty store instead of a new journal. */
   readonly create: boolean;
   readonly now?: () => number;
+  /** For a journal whose index is not there or not complete, to be built from the records. */
+  readonly topicsOf?: TopicsOf;
   readonly onClose?: () => Promise<void>;
 }
 
@@ -292,6 +328,7 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
     await writeGenesis(store, now());
     return openJournalOn(store, options);
   }
+  if (!isLogKey(last[0])) throw damaged(dir, GENESIS, "is missing");
   const end = await findTail(dir, store, last);
   const { tail, tornTail } = end;
   const genesis = await read(dir, store, GENESIS);
@@ -300,11 +337,15 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
     throw damaged(dir, GENESIS, "is not a genesis record");
   const transactions = new Transactions();
   const before = tail.low > GENESIS ? await read(dir, store, tail.low - 1) : undefined;
+  // With nothing pending the tail is no part.
+  let newest = tail;
   for await (const record of walk(dir, store, tail.low, tail.sequence, before?.digest ?? NO_DIGEST)) {
     transactions.apply(record);
+    if (isIndexed(record.kind)) newest = record;
   }
   assertTorn(dir, end, transactions);
-  return new Journal({ dir, store, now, onClose, id, tail, transactions, tornTail });
+  const index = await LogIndex.open({ dir, store, topicsOf: options.topicsOf }, newest);
+  return new Journal({ dir, store, now, onClose, id, tail, transactions, index, tornTail });
 }
 
 /** Synced: the id that fences name must not change with a power cut. */
@@ -318,5 +359,5 @@ async function writeGenesis(store: Store, time: number): Promise<void> {
     body: { id: randomUUID() },
     previous: NO_DIGEST,
   });
-  await store.put([[keyOf(GENESIS), value]], true);
+  await store.put([[keyOf(GENESIS), value], versionEntry()], true);
 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
 import { hasCode } from "./has-code.ts";
-import type { Store } from "./store.ts";
+import type { Entry, Store } from "./store.ts";
 
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 100;
@@ -201,26 +201,22 @@ class LevelStore implements Store {
     return this.#translated("read", () => this.#database.get(key));
   }
 
-  async *entries(from: string, to: string): AsyncGenerator<readonly [string, Uint8Array]> {
+  async *entries(from: string, to: string, reverse = false): AsyncGenerator<Entry> {
     try {
-      yield* this.#database.iterator({ gte: from, lte: to });
+      yield* this.#database.iterator({ gte: from, lte: to, reverse });
     } catch (cause) {
       throw storeError(this.#dir, "read", cause, this.#shown);
     }
   }
 
-  async last(): Promise<readonly [string, Uint8Array] | undefined> {
+  async last(): Promise<Entry | undefined> {
     const [entry] = await this.#translated("read", () =>
       this.#database.iterator({ reverse: true, limit: 1 }).all(),
     );
     return entry;
   }
 
-  async put(
-    entries: readonly (readonly [string, Uint8Array])[],
-    sync: boolean,
-    stale: readonly string[] = [],
-  ): Promise<void> {
+  async put(entries: readonly Entry[], sync: boolean, stale: readonly string[] = []): Promise<void> {
     if (sync) await this.#assertThere();
     // LevelDB's default is sync: false.
     await this.#translated("write", () =>

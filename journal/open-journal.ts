@@ -3,6 +3,7 @@ import { QcowalError, withNothingChanged } from "../src/errors/index.ts";
 import { leaveBirthMark, readBirthMark } from "./birth-mark.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
+import type { TopicsOf } from "./log-index.ts";
 import { holdsDatabase, openLevelStore } from "./level-store.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
@@ -19,6 +20,8 @@ export interface OpenJournalOptions {
   readonly holder?: JournalHolder;
   /** Milliseconds since 1970. */
   readonly now?: () => number;
+  /** For a journal that an earlier version has written: see `OpenOnOptions`. */
+  readonly topicsOf?: TopicsOf;
 }
 
 /**
@@ -34,7 +37,7 @@ export async function openJournal(path: string, options: OpenJournalOptions): Pr
 }
 
 async function open(path: string, options: OpenJournalOptions): Promise<Journal> {
-  const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now } = options;
+  const { create, waitMs = DEFAULT_WAIT_MS, holder, now = Date.now, topicsOf } = options;
   const dir = await resolvedPath(path);
   const levelDir = join(dir, LEVEL_DIR);
   if (!create && !(await journalExists(dir))) throw notFound(dir);
@@ -51,7 +54,13 @@ async function open(path: string, options: OpenJournalOptions): Promise<Journal>
     if (holder !== undefined) await leaveHint(dir, holder, now());
     const onClose = (): Promise<void> => (holder === undefined ? Promise.resolve() : removeHint(dir));
     const born = await readBirthMark(dir);
-    const journal = await openJournalOn(store, { dir, create: create && born === undefined, now, onClose });
+    const journal = await openJournalOn(store, {
+      dir,
+      create: create && born === undefined,
+      now,
+      onClose,
+      ...(topicsOf === undefined ? {} : { topicsOf }),
+    });
     if (journal === undefined && born === undefined) throw notFound(dir);
     if (journal === undefined || (born !== undefined && born !== journal.id)) throw emptied(dir, born);
     // Where it cannot be left (no space, no permission), the journal is as good as before.

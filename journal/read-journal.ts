@@ -4,6 +4,7 @@ import { QcowalError, isQcowalError } from "../src/errors/index.ts";
 import { readBirthMark } from "./birth-mark.ts";
 import { describeHolder } from "./holder.ts";
 import type { JournalReader, RecordRange } from "./journal-reader.ts";
+import type { TopicsOf, TransactionsRange } from "./log-index.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { type LevelView, viewOfLevel } from "./level-view.ts";
 import { openLevelStore } from "./level-store.ts";
@@ -22,6 +23,8 @@ export interface ReadJournalOptions {
   readonly patienceMs?: number;
   /** Name of this host, which tells whether the holder that left its name is still alive. */
   readonly host?: string;
+  /** For a journal without an index: which topics a record has. */
+  readonly topicsOf?: TopicsOf;
 }
 
 /**
@@ -39,7 +42,7 @@ export async function readJournal(path: string, options: ReadJournalOptions = {}
   if (!(await journalExists(dir))) throw notFound(dir);
   const view = await viewOf(dir, options);
   try {
-    const journal = await openView(dir, view);
+    const journal = await openView(dir, view, options.topicsOf);
     return new ViewReader(journal, view);
   } catch (error) {
     await view.remove();
@@ -70,12 +73,12 @@ async function viewOf(dir: string, options: ReadJournalOptions): Promise<LevelVi
   );
 }
 
-async function openView(dir: string, view: LevelView): Promise<Journal> {
+async function openView(dir: string, view: LevelView, topicsOf?: TopicsOf): Promise<Journal> {
   const store = await openLevelStore(view.dir, 0, join(dir, LEVEL_DIR));
   if (store === undefined) throw new Error(`${view.dir} is held by somebody else`);
   try {
     const born = await readBirthMark(dir);
-    const journal = await openJournalOn(store, { dir, create: false });
+    const journal = await openJournalOn(store, { dir, create: false, ...(topicsOf && { topicsOf }) });
     // Without both, its first record is still on its way.
     if (journal === undefined && born === undefined) throw notFound(dir);
     if (journal === undefined || (born !== undefined && born !== journal.id)) throw emptied(dir, born);
@@ -129,11 +132,11 @@ class ViewReader implements JournalReader {
     return this.#journal.parts(transaction);
   }
 
-  transactionsOf(topic: string, options?: { readonly reverse?: boolean }): AsyncGenerator<number> {
-    return this.#journal.transactionsOf(topic, options);
+  transactionsOf(topic: string, range?: TransactionsRange): AsyncGenerator<number> {
+    return this.#journal.transactionsOf(topic, range);
   }
 
-  recordsOf(number: number): AsyncGenerator<JournalRecord> {
+  recordsOf(number: number): Promise<readonly JournalRecord[]> {
     return this.#journal.recordsOf(number);
   }
 

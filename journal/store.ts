@@ -1,3 +1,5 @@
+export type Entry = readonly [key: string, value: Uint8Array];
+
 /**
  * An ordered store of bytes: what the journal needs of a database. LevelDB is
  * one; another ordered store, or a simulated one, can take its place.
@@ -5,10 +7,13 @@
 export interface Store {
   /** The value under a key, or undefined. */
   get(key: string): Promise<Uint8Array | undefined>;
-  /** Entries with from <= key <= to in ascending key order. */
-  entries(from: string, to: string): AsyncIterable<readonly [key: string, value: Uint8Array]>;
+  /**
+   * Entries with from <= key <= to in ascending key order, or with `reverse` in
+   * descending order, as they were when the iteration began.
+   */
+  entries(from: string, to: string, reverse?: boolean): AsyncIterable<Entry>;
   /** The entry with the largest key, or undefined in an empty store. */
-  last(): Promise<readonly [key: string, value: Uint8Array] | undefined>;
+  last(): Promise<Entry | undefined>;
   /**
    * Puts all entries and removes the keys of `stale`, or nothing of it. With
    * `sync` it resolves when this, and everything before, survives a power cut;
@@ -16,10 +21,6 @@ export interface Store {
    * @throws QcowalError JOURNAL_NOT_FOUND when the store is gone and nothing was
    * put; after any other failure nobody knows
    */
-  put(
-    entries: readonly (readonly [key: string, value: Uint8Array])[],
-    sync: boolean,
-    stale?: readonly string[],
-  ): Promise<void>;
+  put(entries: readonly Entry[], sync: boolean, stale?: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }

@@ -10,7 +10,7 @@ import type { RunOptions } from "./options.ts";
 import { type OperationsByImage, type PlannedImage, planAll } from "./planned-images.ts";
 import type { Progress } from "./progress.ts";
 import { topicsOf } from "./topics.ts";
-import { Transaction, digestAfter } from "./transaction.ts";
+import { Transaction } from "./transaction.ts";
 
 /** Who asks for a transaction, when, and how. */
 export interface Beginning {
@@ -42,7 +42,7 @@ export async function recordRefusal(
     why: error.message,
   };
   // The refusal itself is what the caller has to hear of.
-  await journal.note(body, body.images).catch(() => undefined);
+  await journal.note(body, topicsOf({ kind: "note", body })).catch(() => undefined);
 }
 
 /** Who the images are, and what the record did not know of them. */
@@ -51,13 +51,14 @@ async function identified(
   planned: readonly PlannedImage[],
 ): Promise<BegunImage[]> {
   const images: BegunImage[] = [];
-  for (const { disk, image } of planned) {
+  for (const { disk, image, plan } of planned) {
     const identity = identityOf(disk.path, await environment.fileId(disk.path), image);
     const entries = image.snapshotTable.snapshots.map(({ entry }) => entry);
     const observed = await observe(journal, environment, { identity, entries }, planned.length);
     images.push({
       ...identity,
       digest: tableDigest(entries),
+      ...(plan.snapshots === undefined ? {} : { digestAfter: tableDigest(plan.snapshots) }),
       ...(observed === undefined ? {} : { observed }),
     });
   }
@@ -82,14 +83,8 @@ export async function begin(
       asked: started,
       images,
     };
-    const topics = topicsOf(
-      planned.map(({ plan }, index) => ({
-        ...(images[index] as BegunImage),
-        digests: [digestAfter(plan)],
-      })),
-    );
     progress.step("prepare");
-    const number = await context.journal.begin(begun, topics);
+    const number = await context.journal.begin(begun, topicsOf({ kind: "begun", body: begun }));
     progress.transaction = number;
     return new Transaction(context, number, planned, actor, progress);
   } catch (error) {

@@ -32,6 +32,8 @@ export interface BegunBody {
 export interface BegunImage extends ImageIdentity {
   /** `tableDigest` of the snapshots that it had. Journals of earlier versions do not have it. */
   readonly digest?: string;
+  /** The same of those that it will have, where the plan knows them. */
+  readonly digestAfter?: string;
   /** What the record did not know of it. */
   readonly observed?: Observation;
 }
@@ -76,8 +78,6 @@ export interface PreparedImage {
   readonly fileSize: ImagePlan["fileSize"];
   readonly outcomes: readonly OperationOutcome[];
   readonly summary: PlanSummary;
-  /** `tableDigest` of the snapshots that it will have, where the plan knows them. */
-  readonly digest?: string;
 }
 
 /** How a transaction ended. */

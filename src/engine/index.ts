@@ -20,7 +20,7 @@ export { NO_SNAPSHOTS, tableDigest } from "./observation.ts";
 export type { Observation } from "./observation.ts";
 export { observe } from "./observe.ts";
 export type { Seen } from "./observe.ts";
-export { comingTopic, isPathTopic } from "./topics.ts";
+export { comingTopic, isPathTopic, topicsOf } from "./topics.ts";
 export { fencedError } from "./fenced-error.ts";
 export type { Environment, FileId, OnProgress, ProgressEvent, RunOptions, Step } from "./options.ts";
 export { recordObservation } from "./record-observation.ts";

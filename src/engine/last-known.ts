@@ -1,5 +1,5 @@
 import type { JournalReader } from "../../journal/index.ts";
-import { type EndBody, decodeBegun, decodeNote, decodePrepared } from "./bodies.ts";
+import { type EndBody, decodeBegun, decodeNote } from "./bodies.ts";
 import type { ImageIdentity } from "./identity.ts";
 
 /** What the record knows of an image, as of its newest transaction or note that tells. */
@@ -31,20 +31,18 @@ export async function knownAfter(
   wanted: (image: ImageIdentity) => boolean,
 ): Promise<Known | undefined> {
   let identity: ImageIdentity | undefined;
-  let index = -1;
   let before: string | undefined;
   let after: string | undefined;
-  for await (const { kind, body } of journal.recordsOf(number)) {
+  for (const { kind, body } of await journal.recordsOf(number)) {
     if (kind === "note") return ofNote(number, body, wanted);
     if (kind === "begun") {
       const { images } = decodeBegun(body);
-      index = images.findIndex(wanted);
-      const image = images[index];
+      const image = images.find(wanted);
       if (image === undefined) return undefined;
       identity = image;
       before = image.digest;
+      after = image.digestAfter;
     }
-    if (kind === "prepared") after = decodePrepared(body).images[index]?.digest;
     if (kind === "settled" || kind === "aborted") {
       const { doubt } = body as EndBody;
       if (identity === undefined) return undefined;

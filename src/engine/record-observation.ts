@@ -18,5 +18,5 @@ export async function recordObservation(
 ): Promise<void> {
   if (observed.what === "first seen") return;
   const body: ObservedBody = { type: "observed", image: identity, observed, actor };
-  await journal.note(body, topicsOf([{ ...identity, digests: [], observed }]));
+  await journal.note(body, topicsOf({ kind: "note", body }));
 }

@@ -185,7 +185,7 @@ async function record(
     summary,
   };
   try {
-    await journal.note(body, topicsOf([{ ...body.image, digests: [] }]));
+    await journal.note(body, topicsOf({ kind: "note", body }));
   } catch (cause) {
     throw new QcowalError(
       "IO_FAILED",

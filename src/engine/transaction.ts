@@ -10,13 +10,8 @@ import { type EngineContext, ownerOf } from "./context.ts";
 import { fenceIntent } from "./fence.ts";
 import { finishHeader } from "./finish-header.ts";
 import { giveBack } from "./give-back.ts";
-import { tableDigest } from "./observation.ts";
 import type { PlannedImage } from "./planned-images.ts";
 import type { Progress } from "./progress.ts";
-
-/** `tableDigest` of the snapshots that a plan leaves. */
-export const digestAfter = ({ snapshots }: ImagePlan): string | undefined =>
-  snapshots && tableDigest(snapshots);
 
 /** A planned transaction that has its number, from `prepare` on. */
 export class Transaction {
@@ -41,17 +36,13 @@ export class Transaction {
     this.#actor = actor;
     this.#progress = progress;
     const owner = ownerOf(context.journal, number);
-    this.#prepared = planned.map(({ image, plan }) => {
-      const digest = digestAfter(plan);
-      return {
-        fence: fenceIntent(image, owner),
-        ...(plan.extensionPatches === undefined ? {} : { extensionPatches: plan.extensionPatches }),
-        fileSize: plan.fileSize,
-        outcomes: plan.outcomes,
-        summary: plan.summary,
-        ...(digest === undefined ? {} : { digest }),
-      };
-    });
+    this.#prepared = planned.map(({ image, plan }) => ({
+      fence: fenceIntent(image, owner),
+      ...(plan.extensionPatches === undefined ? {} : { extensionPatches: plan.extensionPatches }),
+      fileSize: plan.fileSize,
+      outcomes: plan.outcomes,
+      summary: plan.summary,
+    }));
   }
 
   async run(): Promise<void> {

@@ -147,7 +147,7 @@ export class EntryDraft {
 }
 
 function imageOf(
-  { path, digest, observed }: BegunBody["images"][number],
+  { path, digest, digestAfter, observed }: BegunBody["images"][number],
   prepared: PreparedImage | undefined,
 ): HistoryImage {
   const { clusterSize, ...summary } = prepared?.summary ?? {
@@ -167,7 +167,7 @@ function imageOf(
     copiedFlagsChanged: summary.copiedFlagsChanged,
     ...(observed === undefined ? {} : { observed }),
     ...(digest === undefined ? {} : { digestBefore: digest }),
-    ...(prepared?.digest === undefined ? {} : { digestAfter: prepared.digest }),
+    ...(digestAfter === undefined ? {} : { digestAfter }),
   };
 }
 

@@ -46,7 +46,7 @@ function* entryOf(draft: EntryDraft): Generator<HistoryEntry> {
 
 async function draftOf(journal: JournalReader, number: number): Promise<EntryDraft | undefined> {
   let draft: EntryDraft | undefined;
-  for await (const record of journal.recordsOf(number)) {
+  for (const record of await journal.recordsOf(number)) {
     if (draft === undefined) draft = new EntryDraft(record);
     else draft.add(record);
   }

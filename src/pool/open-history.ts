@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { type JournalReader, readJournal, resolvedPath } from "../../journal/index.ts";
-import { realEnvironment } from "../engine/index.ts";
+import { realEnvironment, topicsOf } from "../engine/index.ts";
 import { type HistoryEntry, timeline } from "../history/index.ts";
 import { defaultProgram } from "./default-program.ts";
 import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
@@ -47,6 +47,7 @@ export async function openHistory(journalDir: string, options: HistoryOptions = 
   const { waitMs } = options;
   const journal = await readJournal(journalDir, {
     host: hostname(),
+    topicsOf,
     ...(waitMs === undefined ? {} : { patienceMs: waitMs }),
   });
   const close = (): Promise<void> => journal.close();

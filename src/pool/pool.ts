@@ -13,6 +13,7 @@ import {
   recordObservation,
   recoverPending,
   runTransaction,
+  topicsOf,
 } from "../engine/index.ts";
 import { type HistoryEntry, timeline } from "../history/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
@@ -70,6 +71,7 @@ export async function openPool(journalDir: string, options: PoolOptions = {}): P
     create: options.create ?? true,
     ...(options.waitMs === undefined ? {} : { waitMs: options.waitMs }),
     holder: { host, pid, program },
+    topicsOf,
   });
   return new Pool(journal, environment);
 }
@@ -142,7 +144,7 @@ export class Pool implements AsyncDisposable {
       const result = this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
         options.dryRun === true
           ? dryRun(this.#environment, groups, options)
-          : runTransaction(context, groups, options),
+          : this.#events.deliveredAfter(runTransaction(context, groups, options)),
       );
       return { result };
     });
@@ -202,7 +204,9 @@ export class Pool implements AsyncDisposable {
       const by = { ...rest, actor: currentActor(this.#environment.program, name) };
       const paths =
         images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
-      return { result: this.#queue.runAlone(() => recoverPending(context, paths, by)) };
+      return {
+        result: this.#queue.runAlone(() => this.#events.deliveredAfter(recoverPending(context, paths, by))),
+      };
     });
   }
 
@@ -237,7 +241,8 @@ export class Pool implements AsyncDisposable {
   }
 
   /**
-   * Hears of every transaction of this pool when it has ended, as the history
+   * Hears of every transaction of this pool when it has ended, before whoever asked
+   * for it does, as the history
    * will have it: done, failed, refused or recovered, and of observations. What
    * a listener throws becomes a process warning.
    */

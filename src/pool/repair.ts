@@ -8,6 +8,7 @@ import {
   realEnvironment,
   refuseRecoverable,
   repairByScan,
+  topicsOf,
 } from "../engine/index.ts";
 import { defaultProgram } from "./default-program.ts";
 
@@ -73,6 +74,7 @@ class OpenJournals implements AsyncDisposable {
         create: false,
         ...(waitMs === undefined ? {} : { waitMs }),
         holder: { host, pid, program },
+        topicsOf,
       });
       this.all.push(journal);
     } catch (error) {

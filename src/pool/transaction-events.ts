@@ -33,6 +33,15 @@ export class TransactionEvents {
     await this.#delivered;
   }
 
+  /** Settles as `work` does, when all that it recorded was told. */
+  async deliveredAfter<Result>(work: Promise<Result>): Promise<Result> {
+    try {
+      return await work;
+    } finally {
+      await this.#delivered;
+    }
+  }
+
   async #deliver(journal: Journal, number: number): Promise<void> {
     try {
       const entry = await entryAt(journal, number);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Journal, openJournal } from "../../journal/index.ts";
 import { SimulatedStore } from "../support/simulated-store.ts";
-import { fill, open, partsOf, readLevel, scratch, states, writeLevel } from "./lab.ts";
+import { fill, logKeys, open, partsOf, readLevel, scratch, states, writeLevel } from "./lab.ts";
 
 type Content = Map<string, Uint8Array>;
 
@@ -12,7 +12,7 @@ async function filled(): Promise<{ content: Content; keys: string[] }> {
   const store = new SimulatedStore();
   await fill(await open(store));
   const { content } = store;
-  return { content, keys: [...content.keys()].toSorted() };
+  return { content, keys: logKeys(content) };
 }
 
 /** What opening and reading everything comes to: "fine", or the code and the record of the error. */
@@ -211,7 +211,7 @@ describe("on LevelDB", () => {
 
   test("damage under a pending transaction keeps the journal shut", async () => {
     const dir = await damagedLevel((content) => {
-      const key = [...content.keys()].toSorted().at(-3) ?? "";
+      const key = logKeys(content).at(-3) ?? "";
       (content.get(key) ?? new Uint8Array())[30] = 0xff;
     });
     const opening: Promise<Journal> = openJournal(dir, { create: false });

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { Level } from "level";
 import { type Journal, type JournalReader, type Store, openJournalOn } from "../../journal/index.ts";
+import type { StoredEntries } from "../support/simulated-store.ts";
 
 export async function scratch(): Promise<string> {
   const dir = await realpath(await mkdtemp(join(tmpdir(), "qcowal-journal-")));
@@ -56,6 +57,14 @@ export async function partsOf(journal: JournalReader, transaction: number): Prom
   for await (const part of journal.parts(transaction)) parts.push(plain(part));
   return parts;
 }
+
+/** Keys of the records, in the order of the log. */
+export const logKeys = (content: ReadonlyMap<string, Uint8Array>): string[] =>
+  [...content.keys()].filter((key) => /^[0-9a-f]{16}$/.test(key)).toSorted();
+
+/** In the order of the store and in hexadecimal digits: two of them compare fast, and readably. */
+export const sorted = (content: StoredEntries): string[] =>
+  [...content].map(([key, value]) => `${key} ${Buffer.from(value).toString("hex")}`).toSorted();
 
 /** What LevelDB holds, read behind the journal's back. */
 export async function readLevel(dir: string): Promise<Map<string, Uint8Array>> {

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import type { Journal } from "../../journal/index.ts";
+import { type Journal, type TopicsOf, openJournalOn } from "../../journal/index.ts";
 import { SimulatedStore } from "../support/simulated-store.ts";
-import { open } from "./lab.ts";
+import { open, sorted } from "./lab.ts";
 
 type State = "begun" | "prepared" | "committed" | "ended";
 const NEXT: Readonly<Record<State, readonly State[]>> = {
@@ -12,11 +12,29 @@ const NEXT: Readonly<Record<State, readonly State[]>> = {
   ended: [],
 };
 
+/** One or two of a few. */
+const topicsOf: TopicsOf = ({ kind, body }) => {
+  const { choice } = body as { readonly choice: number };
+  return kind === "begun" ? [`/${choice % 3}`, `/${choice % 5}`] : [];
+};
+
+/** Everything that is not a record. */
+const indexIn = (store: SimulatedStore): string[] =>
+  sorted(store.content).filter((entry) => entry.startsWith("!"));
+
+/** The index that would be built of the records alone. */
+async function folded(store: SimulatedStore): Promise<string[]> {
+  const bare = SimulatedStore.of(new Map([...store.content].filter(([key]) => !key.startsWith("!"))));
+  await openJournalOn(bare, { dir: "/fake", create: false, topicsOf });
+  return indexIn(bare);
+}
+
 /** Does something legal; returns what it did. */
 async function step(journal: Journal, choice: number): Promise<readonly [number, State]> {
   const pending = journal.pending();
   const chosen = pending[choice % (pending.length + 1)];
-  if (chosen === undefined) return [await journal.begin({ choice }), "begun"];
+  if (chosen === undefined)
+    return [await journal.begin({ choice }, topicsOf({ kind: "begun", body: { choice } })), "begun"];
   const { transaction, state } = chosen;
   if (choice % 3 === 0 && state === "begun") {
     await journal.part(transaction, choice);
@@ -30,7 +48,7 @@ async function step(journal: Journal, choice: number): Promise<readonly [number,
   return [transaction, next];
 }
 
-test("a power cut loses any of what is not synced, what was before the first gap is there, and the journal goes on from there", async () => {
+test("a power cut loses any of what is not synced, what was before the first gap is there, the index is that of the records, and the journal goes on from there", async () => {
   let lost = 0;
   let torn = 0;
   await fc.assert(
@@ -72,6 +90,18 @@ test("a power cut loses any of what is not synced, what was before the first gap
             new Map(expected),
           );
           await (await open(store)).verify();
+          const next = new SimulatedStore(store.log);
+          const reader = await open(next);
+          const numbers: number[] = [];
+          for await (const number of reader.transactionsOf("/1")) numbers.push(number);
+          const touching: number[] = [];
+          for await (const { kind, sequence, body } of reader.records()) {
+            if (kind === "begun" && topicsOf({ kind, body }).includes("/1")) touching.push(sequence);
+          }
+          expect(numbers).toEqual(touching);
+          // The next append takes what led to lost records out of the index.
+          await reader.begin({ choice: 7 }, topicsOf({ kind: "begun", body: { choice: 7 } }));
+          expect(indexIn(next)).toEqual(await folded(next));
         }
       },
     ),

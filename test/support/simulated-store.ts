@@ -77,12 +77,16 @@ export class SimulatedStore implements Store {
     return Promise.resolve(this.#entries.get(key));
   }
 
-  async *entries(from: string, to: string): AsyncGenerator<StoredEntry> {
-    for (const key of this.#keys()) {
-      const value = this.#entries.get(key);
-      if (key < from || key > to || value === undefined) continue;
+  async *entries(from: string, to: string, reverse = false): AsyncGenerator<StoredEntry> {
+    const found = this.#keys()
+      .filter((key) => key >= from && key <= to)
+      .flatMap((key): StoredEntry[] => {
+        const value = this.#entries.get(key);
+        return value === undefined ? [] : [[key, value]];
+      });
+    for (const entry of reverse ? found.toReversed() : found) {
       this.#read();
-      yield await Promise.resolve([key, value] as const);
+      yield await Promise.resolve(entry);
     }
   }
 

@@ -68,6 +68,31 @@ export function describeStoreContract(name: string, newPlace: () => Promise<Open
       ]);
     });
 
+    test("a range can be read from its end", async () => {
+      const store = await (await place())();
+      await store.put(
+        [1, 2, 3, 4].map((number) => [key(number), bytes(number)] as const),
+        true,
+      );
+      const found: number[][] = [];
+      for await (const [, value] of store.entries(key(2), key(3), true)) found.push([...value]);
+      expect(found).toEqual([[3], [2]]);
+    });
+
+    test("an iteration sees what was there when it began", async () => {
+      const store = await (await place())();
+      await store.put(
+        [1, 2, 3].map((number) => [key(number), bytes(number)] as const),
+        true,
+      );
+      const found: number[][] = [];
+      for await (const [, value] of store.entries(key(0), key(9))) {
+        if (found.length === 0) await store.put([[key(4), bytes(4)]], true, [key(2), key(3)]);
+        found.push([...value]);
+      }
+      expect(found).toEqual([[1], [2], [3]]);
+    });
+
     test("a later put of a key takes its place", async () => {
       const store = await (await place())();
       await store.put([[key(1), bytes(1)]], true);

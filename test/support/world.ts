@@ -7,6 +7,7 @@ import {
   recoverPending,
   repairByScan,
   runTransaction,
+  topicsOf,
 } from "../../src/engine/index.ts";
 import { openJournalOn } from "../../journal/index.ts";
 import { QcowalError, isQcowalError } from "../../src/errors/index.ts";
@@ -68,7 +69,8 @@ async function live(
   machine.onEvent = (type) => observe(type, () => moment(type));
   const environment = environmentOf(machine, images);
   try {
-    const journal = await openJournalOn(store, { dir: "/memory/journal", create: true, now: () => NOW });
+    const dir = "/memory/journal";
+    const journal = await openJournalOn(store, { dir, create: true, now: () => NOW, topicsOf });
     if (journal !== undefined) await action({ journal, environment });
   } catch (error) {
     // Whatever a dead process still throws, nobody hears it.
