@@ -5,6 +5,7 @@ export type { JournalReader, RecordRange } from "./journal-reader.ts";
 export type { TopicsOf, TransactionsRange } from "./log-index.ts";
 export { journalExists, openJournal } from "./open-journal.ts";
 export type { OpenJournalOptions } from "./open-journal.ts";
+export { journalStamp } from "./journal-stamp.ts";
 export { readJournal } from "./read-journal.ts";
 export type { ReadJournalOptions } from "./read-journal.ts";
 export { RECORD_KINDS } from "./record.ts";

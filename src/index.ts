@@ -16,7 +16,20 @@ export type {
   RunReport,
   Step,
 } from "./engine/index.ts";
-export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
+export { HISTORY_KINDS } from "./history/index.ts";
+export type {
+  Ancestor,
+  HistoryEntry,
+  HistoryFilter,
+  HistoryImage,
+  HistoryKind,
+  HistoryRepair,
+  HistoryStatus,
+  Moment,
+  SnapshotEvent,
+  SnapshotNode,
+  SnapshotTree,
+} from "./history/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
@@ -35,6 +48,7 @@ export type {
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
 export {
   checkImage,
+  journalStamp,
   listSnapshots,
   openHistory,
   openPool,
@@ -43,13 +57,16 @@ export {
   statusWithoutHistory,
 } from "./pool/index.ts";
 export type {
+  Blame,
   CheckOptions,
   CheckReport,
   History,
   HistoryOptions,
+  HistoryQuery,
   ImageStatus,
   ListOptions,
   MendOptions,
+  PlannedIntent,
   Pool,
   PoolOptions,
   RecoverOptions,

@@ -41,6 +41,10 @@ export type ErrorCode =
   | "JOURNAL_IN_USE"
   /** No journal where one is needed. */
   | "JOURNAL_NOT_FOUND"
+  /** No transaction of the journal has the number. */
+  | "TRANSACTION_NOT_FOUND"
+  /** The record knows nothing of the image, at all or at that time. */
+  | "NOT_RECORDED"
   /** A record is missing, torn or edited. */
   | "JOURNAL_DAMAGED"
   /** The caller's signal was raised before the decision; nothing was changed. */

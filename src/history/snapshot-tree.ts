@@ -64,6 +64,12 @@ export function snapshotTree(entries: readonly HistoryEntry[], image: string): S
   return fold.tree();
 }
 
+/** Those that are there, in the order of the snapshot table. */
+export function liveNodes({ nodes, live }: SnapshotTree): SnapshotNode[] {
+  const byKey = new Map(nodes.map((node) => [node.key, node]));
+  return live.flatMap((key) => byKey.get(key) ?? []);
+}
+
 type Draft = { -readonly [Field in keyof SnapshotNode]: SnapshotNode[Field] } & { reverts: SnapshotEvent[] };
 
 class TreeFold {

@@ -4,18 +4,36 @@ import { EntryDraft, type HistoryEntry } from "./entry.ts";
 
 /**
  * The record in the order in which its transactions began, and notes where they
- * were taken; of one image if its resolved path is given, at a cost that does not
+ * were taken; of some images if their resolved paths are given, at a cost that does not
  * depend on what else is recorded. A moved image has its history from before.
  * @throws QcowalError JOURNAL_DAMAGED naming the first record that does not verify
  */
-export function timeline(journal: JournalReader, image?: string): AsyncGenerator<HistoryEntry> {
-  return image === undefined ? everything(journal) : ofImage(journal, image);
+export function timeline(
+  journal: JournalReader,
+  images?: readonly string[],
+  { from = 1, reverse = false }: TimelineRange = {},
+): AsyncGenerator<HistoryEntry> {
+  if (images !== undefined) return ofImages(journal, images, from, reverse);
+  return reverse ? reversed(everything(journal, from)) : everything(journal, from);
 }
 
-async function* everything(journal: JournalReader): AsyncGenerator<HistoryEntry> {
+export interface TimelineRange {
+  /** Smallest number that is wanted. */
+  readonly from?: number;
+  /** Newest first. */
+  readonly reverse?: boolean;
+}
+
+async function* reversed(entries: AsyncIterable<HistoryEntry>): AsyncGenerator<HistoryEntry> {
+  const all: HistoryEntry[] = [];
+  for await (const entry of entries) all.push(entry);
+  yield* all.toReversed();
+}
+
+async function* everything(journal: JournalReader, from: number): AsyncGenerator<HistoryEntry> {
   /** In the order in which they began: a transaction that began later may end earlier. */
   const open = new Map<number, EntryDraft>();
-  for await (const record of journal.records()) {
+  for await (const record of journal.records({ from })) {
     if (record.kind === "begun" || record.kind === "note") open.set(record.sequence, new EntryDraft(record));
     else open.get(record.transaction)?.add(record);
     for (const draft of open.values()) {
@@ -27,8 +45,17 @@ async function* everything(journal: JournalReader): AsyncGenerator<HistoryEntry>
   for (const draft of open.values()) yield* entryOf(draft);
 }
 
-async function* ofImage(journal: JournalReader, image: string): AsyncGenerator<HistoryEntry> {
-  for (const number of await numbersOf(journal, image)) {
+async function* ofImages(
+  journal: JournalReader,
+  images: readonly string[],
+  from: number,
+  reverse: boolean,
+): AsyncGenerator<HistoryEntry> {
+  const numbers = new Set<number>();
+  for (const image of images) {
+    for (const number of await numbersOf(journal, image)) if (number >= from) numbers.add(number);
+  }
+  for (const number of [...numbers].toSorted((a, b) => (reverse ? b - a : a - b))) {
     const draft = await draftOf(journal, number);
     if (draft !== undefined) yield* entryOf(draft);
   }
@@ -54,10 +81,10 @@ async function draftOf(journal: JournalReader, number: number): Promise<EntryDra
 }
 
 /**
- * The transactions of an image, ascending: of the path that it has, and of those
+ * The transactions of an image: of the path that it has, and of those
  * that it had as far as it had them. Two paths of one file share all.
  */
-async function numbersOf(journal: JournalReader, image: string): Promise<number[]> {
+async function numbersOf(journal: JournalReader, image: string): Promise<ReadonlySet<number>> {
   const numbers = new Set<number>();
   const paths = new Map<string, number>([[image, Infinity]]);
   for (const [path, before] of paths) {
@@ -70,5 +97,5 @@ async function numbersOf(journal: JournalReader, image: string): Promise<number[
       if (observed.what === "linked") paths.set(observed.from, before);
     }
   }
-  return [...numbers].toSorted((a, b) => a - b);
+  return numbers;
 }

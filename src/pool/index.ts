@@ -2,7 +2,9 @@ export { checkImage } from "./check.ts";
 export type { CheckOptions, CheckReport } from "./check.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
+export { journalStamp } from "../../journal/index.ts";
 export { openHistory, statusWithoutHistory } from "./open-history.ts";
+export type { Blame, HistoryQuery, PlannedIntent } from "./history-reader.ts";
 export type { History, HistoryOptions } from "./open-history.ts";
 export { Pool, openPool, planOperations } from "./pool.ts";
 export type {

@@ -1,7 +1,14 @@
 import { hostname } from "node:os";
-import { type JournalReader, readJournal, resolvedPath } from "../../journal/index.ts";
+import { type JournalReader, readJournal } from "../../journal/index.ts";
 import { realEnvironment, topicsOf } from "../engine/index.ts";
-import { type HistoryEntry, timeline } from "../history/index.ts";
+import {
+  type HistoryEntry,
+  type Moment,
+  type SnapshotNode,
+  type SnapshotTree,
+  liveNodes,
+} from "../history/index.ts";
+import { type Blame, type HistoryQuery, HistoryReader, type PlannedIntent } from "./history-reader.ts";
 import { defaultProgram } from "./default-program.ts";
 import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
 
@@ -11,14 +18,75 @@ export interface HistoryOptions {
 }
 
 /** A journal as it was when it was opened. */
-export interface History extends AsyncDisposable {
-  readonly journal: JournalReader;
-  /** The record, oldest first: everything, or what touched `image` (which may be gone). */
-  history(image?: string): AsyncGenerator<HistoryEntry>;
-  /** Compares an image with the record; nothing is recorded of it. */
-  status(image: string, options?: StatusOptions): Promise<ImageStatus>;
+export class History implements AsyncDisposable {
+  readonly #journal: JournalReader;
+  readonly #reader: HistoryReader;
+
+  /** @internal Use `openHistory`. */
+  constructor(journal: JournalReader) {
+    this.#journal = journal;
+    this.#reader = new HistoryReader(journal);
+  }
+
+  /** Absolute path of the journal. */
+  get journal(): string {
+    return this.#journal.dir;
+  }
+
+  /** As `pool.history`. */
+  entries(images?: string | readonly string[], query?: HistoryQuery): AsyncGenerator<HistoryEntry> {
+    return this.#reader.entries(images, query);
+  }
+
+  /** Numbers of the transactions that are neither settled nor aborted, oldest first: interrupted, or running now. */
+  pending(): number[] {
+    return this.#journal.pending().map(({ transaction }) => transaction);
+  }
+
+  /** As `pool.transaction`. */
+  transaction(number: number): Promise<HistoryEntry> {
+    return this.#reader.transaction(number);
+  }
+
+  /** As `pool.intents`. */
+  intents(number: number): AsyncGenerator<PlannedIntent> {
+    return this.#reader.intents(number);
+  }
+
+  /** As `pool.tree`. */
+  tree(image: string, moment?: Moment): Promise<SnapshotTree> {
+    return this.#reader.tree(image, moment);
+  }
+
+  /** As `pool.asOf`. */
+  async asOf(image: string, moment: Moment): Promise<SnapshotNode[]> {
+    return liveNodes(await this.#reader.tree(image, moment));
+  }
+
+  /** As `pool.blame`. */
+  blame(image: string, nameOrId: string): Promise<Blame[]> {
+    return this.#reader.blame(image, nameOrId);
+  }
+
+  /** As `pool.status`, but nothing is recorded of it. */
+  async status(image: string, options?: StatusOptions): Promise<ImageStatus> {
+    const environment = realEnvironment(defaultProgram());
+    return (await compareWithRecord(this.#journal, environment, image, options)).status;
+  }
+
+  /** Walks the whole chain. `head` is the digest of the last record, in hex. */
+  verify(): ReturnType<JournalReader["verify"]> {
+    return this.#journal.verify();
+  }
+
   /** Idempotent. */
-  close(): Promise<void>;
+  close(): Promise<void> {
+    return this.#journal.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
 }
 
 /**
@@ -50,22 +118,5 @@ export async function openHistory(journalDir: string, options: HistoryOptions = 
     topicsOf,
     ...(waitMs === undefined ? {} : { patienceMs: waitMs }),
   });
-  const close = (): Promise<void> => journal.close();
-  return {
-    journal,
-    async *history(image) {
-      yield* timeline(journal, image === undefined ? undefined : await resolvedPath(image));
-    },
-    async status(image, statusOptions) {
-      const { status } = await compareWithRecord(
-        journal,
-        realEnvironment(defaultProgram()),
-        image,
-        statusOptions,
-      );
-      return status;
-    },
-    close,
-    [Symbol.asyncDispose]: close,
-  };
+  return new History(journal);
 }

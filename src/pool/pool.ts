@@ -1,4 +1,4 @@
-import { type Journal, openJournal, resolvedPath } from "../../journal/index.ts";
+import { type Journal, openJournal } from "../../journal/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
@@ -15,10 +15,17 @@ import {
   runTransaction,
   topicsOf,
 } from "../engine/index.ts";
-import { type HistoryEntry, timeline } from "../history/index.ts";
+import {
+  type HistoryEntry,
+  type Moment,
+  type SnapshotNode,
+  type SnapshotTree,
+  liveNodes,
+} from "../history/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
+import { type Blame, HistoryReader, type HistoryQuery, type PlannedIntent } from "./history-reader.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
 import { TransactionEvents, type TransactionListener } from "./transaction-events.ts";
@@ -96,6 +103,7 @@ export class Pool implements AsyncDisposable {
   readonly #queue = new KeyedQueue();
   #entering: Promise<unknown> = Promise.resolve();
   readonly #events: TransactionEvents;
+  readonly #history: HistoryReader;
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openPool`. */
@@ -103,6 +111,7 @@ export class Pool implements AsyncDisposable {
     this.#journal = journal;
     this.#environment = environment;
     this.#events = new TransactionEvents(journal);
+    this.#history = new HistoryReader(journal);
   }
 
   /** Absolute path of the journal. */
@@ -210,13 +219,62 @@ export class Pool implements AsyncDisposable {
     });
   }
 
-  /** The record, oldest first: everything, or what touched `image` (which may be gone). */
-  async *history(image?: string): AsyncGenerator<HistoryEntry> {
-    const path = await this.#enter(async () => {
-      const resolved = image === undefined ? Promise.resolve(undefined) : resolvedPath(image);
-      return Promise.resolve({ result: resolved });
-    });
-    yield* timeline(this.#journal, path);
+  /** The record, oldest first: everything, or what touched `images` (which may be gone). */
+  async *history(
+    images?: string | readonly string[],
+    query: HistoryQuery = {},
+  ): AsyncGenerator<HistoryEntry> {
+    await this.#open();
+    yield* this.#history.entries(images, query);
+  }
+
+  /**
+   * One transaction or note by its number.
+   * @throws QcowalError TRANSACTION_NOT_FOUND
+   */
+  async transaction(number: number): Promise<HistoryEntry> {
+    await this.#open();
+    return this.#history.transaction(number);
+  }
+
+  /** The plan of a transaction as it was logged, in the order in which it is applied. */
+  async *intents(number: number): AsyncGenerator<PlannedIntent> {
+    await this.#open();
+    yield* this.#history.intents(number);
+  }
+
+  /**
+   * The snapshots of an image as a tree, now or at a moment, from the record
+   * alone: the image may be gone.
+   * @throws QcowalError NOT_RECORDED
+   */
+  async tree(image: string, moment?: Moment): Promise<SnapshotTree> {
+    await this.#open();
+    return this.#history.tree(image, moment);
+  }
+
+  /**
+   * The snapshots that an image had at a moment, in table order, from the record alone.
+   * @throws QcowalError NOT_RECORDED
+   */
+  async asOf(image: string, moment: Moment): Promise<SnapshotNode[]> {
+    await this.#open();
+    return liveNodes(await this.#history.tree(image, moment));
+  }
+
+  /**
+   * Who took each snapshot that has or had this name (else: this id), from what,
+   * who reverted to it and who deleted it.
+   * @throws QcowalError NOT_RECORDED, SNAPSHOT_NOT_FOUND
+   */
+  async blame(image: string, nameOrId: string): Promise<Blame[]> {
+    await this.#open();
+    return this.#history.blame(image, nameOrId);
+  }
+
+  /** @throws QcowalError POOL_CLOSED */
+  async #open(): Promise<void> {
+    await this.#enter(() => Promise.resolve({ result: Promise.resolve() }));
   }
 
   /**

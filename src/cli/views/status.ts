@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import type { ImageStatus } from "../../index.ts";
-import { historyJson } from "./history.ts";
+import { entryJson } from "./history.ts";
 import { namesOf, observationText } from "./observation.ts";
 import { askedFor } from "./operations.ts";
 import { localTime, shownPath } from "./text.ts";
@@ -32,5 +32,5 @@ function verdict({ observed, interrupted, recorded, journal }: ImageStatus, base
 }
 
 export function statusJson({ newest, ...status }: ImageStatus): unknown {
-  return { ...status, ...(newest === undefined ? {} : { newest: (historyJson([newest]) as unknown[])[0] }) };
+  return { ...status, ...(newest === undefined ? {} : { newest: entryJson(newest) }) };
 }

@@ -1,0 +1,38 @@
+import type { Blame, SnapshotEvent } from "../../index.ts";
+import { who } from "./history.ts";
+import { nodeJson } from "./tree.ts";
+import { bytes, localTime, printable, quoted } from "./text.ts";
+
+const eventText = ({ transaction, time, actor, reason }: SnapshotEvent): string =>
+  [
+    localTime(time),
+    actor === undefined ? "by others" : `by ${who(actor)}`,
+    ...(reason === undefined ? [] : [quoted(reason)]),
+    `[transaction ${transaction}]`,
+  ].join("  ");
+
+const PARENT_UNKNOWN = "what the record does not know";
+
+export function blameText(blames: readonly Blame[]): string {
+  return blames
+    .map(({ snapshot: { snapshot, origin, came, parent, reverts, gone }, parent: parentNode, isCurrent }) =>
+      [
+        `${quoted(snapshot.name)} (id ${printable(snapshot.id)})${isCurrent ? "  * the disk is here" : ""}`,
+        origin === "created" ? `  created   ${eventText(came)}` : `  found     ${eventText(came)}`,
+        `  from      ${parentNode === undefined ? (parent === null ? "the disk without snapshots" : PARENT_UNKNOWN) : `${quoted(parentNode.snapshot.name)} (id ${printable(parentNode.snapshot.id)})`}`,
+        ...(snapshot.dateSec === undefined ? [] : [`  date      ${localTime(snapshot.dateSec * 1000)}`]),
+        ...(snapshot.diskSize === undefined ? [] : [`  disk size ${bytes(snapshot.diskSize)}`]),
+        ...reverts.map((event) => `  revert    ${eventText(event)}`),
+        ...(gone === undefined ? [] : [`  ${gone.how.padEnd(9)} ${eventText(gone)}`]),
+      ].join("\n"),
+    )
+    .join("\n");
+}
+
+export function blameJson(blames: readonly Blame[]): unknown {
+  return blames.map(({ snapshot, parent, isCurrent }) => ({
+    ...nodeJson(snapshot),
+    ...(parent === undefined ? {} : { parentSnapshot: parent.snapshot }),
+    isCurrent,
+  }));
+}
