@@ -30,6 +30,8 @@ export type {
   SnapshotNode,
   SnapshotTree,
 } from "./history/index.ts";
+export { headerChanges } from "./format/index.ts";
+export type { HeaderFieldChange } from "./format/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,

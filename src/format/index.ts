@@ -5,6 +5,7 @@ export * from "./extensions.ts";
 export * from "./fence-remains.ts";
 export * from "./fence.ts";
 export * from "./geometry.ts";
+export * from "./header-changes.ts";
 export * from "./header.ts";
 export { writeField } from "./layout.ts";
 export * from "./limits.ts";

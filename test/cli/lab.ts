@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, realpath, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { expect, onTestFinished } from "vitest";
+import { afterAll, expect, onTestFinished } from "vitest";
 import type { Operation, Step } from "../../src/index.ts";
 import { type ImageSpec, writeImage } from "../../tools/image-maker/index.ts";
 import { cli } from "../support/command.ts";
@@ -29,9 +29,23 @@ export class Lab {
     this.dir = dir;
   }
 
+  static readonly EMPTY: ImageSpec = { ...SPEC, snapshots: [] };
+
   static async open(images: Readonly<Record<string, ImageSpec>> = { "a.qcow2": SPEC }): Promise<Lab> {
+    return Lab.#make(images, onTestFinished);
+  }
+
+  /** One for all tests of a file. */
+  static async forFile(images: Readonly<Record<string, ImageSpec>>): Promise<Lab> {
+    return Lab.#make(images, afterAll);
+  }
+
+  static async #make(
+    images: Readonly<Record<string, ImageSpec>>,
+    atEnd: (remove: () => Promise<void>) => void,
+  ): Promise<Lab> {
     const dir = await realpath(await mkdtemp(join(tmpdir(), "qcowal-cli-")));
-    onTestFinished(() => rm(dir, { recursive: true, force: true }));
+    atEnd(() => rm(dir, { recursive: true, force: true }));
     for (const [name, spec] of Object.entries(images)) await writeImage(join(dir, name), spec);
     return new Lab(dir);
   }

@@ -1,4 +1,4 @@
-import type { Intent, PlannedIntent } from "../../index.ts";
+import { type Intent, type PlannedIntent, headerChanges } from "../../index.ts";
 import { bytes, plural } from "./text.ts";
 
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
@@ -33,10 +33,7 @@ export function intentText(intent: Intent): string {
     case "pointer":
       return `refcount table slot at ${hex(intent.slot)}: ${hex(intent.from)} -> ${hex(intent.to)}`;
     case "header":
-      return `header: ${few(
-        intent.patches,
-        ({ offset, before, after }) => `bytes at ${offset} ${hexBytes(before)} -> ${hexBytes(after)}`,
-      )}`;
+      return `header: ${headerText(intent.patches)}`;
     case "discard":
       return `punch out ${few(intent.runs, ([offset, length]) => `${bytes(length)} at ${hex(offset)}`)}`;
     case "zero":
@@ -45,6 +42,16 @@ export function intentText(intent: Intent): string {
         ([entry]) => `entry ${entry}`,
       )}`;
   }
+}
+
+/** The fields that change; of what is no field, the bytes. */
+function headerText(patches: Extract<Intent, { kind: "header" }>["patches"]): string {
+  const changes = headerChanges(patches);
+  if (changes.length > 0) return changes.map(({ field, from, to }) => `${field} ${from} -> ${to}`).join(", ");
+  return few(
+    patches,
+    ({ offset, before, after }) => `bytes at ${offset} ${hexBytes(before)} -> ${hexBytes(after)}`,
+  );
 }
 
 const hexBytes = (data: Uint8Array): string => {
