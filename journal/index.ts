@@ -1,7 +1,7 @@
 export type { JournalHolder } from "./holder.ts";
 export { Journal, openJournalOn } from "./journal.ts";
 export type { OpenOnOptions } from "./journal.ts";
-export type { JournalReader, RecordRange } from "./journal-reader.ts";
+export type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 export { journalExists, openJournal } from "./open-journal.ts";
 export type { OpenJournalOptions } from "./open-journal.ts";
 export { readJournal } from "./read-journal.ts";
@@ -12,3 +12,4 @@ export type { Store } from "./store.ts";
 export type { TornTail } from "./tail.ts";
 export type { PendingTransaction, TransactionState } from "./transactions.ts";
 export { resolvedPath } from "./resolved-path.ts";
+export type { JournalVerdict, VerifyOptions } from "./verify-chain.ts";

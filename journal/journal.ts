@@ -13,7 +13,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { QcowalError } from "../src/errors/index.ts";
-import type { JournalReader, RecordRange } from "./journal-reader.ts";
+import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
 import {
   type JournalRecord,
@@ -26,6 +26,7 @@ import {
 import type { Store } from "./store.ts";
 import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
 import { type PendingTransaction, Transactions } from "./transactions.ts";
+import { type JournalVerdict, type VerifyOptions, verifyChain } from "./verify-chain.ts";
 
 /** Largest encoded record; longer contents are split by the caller. */
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
@@ -136,15 +137,18 @@ export class Journal implements JournalReader {
     yield* walk(this.dir, this.#store, from, Math.min(to, this.#tail.sequence), before?.digest ?? NO_DIGEST);
   }
 
-  /** Walks the whole chain. `head` is the last digest in hex: kept elsewhere, it proves later that nothing was cut off. */
-  async verify(): Promise<{ readonly records: number; readonly head: string }> {
-    let records = 0;
-    let head: Uint8Array = NO_DIGEST;
-    for await (const { digest } of this.records()) {
-      records += 1;
-      head = digest;
-    }
-    return { records, head: hex(head) };
+  /** The last record. */
+  get head(): JournalHead {
+    return { sequence: this.#tail.sequence, digest: hex(this.#tail.digest) };
+  }
+
+  /**
+   * Walks the whole chain.
+   * @throws QcowalError JOURNAL_DAMAGED naming the first record that is missing, torn or edited, or when no record has
+   * the digest `head`
+   */
+  async verify(options: VerifyOptions = {}): Promise<JournalVerdict> {
+    return verifyChain(this, options);
   }
 
   /** Idempotent. Waits for appends under way. */

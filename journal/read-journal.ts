@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { QcowalError, isQcowalError } from "../src/errors/index.ts";
 import { readBirthMark } from "./birth-mark.ts";
 import { describeHolder } from "./holder.ts";
-import type { JournalReader, RecordRange } from "./journal-reader.ts";
+import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { type LevelView, viewOfLevel } from "./level-view.ts";
 import { openLevelStore } from "./level-store.ts";
@@ -12,6 +12,7 @@ import type { JournalRecord } from "./record.ts";
 import { resolvedPath } from "./resolved-path.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
+import type { JournalVerdict, VerifyOptions } from "./verify-chain.ts";
 
 const DEFAULT_PATIENCE_MS = 5_000;
 const FIRST_RETRY_MS = 5;
@@ -117,6 +118,10 @@ class ViewReader implements JournalReader {
     return this.#journal.id;
   }
 
+  get head(): JournalHead {
+    return this.#journal.head;
+  }
+
   get tornTail(): TornTail | undefined {
     return this.#journal.tornTail;
   }
@@ -133,8 +138,8 @@ class ViewReader implements JournalReader {
     return this.#journal.records(range);
   }
 
-  verify(): ReturnType<JournalReader["verify"]> {
-    return this.#journal.verify();
+  verify(options?: VerifyOptions): Promise<JournalVerdict> {
+    return this.#journal.verify(options);
   }
 
   async close(): Promise<void> {

@@ -65,9 +65,21 @@ export function encodeRecord(record: Omit<StoredRecord, "digest">): EncodedRecor
   return { digest, value: packr.pack([RECORD_FORMAT, payload, previous, digest]) };
 }
 
+/** Two digests that should be the same, in hex, as far as they are known. */
+export interface DigestPair {
+  readonly expected?: string;
+  readonly found?: string;
+}
+
 /** Why a stored value is not a record. */
 export class RecordError extends Error {
   override readonly name = "RecordError";
+  readonly digests: DigestPair;
+
+  constructor(message: string, options: ErrorOptions & { readonly digests?: DigestPair } = {}) {
+    super(message, options);
+    this.digests = options.digests ?? {};
+  }
 }
 
 const isBytes = (value: unknown, length?: number): value is Uint8Array =>
@@ -94,7 +106,9 @@ export function decodeRecord(value: Uint8Array): StoredRecord {
   }
   const found = digestOf(payload, previous);
   if (Buffer.compare(found, digest) !== 0) {
-    throw new RecordError(`its digest is ${hex(found)}, expected ${hex(digest)}`);
+    throw new RecordError(`its digest is ${hex(found)}, expected ${hex(digest)}`, {
+      digests: { expected: hex(digest), found: hex(found) },
+    });
   }
   // The frame could carry bytes beside its four fields that no digest covers: only our own encoding is accepted.
   if (Buffer.compare(packr.pack([format, payload, previous, digest]), value) !== 0) {

@@ -17,13 +17,16 @@ export type {
 } from "./engine/index.ts";
 export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
 export type {
+  JournalHead,
   JournalReader,
   JournalRecord,
+  JournalVerdict,
   PendingTransaction,
   RecordKind,
   RecordRange,
   TornTail,
   TransactionState,
+  VerifyOptions,
 } from "../journal/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
