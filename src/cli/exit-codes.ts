@@ -8,6 +8,8 @@ export const EXIT = {
   misuse: 2,
   /** A repair that had to leave something: 'repair' only. */
   damageLeft: 3,
+  /** A journal that is whole up to an end that a power cut tore: 'journal verify' only. */
+  tornEnd: 4,
   inUse: 5,
   needsRecovery: 6,
   interrupted: 130,
@@ -19,6 +21,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   1    failed, nothing was changed
   2    wrong use of the command, nothing was changed
   3    repaired as far as possible, damage is left and named (only 'repair')
+  4    the journal is whole, but its end is torn (only 'journal verify')
   5    the image or the journal is in use, nothing was changed
   6    the image needs 'qcowal recover'
   130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)
