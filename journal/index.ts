@@ -1,3 +1,6 @@
+export { exportJournal } from "./export-journal.ts";
+export { importJournal } from "./import-journal.ts";
+export type { ImportOptions, ImportReport } from "./import-journal.ts";
 export type { JournalHolder } from "./holder.ts";
 export { Journal, openJournalOn } from "./journal.ts";
 export type { OpenOnOptions } from "./journal.ts";
@@ -7,7 +10,7 @@ export type { OpenJournalOptions } from "./open-journal.ts";
 export { readJournal } from "./read-journal.ts";
 export type { ReadJournalOptions } from "./read-journal.ts";
 export { RECORD_KINDS } from "./record.ts";
-export type { JournalRecord, RecordKind } from "./record.ts";
+export type { JournalRecord, RecordKind, StoredRecord } from "./record.ts";
 export type { Store } from "./store.ts";
 export type { TornTail } from "./tail.ts";
 export type { PendingTransaction, TransactionState } from "./transactions.ts";

@@ -1,4 +1,4 @@
-import type { JournalRecord } from "./record.ts";
+import type { StoredRecord } from "./record.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
 import type { JournalVerdict, VerifyOptions } from "./verify-chain.ts";
@@ -36,7 +36,7 @@ export interface JournalReader extends AsyncDisposable {
    * Records in order, each verified against the one before.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited
    */
-  records(range?: RecordRange): AsyncGenerator<JournalRecord>;
+  records(range?: RecordRange): AsyncGenerator<StoredRecord>;
   /**
    * Walks the whole chain. `head` is a digest that was seen earlier: it has to
    * be that of a record, else the end of the journal was cut off.

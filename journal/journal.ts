@@ -13,16 +13,10 @@
  */
 import { randomUUID } from "node:crypto";
 import { QcowalError } from "../src/errors/index.ts";
+import { genesisId } from "./genesis.ts";
 import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
-import {
-  type JournalRecord,
-  NO_DIGEST,
-  type RecordKind,
-  type StoredRecord,
-  encodeRecord,
-  hex,
-} from "./record.ts";
+import { NO_DIGEST, type RecordKind, type StoredRecord, encodeRecord, hex } from "./record.ts";
 import type { Store } from "./store.ts";
 import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
 import { type PendingTransaction, Transactions } from "./transactions.ts";
@@ -130,7 +124,7 @@ export class Journal implements JournalReader {
    * Records in order, each verified against the one before.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited
    */
-  async *records(range: RecordRange = {}): AsyncGenerator<JournalRecord> {
+  async *records(range: RecordRange = {}): AsyncGenerator<StoredRecord> {
     this.#assertOpen();
     const { from = GENESIS, to = this.#tail.sequence } = range;
     const before = from > GENESIS ? await read(this.dir, this.#store, from - 1) : undefined;
@@ -259,9 +253,8 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
   const end = await findTail(dir, store, last);
   const { tail, tornTail } = end;
   const genesis = await read(dir, store, GENESIS);
-  const id = (genesis.body as { readonly id?: unknown } | null)?.id;
-  if (genesis.kind !== "genesis" || typeof id !== "string")
-    throw damaged(dir, GENESIS, "is not a genesis record");
+  const id = genesisId(genesis);
+  if (id === undefined) throw damaged(dir, GENESIS, "is not a genesis record");
   const transactions = new Transactions();
   const before = tail.low > GENESIS ? await read(dir, store, tail.low - 1) : undefined;
   for await (const record of walk(dir, store, tail.low, tail.sequence, before?.digest ?? NO_DIGEST)) {

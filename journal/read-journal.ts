@@ -8,7 +8,7 @@ import { type Journal, openJournalOn } from "./journal.ts";
 import { type LevelView, viewOfLevel } from "./level-view.ts";
 import { openLevelStore } from "./level-store.ts";
 import { LEVEL_DIR, emptied, journalExists, notFound } from "./open-journal.ts";
-import type { JournalRecord } from "./record.ts";
+import type { StoredRecord } from "./record.ts";
 import { resolvedPath } from "./resolved-path.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
@@ -134,7 +134,7 @@ class ViewReader implements JournalReader {
     return this.#journal.parts(transaction);
   }
 
-  records(range?: RecordRange): AsyncGenerator<JournalRecord> {
+  records(range?: RecordRange): AsyncGenerator<StoredRecord> {
     return this.#journal.records(range);
   }
 

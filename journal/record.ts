@@ -39,6 +39,8 @@ export interface StoredRecord extends JournalRecord {
   readonly previous: Uint8Array;
   /** Sequence of the oldest record that an unsettled transaction still needs; the own one plus 1 without any. */
   readonly low: number;
+  /** The bytes that the digest covers, as they are stored. */
+  readonly payload: Uint8Array;
 }
 
 /** The digest "before" the first record. */
@@ -58,11 +60,20 @@ export interface EncodedRecord {
   readonly digest: Uint8Array;
 }
 
-export function encodeRecord(record: Omit<StoredRecord, "digest">): EncodedRecord {
+export function encodeRecord(record: Omit<StoredRecord, "digest" | "payload">): EncodedRecord {
   const { sequence, kind, transaction, time, low, body, previous } = record;
   const payload = packr.pack([sequence, kind, transaction, time, low, body]);
   const digest = digestOf(payload, previous);
-  return { digest, value: packr.pack([RECORD_FORMAT, payload, previous, digest]) };
+  return { digest, value: frameOf({ payload, previous, digest }) };
+}
+
+/** The value as it is stored. */
+export function frameOf({
+  payload,
+  previous,
+  digest,
+}: Pick<StoredRecord, "payload" | "previous" | "digest">): Uint8Array {
+  return packr.pack([RECORD_FORMAT, payload, previous, digest]);
 }
 
 /** Two digests that should be the same, in hex, as far as they are known. */
@@ -133,6 +144,7 @@ function decodePayload(payload: Uint8Array, previous: Uint8Array, digest: Uint8A
     time: time as number,
     low: low as number,
     body,
+    payload,
     previous: new Uint8Array(previous),
     digest: new Uint8Array(digest),
   };

@@ -16,7 +16,10 @@ export type {
   Step,
 } from "./engine/index.ts";
 export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
+export { exportJournal, importJournal } from "../journal/index.ts";
 export type {
+  ImportOptions,
+  ImportReport,
   JournalHead,
   JournalReader,
   JournalRecord,
@@ -24,6 +27,7 @@ export type {
   PendingTransaction,
   RecordKind,
   RecordRange,
+  StoredRecord,
   TornTail,
   TransactionState,
   VerifyOptions,

@@ -41,8 +41,12 @@ export type ErrorCode =
   | "JOURNAL_IN_USE"
   /** No journal where one is needed. */
   | "JOURNAL_NOT_FOUND"
+  /** A journal is there already where a new one is to be made. */
+  | "JOURNAL_EXISTS"
   /** A record is missing, torn or edited. */
   | "JOURNAL_DAMAGED"
+  /** What is to be imported is not a journal as it was exported; the line is named. */
+  | "EXPORT_INVALID"
   /** The caller's signal was raised before the decision; nothing was changed. */
   | "ABORTED"
   /** The pool was closed. */

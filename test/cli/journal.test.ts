@@ -1,4 +1,6 @@
+import { readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
+import { openPool } from "../../src/index.ts";
 import { readLevel, writeLevel } from "../journal/lab.ts";
 import { requireBuiltCommand } from "../support/command.ts";
 import { Lab } from "./lab.ts";
@@ -130,4 +132,79 @@ describe("journal head and verify", () => {
       });
     }
   });
+});
+
+describe("journal export and import", () => {
+  test("make the same journal elsewhere, which finishes what was interrupted here", async () => {
+    const lab = await Lab.open();
+    await lab.dieAt({ type: "create", image: lab.path("a.qcow2"), name: "x" }, "lower");
+    const { code, stdout, stderr } = await lab.qcowal("journal", "export", "j.jsonl");
+    expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+    expect(stderr).toMatch(/^exported .*; head [0-9a-f]{64} \d+\n$/);
+    const piped = await lab.qcowal("journal", "export", "--quiet");
+    expect(piped).toEqual({
+      code: 0,
+      signal: null,
+      stderr: "",
+      stdout: await readFile(lab.path("j.jsonl"), "utf8"),
+    });
+    // The same again takes its place, and nothing else is left.
+    expect(await lab.json("journal", "export", "j.jsonl")).toMatchObject({ file: "j.jsonl" });
+    expect((await readdir(lab.dir)).toSorted()).toEqual([".qcowal", "a.qcow2", "j.jsonl"]);
+
+    const { digest } = await lab.json<Head>("journal", "head");
+    await rename(lab.path(".qcowal"), lab.path("lost"));
+    const imported = await lab.qcowal("journal", "import", "j.jsonl", "--head", digest);
+    expect(imported).toMatchObject({
+      code: 0,
+      stderr: "",
+      stdout: expect.stringContaining(`head ${digest}`),
+    });
+    expect(await lab.json<Head>("journal", "head")).toMatchObject({ digest });
+    expect(await lab.qcowal("recover")).toMatchObject({ code: 0 });
+    expect(await lab.names()).toContain("x");
+    expect(await lab.verdict()).toBe("clean");
+    expect(await lab.qcowal("journal", "import", "j.jsonl")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("there is a journal already"),
+    });
+  });
+
+  test("name the line that was edited, and the file that cannot be read or written", async () => {
+    const lab = await Lab.open();
+    await lab.qcowal("create", "x", "a.qcow2");
+    const lines = (await lab.qcowal("journal", "export")).stdout.split("\n");
+    await writeFile(lab.path("j"), lines.with(2, (lines[2] ?? "").replace("part", "note")).join("\n"));
+    const edited = await lab.qcowal("journal", "import", "j", "--journal", "new", "--json");
+    expect(edited).toMatchObject({ code: 1, stdout: "" });
+    expect((JSON.parse(edited.stderr) as Failure).error).toMatchObject({
+      code: "EXPORT_INVALID",
+      details: { line: 3 },
+      message: expect.stringMatching(/^j, line 3: /),
+    });
+    expect(await lab.qcowal("journal", "import", "none", "--journal", "new")).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^qcowal: none: cannot be read: ENOENT.*\n$/),
+    });
+    expect(await lab.qcowal("journal", "export", "no/such/j")).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/^qcowal: no\/such\/j: cannot be written: ENOENT.*\n$/),
+    });
+    expect(await lab.qcowal("journal", "export", "/dev/full")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("no space left"),
+    });
+    expect((await readdir(lab.dir)).toSorted()).toEqual([".qcowal", "a.qcow2", "j"]);
+  });
+});
+
+test("history reads a journal beside its holder", async () => {
+  const lab = await Lab.open();
+  await using pool = await openPool(lab.path(".qcowal"));
+  await pool.create(lab.path("a.qcow2"), "x", { reason: "held" });
+  expect(await lab.json("history", "a.qcow2")).toMatchObject([{ status: "done", reason: "held" }]);
+  expect((await lab.qcowal("history", "a.qcow2", "--wait", "0")).code).toBe(0);
+  expect((await lab.qcowal("journal", "verify")).code).toBe(0);
+  expect((await lab.qcowal("create", "y", "a.qcow2", "--wait", "0")).code).toBe(5);
+  await pool.create(lab.path("a.qcow2"), "z");
 });

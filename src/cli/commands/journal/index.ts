@@ -1,5 +1,7 @@
 import type { Command } from "commander";
+import { addExportCommand } from "./export.ts";
 import { addHeadCommand } from "./head.ts";
+import { addImportCommand } from "./import.ts";
 import { addVerifyCommand } from "./verify.ts";
 
 /** What there is to do with the journal itself. */
@@ -17,4 +19,6 @@ from it.`,
     );
   addVerifyCommand(command, answer);
   addHeadCommand(command);
+  addExportCommand(command);
+  addImportCommand(command);
 }

@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import { EXIT } from "../../exit-codes.ts";
 import { toJson } from "../../json.ts";
-import { misuse } from "../../misuse.ts";
 import type { CommonOptions } from "../../options.ts";
 import { openTerminal } from "../../terminal.ts";
 import { plural } from "../../views/text.ts";
+import { headOf } from "./head-option.ts";
 import { openReader, sayTorn } from "./open-reader.ts";
 import { withJournalDir } from "./options.ts";
 
@@ -36,14 +36,6 @@ Examples:
   $ qcowal journal verify --head "$(cat /mnt/elsewhere/head)"`,
     )
     .action((options: VerifyOptions) => verify(options, answer));
-}
-
-/** As `head` prints it: the digest, and the number of the record behind it. */
-function headOf(option: string | undefined): { readonly head?: string } {
-  if (option === undefined) return {};
-  const [, head] = /^\s*([0-9a-f]{64})(?:\s+\d+)?\s*$/i.exec(option) ?? [];
-  if (head === undefined) throw misuse("--head needs a digest as 'qcowal journal head' prints it");
-  return { head };
 }
 
 async function verify(options: VerifyOptions, answer: (exitCode: number) => void): Promise<void> {
