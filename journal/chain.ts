@@ -1,5 +1,5 @@
 import { QcowalError } from "../src/errors/index.ts";
-import { RecordError, type StoredRecord, decodeRecord, hex } from "./record.ts";
+import { type DigestPair, RecordError, type StoredRecord, decodeRecord, hex } from "./record.ts";
 import type { Store } from "./store.ts";
 
 /** Sequence of the first record. */
@@ -8,11 +8,11 @@ export const GENESIS = 1;
 /** Fixed width, so that the order of keys is the order of the log. */
 export const keyOf = (sequence: number): string => sequence.toString(16).padStart(16, "0");
 
-export function damaged(dir: string, sequence: number, what: string): QcowalError {
+export function damaged(dir: string, sequence: number, what: string, digests: DigestPair = {}): QcowalError {
   return new QcowalError(
     "JOURNAL_DAMAGED",
     `${dir}: record ${sequence} ${what}. Nothing was changed and nothing is replayed from this journal; restore it from a backup, or run 'qcowal repair --without-journal IMAGE' on the images that are fenced.`,
-    { details: { journal: dir, sequence } },
+    { details: { journal: dir, sequence, problem: what, ...digests } },
   );
 }
 
@@ -29,8 +29,15 @@ export function verified(dir: string, sequence: number, value: Uint8Array): Stor
     return record;
   } catch (error) {
     if (!(error instanceof RecordError)) throw error;
-    throw damaged(dir, sequence, `does not verify: ${error.message}`);
+    throw damaged(dir, sequence, `does not verify: ${error.message}`, error.digests);
   }
+}
+
+/** A record that is not there: the one behind it says what its digest was. */
+function missing(dir: string, sequence: number, key: string, value: Uint8Array): QcowalError {
+  if (key !== keyOf(sequence + 1)) return damaged(dir, sequence, "is missing");
+  const expected = hex(verified(dir, sequence + 1, value).previous);
+  return damaged(dir, sequence, `is missing; its digest was ${expected}`, { expected });
 }
 
 /** Records `from` to `to`, each verified; `previous` is the digest before the first. */
@@ -44,13 +51,14 @@ export async function* walk(
   let expected = from;
   let digest = previous;
   for await (const [key, value] of store.entries(keyOf(from), keyOf(to))) {
-    if (key !== keyOf(expected)) throw damaged(dir, expected, "is missing");
+    if (key !== keyOf(expected)) throw missing(dir, expected, key, value);
     const record = verified(dir, expected, value);
     if (Buffer.compare(record.previous, digest) !== 0) {
       throw damaged(
         dir,
         expected,
         `follows ${hex(record.previous)}, expected ${hex(digest)}: the chain is broken`,
+        { expected: hex(digest), found: hex(record.previous) },
       );
     }
     yield record;

@@ -1,12 +1,20 @@
 import type { TransactionsRange } from "./log-index.ts";
-import type { JournalRecord } from "./record.ts";
+import type { JournalRecord, StoredRecord } from "./record.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
+import type { JournalVerdict, VerifyOptions } from "./verify-chain.ts";
 
 /** Sequences, both included. */
 export interface RecordRange {
   readonly from?: number;
   readonly to?: number;
+}
+
+/** The last record of a journal. */
+export interface JournalHead {
+  readonly sequence: number;
+  /** In hex. Kept elsewhere, it proves later that nothing was edited or cut off. */
+  readonly digest: string;
 }
 
 /** What can be read of a journal, whether it is held by this process or looked at beside its holder. */
@@ -17,6 +25,7 @@ export interface JournalReader extends AsyncDisposable {
   readonly id: string;
   /** Records that were set aside when it was opened: they were never acknowledged. */
   readonly tornTail: TornTail | undefined;
+  readonly head: JournalHead;
   /** Transactions that are neither settled nor aborted, in the order in which they began. */
   pending(): readonly PendingTransaction[];
   /**
@@ -32,9 +41,13 @@ export interface JournalReader extends AsyncDisposable {
    * Records in order, each verified against the one before.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited
    */
-  records(range?: RecordRange): AsyncGenerator<JournalRecord>;
-  /** Walks the whole chain. `head` is the last digest in hex: kept elsewhere, it proves later that nothing was cut off. */
-  verify(): Promise<{ readonly records: number; readonly head: string }>;
+  records(range?: RecordRange): AsyncGenerator<StoredRecord>;
+  /**
+   * Walks the whole chain. `head` is a digest that was seen earlier: it has to
+   * be that of a record, else the end of the journal was cut off.
+   * @throws QcowalError JOURNAL_DAMAGED with `sequence`, `expected` and `found` in its details
+   */
+  verify(options?: VerifyOptions): Promise<JournalVerdict>;
   /** Idempotent. */
   close(): Promise<void>;
 }

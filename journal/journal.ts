@@ -13,7 +13,8 @@
  */
 import { randomUUID } from "node:crypto";
 import { QcowalError } from "../src/errors/index.ts";
-import type { JournalReader, RecordRange } from "./journal-reader.ts";
+import { genesisId } from "./genesis.ts";
+import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
 import { indexEntries, isIndexed, isLogKey, versionEntry } from "./index-entries.ts";
 import { LogIndex, type TopicsOf, type TransactionsRange } from "./log-index.ts";
@@ -28,6 +29,7 @@ import {
 import type { Entry, Store } from "./store.ts";
 import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
 import { type PendingTransaction, Transactions } from "./transactions.ts";
+import { type JournalVerdict, type VerifyOptions, verifyChain } from "./verify-chain.ts";
 
 /** Largest encoded record; longer contents are split by the caller. */
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
@@ -188,22 +190,25 @@ export class Journal implements JournalReader {
    * Records in order, each verified against the one before.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited
    */
-  async *records(range: RecordRange = {}): AsyncGenerator<JournalRecord> {
+  async *records(range: RecordRange = {}): AsyncGenerator<StoredRecord> {
     this.#assertOpen();
     const { from = GENESIS, to = this.#tail.sequence } = range;
     const before = from > GENESIS ? await read(this.dir, this.#store, from - 1) : undefined;
     yield* walk(this.dir, this.#store, from, Math.min(to, this.#tail.sequence), before?.digest ?? NO_DIGEST);
   }
 
-  /** Walks the whole chain. `head` is the last digest in hex: kept elsewhere, it proves later that nothing was cut off. */
-  async verify(): Promise<{ readonly records: number; readonly head: string }> {
-    let records = 0;
-    let head: Uint8Array = NO_DIGEST;
-    for await (const { digest } of this.records()) {
-      records += 1;
-      head = digest;
-    }
-    return { records, head: hex(head) };
+  /** The last record. */
+  get head(): JournalHead {
+    return { sequence: this.#tail.sequence, digest: hex(this.#tail.digest) };
+  }
+
+  /**
+   * Walks the whole chain.
+   * @throws QcowalError JOURNAL_DAMAGED naming the first record that is missing, torn or edited, or when no record has
+   * the digest `head`
+   */
+  async verify(options: VerifyOptions = {}): Promise<JournalVerdict> {
+    return verifyChain(this, options);
   }
 
   /** Idempotent. Waits for appends under way. */
@@ -332,9 +337,8 @@ export async function openJournalOn(store: Store, options: OpenOnOptions): Promi
   const end = await findTail(dir, store, last);
   const { tail, tornTail } = end;
   const genesis = await read(dir, store, GENESIS);
-  const id = (genesis.body as { readonly id?: unknown } | null)?.id;
-  if (genesis.kind !== "genesis" || typeof id !== "string")
-    throw damaged(dir, GENESIS, "is not a genesis record");
+  const id = genesisId(genesis);
+  if (id === undefined) throw damaged(dir, GENESIS, "is not a genesis record");
   const transactions = new Transactions();
   const before = tail.low > GENESIS ? await read(dir, store, tail.low - 1) : undefined;
   // With nothing pending the tail is no part.

@@ -97,7 +97,7 @@ export async function holdsDatabase(dir: string): Promise<boolean> {
 async function createDatabase(dir: string): Promise<void> {
   const parent = dirname(dir);
   await makeDurableDirectory(parent);
-  const prefix = `${basename(dir)}.new-`;
+  const prefix = prefixOfNew(dir);
   try {
     const fresh = await mkdtemp(join(parent, prefix));
     const database = newDatabase(await loadLevel(), fresh);
@@ -109,10 +109,50 @@ async function createDatabase(dir: string): Promise<void> {
     // Somebody else was faster, and has perhaps tidied ours away.
     if (!(await holdsDatabase(dir))) throw error;
   }
+  await tidyNew(dir);
+}
+
+const prefixOfNew = (dir: string): string => `${basename(dir)}.new-`;
+
+/** What is in its place stays; ours that came too late goes, and those of processes that were killed. */
+async function tidyNew(dir: string): Promise<void> {
+  const parent = dirname(dir);
   await syncPath(parent);
-  // Ours that came too late, and those of processes that were killed.
   for (const name of await readdir(parent)) {
-    if (name.startsWith(prefix)) await rm(join(parent, name), { recursive: true, force: true });
+    if (name.startsWith(prefixOfNew(dir))) await rm(join(parent, name), { recursive: true, force: true });
+  }
+}
+
+/**
+ * Makes a database with what `fill` puts into it, and moves it to its place when
+ * all of it is durable. Whatever fails or is killed before leaves nothing there.
+ * @throws QcowalError IO_FAILED, NO_SPACE; what `fill` throws
+ * @returns false when there is a database already
+ */
+export async function makeLevelStore(dir: string, fill: (store: Store) => Promise<void>): Promise<boolean> {
+  if (await holdsDatabase(dir)) return false;
+  let fresh: string | undefined;
+  try {
+    await makeDurableDirectory(dirname(dir));
+    fresh = await mkdtemp(join(dirname(dir), prefixOfNew(dir)));
+    const store = await openLevelStore(fresh, 0, dir);
+    if (store === undefined) throw new Error(`${fresh} is held by somebody else`);
+    try {
+      await fill(store);
+    } finally {
+      await store.close();
+    }
+    for (const name of await readdir(fresh)) await syncPath(join(fresh, name));
+    await syncPath(fresh);
+    await rename(fresh, dir);
+    await tidyNew(dir);
+    return true;
+  } catch (cause) {
+    if (fresh !== undefined) await rm(fresh, { recursive: true, force: true });
+    // Somebody else was faster, and has perhaps tidied ours away.
+    if (await holdsDatabase(dir)) return false;
+    if (cause instanceof QcowalError) throw cause;
+    throw storeError(fresh ?? dir, "it cannot be made", cause, dir);
   }
 }
 

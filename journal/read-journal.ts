@@ -3,16 +3,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { QcowalError, isQcowalError } from "../src/errors/index.ts";
 import { readBirthMark } from "./birth-mark.ts";
 import { describeHolder } from "./holder.ts";
-import type { JournalReader, RecordRange } from "./journal-reader.ts";
+import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 import type { TopicsOf, TransactionsRange } from "./log-index.ts";
 import { type Journal, openJournalOn } from "./journal.ts";
 import { type LevelView, viewOfLevel } from "./level-view.ts";
 import { openLevelStore } from "./level-store.ts";
 import { LEVEL_DIR, emptied, journalExists, notFound } from "./open-journal.ts";
-import type { JournalRecord } from "./record.ts";
+import type { StoredRecord } from "./record.ts";
 import { resolvedPath } from "./resolved-path.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
+import type { JournalVerdict, VerifyOptions } from "./verify-chain.ts";
 
 const DEFAULT_PATIENCE_MS = 5_000;
 const FIRST_RETRY_MS = 5;
@@ -120,6 +121,10 @@ class ViewReader implements JournalReader {
     return this.#journal.id;
   }
 
+  get head(): JournalHead {
+    return this.#journal.head;
+  }
+
   get tornTail(): TornTail | undefined {
     return this.#journal.tornTail;
   }
@@ -136,16 +141,16 @@ class ViewReader implements JournalReader {
     return this.#journal.transactionsOf(topic, range);
   }
 
-  recordsOf(number: number): Promise<readonly JournalRecord[]> {
+  recordsOf(number: number): ReturnType<JournalReader["recordsOf"]> {
     return this.#journal.recordsOf(number);
   }
 
-  records(range?: RecordRange): AsyncGenerator<JournalRecord> {
+  records(range?: RecordRange): AsyncGenerator<StoredRecord> {
     return this.#journal.records(range);
   }
 
-  verify(): ReturnType<JournalReader["verify"]> {
-    return this.#journal.verify();
+  verify(options?: VerifyOptions): Promise<JournalVerdict> {
+    return this.#journal.verify(options);
   }
 
   async close(): Promise<void> {

@@ -39,6 +39,8 @@ export interface StoredRecord extends JournalRecord {
   readonly previous: Uint8Array;
   /** Sequence of the oldest record that an unsettled transaction still needs; the own one plus 1 without any. */
   readonly low: number;
+  /** The bytes that the digest covers, as they are stored. */
+  readonly payload: Uint8Array;
 }
 
 /** The digest "before" the first record. */
@@ -58,16 +60,37 @@ export interface EncodedRecord {
   readonly digest: Uint8Array;
 }
 
-export function encodeRecord(record: Omit<StoredRecord, "digest">): EncodedRecord {
+export function encodeRecord(record: Omit<StoredRecord, "digest" | "payload">): EncodedRecord {
   const { sequence, kind, transaction, time, low, body, previous } = record;
   const payload = packr.pack([sequence, kind, transaction, time, low, body]);
   const digest = digestOf(payload, previous);
-  return { digest, value: packr.pack([RECORD_FORMAT, payload, previous, digest]) };
+  return { digest, value: frameOf({ payload, previous, digest }) };
+}
+
+/** The value as it is stored. */
+export function frameOf({
+  payload,
+  previous,
+  digest,
+}: Pick<StoredRecord, "payload" | "previous" | "digest">): Uint8Array {
+  return packr.pack([RECORD_FORMAT, payload, previous, digest]);
+}
+
+/** Two digests that should be the same, in hex, as far as they are known. */
+export interface DigestPair {
+  readonly expected?: string;
+  readonly found?: string;
 }
 
 /** Why a stored value is not a record. */
 export class RecordError extends Error {
   override readonly name = "RecordError";
+  readonly digests: DigestPair;
+
+  constructor(message: string, options: ErrorOptions & { readonly digests?: DigestPair } = {}) {
+    super(message, options);
+    this.digests = options.digests ?? {};
+  }
 }
 
 const isBytes = (value: unknown, length?: number): value is Uint8Array =>
@@ -94,7 +117,9 @@ export function decodeRecord(value: Uint8Array): StoredRecord {
   }
   const found = digestOf(payload, previous);
   if (Buffer.compare(found, digest) !== 0) {
-    throw new RecordError(`its digest is ${hex(found)}, expected ${hex(digest)}`);
+    throw new RecordError(`its digest is ${hex(found)}, expected ${hex(digest)}`, {
+      digests: { expected: hex(digest), found: hex(found) },
+    });
   }
   // The frame could carry bytes beside its four fields that no digest covers: only our own encoding is accepted.
   if (Buffer.compare(packr.pack([format, payload, previous, digest]), value) !== 0) {
@@ -119,6 +144,7 @@ function decodePayload(payload: Uint8Array, previous: Uint8Array, digest: Uint8A
     time: time as number,
     low: low as number,
     body,
+    payload,
     previous: new Uint8Array(previous),
     digest: new Uint8Array(digest),
   };

@@ -8,6 +8,7 @@ import type { Transactions } from "./transactions.ts";
 export interface TornTail {
   readonly sequence: number;
   readonly last: number;
+  /** What is wrong with which record, without a full stop. */
   readonly reason: string;
 }
 
@@ -36,7 +37,11 @@ export async function findTail(
     last = verified(dir, sequence, value);
   } catch (error) {
     if (!(error instanceof QcowalError) || sequence === GENESIS) throw error;
-    const tornTail = { sequence, last: sequence, reason: error.message };
+    const tornTail = {
+      sequence,
+      last: sequence,
+      reason: `record ${sequence} ${String(error.details["problem"])}`,
+    };
     return { tail: await read(dir, store, sequence - 1), tornTail, behindGap: undefined };
   }
   let tail: StoredRecord | undefined = last;
@@ -54,8 +59,8 @@ export async function findTail(
   }
   if (tail === undefined) throw damaged(dir, GENESIS, "is missing");
   if (gap === undefined) return { tail, tornTail: undefined, behindGap: undefined };
-  const { message } = damaged(dir, gap, "is missing");
-  return { tail, tornTail: { sequence: gap, last: sequence, reason: message }, behindGap: last };
+  const tornTail = { sequence: gap, last: sequence, reason: `record ${gap} is missing` };
+  return { tail, tornTail, behindGap: last };
 }
 
 export interface End {

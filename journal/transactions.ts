@@ -27,8 +27,8 @@ export class Transactions {
     return this.#pending.keys().next().value;
   }
 
-  /** Whether `record` may come next; throws when not. */
-  check({ kind, transaction }: Pick<JournalRecord, "kind" | "transaction">): void {
+  /** Whether a record may come next. */
+  allows({ kind, transaction }: Pick<JournalRecord, "kind" | "transaction">): boolean {
     const state = this.#pending.get(transaction)?.state;
     const legal = {
       genesis: true,
@@ -40,8 +40,15 @@ export class Transactions {
       settled: state === "committed",
       aborted: state === "begun" || state === "prepared",
     };
+    return legal[kind];
+  }
+
+  /** The same; throws when not. */
+  check(record: Pick<JournalRecord, "kind" | "transaction">): void {
+    const { kind, transaction } = record;
+    const state = this.#pending.get(transaction)?.state;
     invariant(
-      legal[kind],
+      this.allows(record),
       `journal: ${kind} of transaction ${transaction}, which is ${state ?? "not pending"}`,
     );
   }

@@ -32,6 +32,22 @@ export type {
 } from "./history/index.ts";
 export { headerChanges } from "./format/index.ts";
 export type { HeaderFieldChange } from "./format/index.ts";
+export { exportJournal, importJournal } from "../journal/index.ts";
+export type {
+  ImportOptions,
+  ImportReport,
+  JournalHead,
+  JournalReader,
+  JournalRecord,
+  JournalVerdict,
+  PendingTransaction,
+  RecordKind,
+  RecordRange,
+  StoredRecord,
+  TornTail,
+  TransactionState,
+  VerifyOptions,
+} from "../journal/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,

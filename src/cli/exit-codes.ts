@@ -8,7 +8,10 @@ export const EXIT = {
   misuse: 2,
   /** A repair that had to leave something: 'repair' only. */
   damageLeft: 3,
-  /** The image is not what the record says: 'status' only. */
+  /**
+   * What is looked at is not what the record says: an image ('status'), or the end of a
+   * journal that a power cut tore ('journal verify').
+   */
   differs: 4,
   inUse: 5,
   needsRecovery: 6,
@@ -21,7 +24,11 @@ export const EXIT_CODES_HELP = `Exit codes:
   1    failed, nothing was changed
   2    wrong use of the command, nothing was changed
   3    repaired as far as possible, damage is left and named (only 'repair')
-  4    the image differs from the record (only 'status')
+  /**
+   * What is looked at is not what the record says: an image ('status'), or the end of a
+   * journal that a power cut tore ('journal verify').
+   */
+  differs: 4,
   5    the image or the journal is in use, nothing was changed
   6    the image needs 'qcowal recover'
   130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)

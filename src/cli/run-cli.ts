@@ -4,6 +4,7 @@ import { isQcowalError } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addHistoryCommand } from "./commands/history.ts";
+import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRepairCommand } from "./commands/repair.ts";
@@ -56,6 +57,7 @@ Examples:
   addTreeCommand(command);
   addBlameCommand(command);
   addStatusCommand(command, answer);
+  addJournalCommand(command, answer);
   addSnapshotCommand(command);
   return command;
 }
@@ -67,6 +69,8 @@ function hintFor(args: readonly string[], root: Command): string {
 }
 
 function report(error: unknown, args: readonly string[], root: Command): void {
+  // A group of commands without a command: its help is on stderr already.
+  if (error instanceof CommanderError && error.code === "commander.help") return;
   const isJson = args.includes("--json") || args.includes("--output=json");
   const isMisuse = error instanceof CommanderError || error instanceof TypeError;
   const raw = error instanceof Error ? error.message : String(error);

@@ -45,8 +45,12 @@ export type ErrorCode =
   | "TRANSACTION_NOT_FOUND"
   /** The record knows nothing of the image, at all or at that time. */
   | "NOT_RECORDED"
+  /** A journal is there already where a new one is to be made. */
+  | "JOURNAL_EXISTS"
   /** A record is missing, torn or edited. */
   | "JOURNAL_DAMAGED"
+  /** What is to be imported is not a journal as it was exported; the line is named. */
+  | "EXPORT_INVALID"
   /** The caller's signal was raised before the decision; nothing was changed. */
   | "ABORTED"
   /** The pool was closed. */

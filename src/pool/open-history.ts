@@ -28,9 +28,9 @@ export class History implements AsyncDisposable {
     this.#reader = new HistoryReader(journal);
   }
 
-  /** Absolute path of the journal. */
-  get journal(): string {
-    return this.#journal.dir;
+  /** Its records, to walk, verify or export. */
+  get journal(): JournalReader {
+    return this.#journal;
   }
 
   /** As `pool.history`. */
@@ -72,11 +72,6 @@ export class History implements AsyncDisposable {
   async status(image: string, options?: StatusOptions): Promise<ImageStatus> {
     const environment = realEnvironment(defaultProgram());
     return (await compareWithRecord(this.#journal, environment, image, options)).status;
-  }
-
-  /** Walks the whole chain. `head` is the digest of the last record, in hex. */
-  verify(): ReturnType<JournalReader["verify"]> {
-    return this.#journal.verify();
   }
 
   /** Idempotent. */

@@ -127,7 +127,7 @@ describe("qcowal show", () => {
     const text = await must("show", "2", "--journal", lab.path(".qcowal"));
     expect(text).toMatch(/status +done/);
     expect(text).toMatch(/raise:\n {2}refcount block at 0x[0-9a-f]+: entry .* 0 -> 1\n/);
-    expect(text).toMatch(/header: snapshotCount 0 -> 1, snapshotsOffset 0 -> \d+\n/);
+    expect(text).toMatch(/header: nbSnapshots 0 -> 1, snapshotsOffset 0 -> \d+\n/);
     const data = await qcowalJson<{ intents: { phase: string; intent: { kind: string } }[] }>(
       "show",
       "2",
@@ -135,7 +135,9 @@ describe("qcowal show", () => {
       lab.path(".qcowal"),
     );
     const kinds = data.intents.map(({ phase, intent }) => `${phase} ${intent.kind}`);
-    expect(new Set(kinds)).toEqual(new Set(["reserve fill", "raise refcount", "switch header"]));
+    expect(new Set(kinds)).toEqual(
+      new Set(["reserve fill", "raise refcount", "raise copied", "switch header"]),
+    );
     const cut = await must("show", "2", "--intents", "1", "--journal", lab.path(".qcowal"));
     expect(cut).toContain(`and ${kinds.length - 1} more intents`);
   });

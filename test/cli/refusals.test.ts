@@ -107,7 +107,7 @@ describe("help", () => {
   test("tells the exit codes", async () => {
     const lab = await Lab.open({ "a.qcow2": SPEC });
     expect((await lab.qcowal("--help")).stdout).toMatch(
-      /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}5 .*\n {2}6 /,
+      /Exit codes:\n {2}0 .*\n {2}1 .*\n {2}2 .*\n {2}3 .*\n {2}4 .*\n {2}5 .*\n {2}6 /,
     );
   });
 });

@@ -71,7 +71,7 @@ async function showJson(history: History, number: number, most: number, terminal
 
 async function showText(history: History, number: number, most: number, terminal: Terminal): Promise<void> {
   const entry = await history.transaction(number);
-  terminal.data(entryText(entry, history.journal));
+  terminal.data(entryText(entry, history.journal.dir));
   let place = "";
   let count = 0;
   for await (const { phase, image, intent } of history.intents(number)) {
