@@ -45,8 +45,8 @@ export interface SnapshotEntry {
   readonly unknownExtra: Uint8Array;
 }
 
-export interface DecodedSnapshotTable {
-  readonly entries: readonly SnapshotEntry[];
+export interface DecodedSnapshotTable<Kept = SnapshotEntry> {
+  readonly entries: readonly Kept[];
   /** Bytes from the table's start to the end of its last entry, without padding. */
   readonly bytes: number;
   /** What a rescue had to leave out; undefined when that was nothing. */
@@ -65,7 +65,7 @@ export interface RescuedSnapshots {
 }
 
 /** As much of a table as keeps QEMU's limits, and what is wrong with the entry behind it. */
-export interface SnapshotTablePrefix extends DecodedSnapshotTable {
+export interface SnapshotTablePrefix<Kept = SnapshotEntry> extends DecodedSnapshotTable<Kept> {
   readonly problem: string | undefined;
 }
 
@@ -77,17 +77,19 @@ export interface WantedBytes {
 
 /**
  * Decodes `count` entries of a table that may be damaged: it asks for the bytes
- * that it needs, a few at a time, because lengths in it may claim anything. It
- * ends before the first entry that exceeds a limit of QEMU's; with `rescue`, what
+ * that it needs, a few at a time, because lengths in it may claim anything. Of
+ * each entry it holds what `keep` makes of it: 64 MiB of names are held by those
+ * alone who need them. It ends before the first entry that exceeds a limit of QEMU's; with `rescue`, what
  * exceeds one is left out and told, and so is what does not begin and end in the
  * `room` bytes that there are for the table.
  */
-export function* decodeSnapshotTable(
+export function* decodeSnapshotTable<Kept>(
   count: number,
   rescue: boolean,
-  room = Infinity,
-): Generator<WantedBytes, SnapshotTablePrefix, Uint8Array> {
-  const table = new RescuedTable(count);
+  room: number,
+  keep: (entry: SnapshotEntry) => Kept,
+): Generator<WantedBytes, SnapshotTablePrefix<Kept>, Uint8Array> {
+  const table = new RescuedTable(count, keep);
   let tableEnd = 0;
   for (let index = 0; index < count; index += 1) {
     const start = roundUp(tableEnd, ENTRY_ALIGNMENT);
@@ -136,9 +138,10 @@ function isEmpty(head: Uint8Array): boolean {
 }
 
 /** The entries of a table, as far as they can be kept. */
-class RescuedTable {
+class RescuedTable<Kept> {
   readonly #count: number;
-  readonly #entries: SnapshotEntry[] = [];
+  readonly #keep: (entry: SnapshotEntry) => Kept;
+  readonly #entries: Kept[] = [];
   /** Behind the last entry that says something, and behind the last of all. */
   #filled = { entries: 0, bytes: 0 };
   #bytes = 0;
@@ -147,8 +150,9 @@ class RescuedTable {
   /** Entries in a row, up to now, that say nothing. */
   #emptyBehind = 0;
 
-  constructor(count: number) {
+  constructor(count: number, keep: (entry: SnapshotEntry) => Kept) {
     this.#count = count;
+    this.#keep = keep;
   }
 
   /** More than any table has of nothing: what is behind it is nothing too. */
@@ -157,7 +161,7 @@ class RescuedTable {
   }
 
   add(end: number, entry: SnapshotEntry, isCut: boolean): void {
-    this.#entries.push(entry);
+    this.#entries.push(this.#keep(entry));
     this.#bytes = end;
     this.#filled = { entries: this.#entries.length, bytes: end };
     this.#emptyBehind = 0;
@@ -167,7 +171,7 @@ class RescuedTable {
   addEmpty(end: number): void {
     this.#emptyBehind += 1;
     if (this.#entries.length >= MAX_SNAPSHOTS) return;
-    this.#entries.push(EMPTY);
+    this.#entries.push(this.#keep(EMPTY));
     this.#bytes = end;
   }
 
@@ -176,12 +180,12 @@ class RescuedTable {
     this.#lost += 1;
   }
 
-  prefix(problem: string): SnapshotTablePrefix {
+  prefix(problem: string): SnapshotTablePrefix<Kept> {
     return { entries: this.#entries, bytes: this.#bytes, problem };
   }
 
   /** The table, of which `read` entries were read; `isCutOff` when its room ends there. */
-  upTo(read: number, isCutOff = false): SnapshotTablePrefix {
+  upTo(read: number, isCutOff = false): SnapshotTablePrefix<Kept> {
     // Of so many that QEMU reads none, those at the end that say nothing are no snapshots.
     const isTrimmed = this.#count > MAX_SNAPSHOTS;
     const unread = this.#count - read;

@@ -1,5 +1,6 @@
 import type { Disk } from "../disk/index.ts";
 import { tableWords } from "../format/index.ts";
+import { isZeros } from "./zeros.ts";
 
 /** One read of a run of adjacent tables is at most this long: large enough to stream, small enough to hold. */
 const READ_BYTES = 1024 * 1024;
@@ -9,6 +10,8 @@ export interface TableWords {
   readonly offset: number;
   /** (high, low) pairs of its entries; valid until the next table is asked for. */
   readonly words: Uint32Array;
+  /** All of them are zero. A hostile file names 256 GiB of tables that lie in a hole. */
+  readonly isEmpty: boolean;
 }
 
 export interface ClusterBytes {
@@ -119,6 +122,11 @@ export async function* readTables(
   clusterSize: number,
 ): AsyncGenerator<TableWords> {
   for await (const { offset, bytes } of readClusters(disk, offsets, clusterSize)) {
-    yield { offset, words: tableWords(bytes) };
+    const isEmpty = isZeros(bytes);
+    yield {
+      offset,
+      isEmpty,
+      words: isEmpty ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4) : tableWords(bytes),
+    };
   }
 }

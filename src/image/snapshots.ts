@@ -26,7 +26,9 @@ export interface SnapshotTable {
 }
 
 /** Enough for the tables of most images in one read. */
-const PIECE_BYTES = 64 * 1024;
+const FIRST_PIECE_BYTES = 64 * 1024;
+/** Entries may be almost as long as that, and what is left of a piece behind them is held with them. */
+const PIECE_BYTES = 1024 * 1024;
 
 /** Longer names and ids are no qemu's: a damaged table may have thousands of 64 KiB, and each message would repeat one. */
 const LABEL_LENGTH = 64;
@@ -39,14 +41,20 @@ export const snapshotLabel = ({ id, name }: Pick<Snapshot, "id" | "name">): stri
 
 /** The id and the name of an entry, as much as a message or a report needs of them. */
 export function shortNames({ id, name }: SnapshotEntry): { readonly id: string; readonly name: string } {
-  const text = (bytes: Uint8Array): string =>
-    bytes.length <= MAX_NAME_BYTES
-      ? new TextDecoder().decode(bytes)
-      : `${new TextDecoder().decode(bytes.subarray(0, MAX_NAME_BYTES))}…`;
-  return { id: text(id), name: text(name) };
+  return { id: shortText(id), name: shortText(name) };
 }
 
+const ELLIPSIS = Buffer.from("…");
+const SHORT = Buffer.alloc(MAX_NAME_BYTES + ELLIPSIS.length);
+SHORT.set(ELLIPSIS, MAX_NAME_BYTES);
 const utf8 = new TextDecoder();
+
+/** Decoded with its end: V8 holds a text that was put together twice, in parts and as one, once it is read. */
+function shortText(bytes: Uint8Array): string {
+  if (bytes.length <= MAX_NAME_BYTES) return utf8.decode(bytes);
+  SHORT.set(bytes.subarray(0, MAX_NAME_BYTES));
+  return utf8.decode(SHORT);
+}
 
 /** Its texts are made when they are asked for: of most snapshots they never are, and a table may hold 64 MiB of names. */
 class StoredSnapshot implements Snapshot {
@@ -81,9 +89,9 @@ export async function readSnapshotTable(
   room = Infinity,
 ): Promise<SnapshotTable> {
   if (header.rescued?.snapshotTable !== undefined) return lostTable(header.snapshotCount);
-  const { problem, entries, ...table } = await read(disk, header, rescue, room);
+  const { problem, entries, ...table } = await read(disk, header, toSnapshot, rescue, room);
   if (problem !== undefined) throw withPath(snapshotTableError(problem), disk.path);
-  return { ...table, snapshots: entries.map(toSnapshot) };
+  return { ...table, snapshots: entries };
 }
 
 /** The table of a header that counts snapshots, when nobody knows where it is. */
@@ -92,18 +100,42 @@ export function lostTable(lost: number): SnapshotTable {
   return { snapshots: [], bytes: 0, ...(lost === 0 ? {} : { rescued }) };
 }
 
-/** The entries of a table that may be damaged, up to the first one that cannot be read. */
-export async function readSnapshotEntries(disk: Disk, header: Header): Promise<SnapshotTablePrefix> {
-  return read(disk, header, false, Infinity);
+/**
+ * What `keep` makes of each snapshot: of the table nothing else is held.
+ * @throws QcowalError IMAGE_INVALID
+ */
+export async function mapSnapshots<Kept>(
+  disk: Disk,
+  header: Header,
+  keep: (snapshot: Snapshot) => Kept,
+): Promise<readonly Kept[]> {
+  const { problem, entries } = await read(disk, header, (entry) => keep(toSnapshot(entry)));
+  if (problem !== undefined) throw withPath(snapshotTableError(problem), disk.path);
+  return entries;
 }
 
-async function read(disk: Disk, header: Header, rescue: boolean, most: number): Promise<SnapshotTablePrefix> {
+/** What `keep` makes of the entries of a table that may be damaged, up to the first one that cannot be read. */
+export async function readSnapshotEntries<Kept>(
+  disk: Disk,
+  header: Header,
+  keep: (entry: SnapshotEntry) => Kept,
+): Promise<SnapshotTablePrefix<Kept>> {
+  return read(disk, header, keep);
+}
+
+async function read<Kept>(
+  disk: Disk,
+  header: Header,
+  keep: (entry: SnapshotEntry) => Kept,
+  rescue = false,
+  most = Infinity,
+): Promise<SnapshotTablePrefix<Kept>> {
   if (header.snapshotCount === 0) return { entries: [], bytes: 0, problem: undefined };
   const { clusterSize } = header.geometry;
   // The last cluster may be cut off: what is missing of it reads as zeros.
   const end = rescue ? Math.ceil((await disk.size()) / clusterSize) * clusterSize : Infinity;
   const room = Math.min(end - header.snapshotsOffset, most);
-  const decoder = decodeSnapshotTable(header.snapshotCount, rescue, room);
+  const decoder = decodeSnapshotTable(header.snapshotCount, rescue, room, keep);
   let piece = new Uint8Array(0);
   let from = 0;
   let step = decoder.next();
@@ -111,7 +143,7 @@ async function read(disk: Disk, header: Header, rescue: boolean, most: number): 
     const { at, length } = step.value;
     if (at < from || at + length > from + piece.length) {
       // A new buffer each time: entries are views of it.
-      piece = new Uint8Array(Math.max(length, PIECE_BYTES));
+      piece = new Uint8Array(Math.max(length, piece.length === 0 ? FIRST_PIECE_BYTES : PIECE_BYTES));
       from = at;
       await disk.read(header.snapshotsOffset + from, piece);
     }

@@ -1,7 +1,7 @@
 /** Stands for every block behind it. */
 const LAST = 0xffff_ffff;
-/** Of more tables nobody remembers where they lead: they are read in every pass. */
-const MAX_TABLES = 2 ** 21;
+/** Of more tables than an L1 table can have nobody remembers where they lead: they are read in every pass. */
+const MAX_TABLES = 2 ** 22;
 
 /** Between which refcount blocks the clusters lie that each L2 table refers to. */
 export class TableReach {

@@ -96,8 +96,10 @@ async function tableOfAnyLength(
   header: Image["header"],
   isPlausible: (snapshot: Snapshot) => boolean,
 ): Promise<SnapshotTable | undefined> {
-  const { entries } = await readSnapshotEntries(disk, { ...header, snapshotCount: MAX_SNAPSHOTS });
-  const end = entries.findIndex((entry) => !isPlausible(toSnapshot(entry)));
+  const { entries } = await readSnapshotEntries(disk, { ...header, snapshotCount: MAX_SNAPSHOTS }, (entry) =>
+    isPlausible(toSnapshot(entry)),
+  );
+  const end = entries.indexOf(false);
   const count = end < 0 ? entries.length : end;
   if (count === 0) return undefined;
   const { snapshots, bytes } = await readSnapshotTable(disk, { ...header, snapshotCount: count });

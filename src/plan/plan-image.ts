@@ -272,11 +272,10 @@ async function placeTables(image: Image, after: Draft, space: Space): Promise<Pl
   const activeOffset = await place(after.active, true);
   const entries: SnapshotEntry[] = [];
   for (const { entry, root } of after.snapshots) {
-    entries.push({
-      ...entry,
-      l1TableOffset: BigInt(await place(root, false)),
-      diskSize: entry.diskSize ?? BigInt(image.header.virtualSize),
-    });
+    const l1TableOffset = BigInt(await place(root, false));
+    const diskSize = entry.diskSize ?? BigInt(image.header.virtualSize);
+    const isSame = l1TableOffset === entry.l1TableOffset && diskSize === entry.diskSize;
+    entries.push(isSame ? entry : { ...entry, l1TableOffset, diskSize });
   }
   const unchanged =
     after.snapshots.length === image.snapshotTable.snapshots.length &&

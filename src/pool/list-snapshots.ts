@@ -1,6 +1,6 @@
 import { type Disk, openFileDisk } from "../disk/index.ts";
 import { fencedError } from "../engine/index.ts";
-import { readHead, readSnapshotTable } from "../image/index.ts";
+import { type Snapshot, mapSnapshots, readHead } from "../image/index.ts";
 
 /** A snapshot, with the fields that `qemu-img info --output=json` has, in the names of this API. */
 export interface SnapshotInfo {
@@ -42,8 +42,11 @@ export async function listSnapshots(path: string, options: ListOptions = {}): Pr
 export async function snapshotsOn(disk: Disk): Promise<SnapshotInfo[]> {
   const head = await readHead(disk);
   if (head.header.fenced) throw await fencedError(disk.path, head);
-  const { snapshots } = await readSnapshotTable(disk, head.header);
-  return snapshots.map(({ id, name, entry }) => ({
+  return [...(await mapSnapshots(disk, head.header, infoOf))];
+}
+
+function infoOf({ id, name, entry }: Snapshot): SnapshotInfo {
+  return {
     id,
     name,
     dateSec: entry.dateSec,
@@ -52,5 +55,5 @@ export async function snapshotsOn(disk: Disk): Promise<SnapshotInfo[]> {
     vmClockNsec: entry.vmClockNsec,
     icount: entry.icount,
     diskSize: entry.diskSize === undefined ? undefined : Number(entry.diskSize),
-  }));
+  };
 }

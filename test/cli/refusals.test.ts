@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir } from "node:fs/promises";
+import { mkdir, open, readdir } from "node:fs/promises";
 import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openPool } from "../../src/index.ts";
@@ -57,6 +57,23 @@ describe("what failed and changed nothing is answered with 1:", () => {
     expect(json).toMatchObject({ code: 1, stdout: "" });
     expect(JSON.parse(json.stderr)).toMatchObject({ error: { code, message: expect.any(String) } });
     expect(before.equals(await lab.bytes())).toBe(true);
+    // Where there was no journal there is none now, not even an empty one.
+    expect(await readdir(lab.dir)).toEqual(["a.qcow2"]);
+  });
+
+  test("a damaged image, also by the drop-in for qemu-img; a journal that is there stays", async () => {
+    const lab = await Lab.open();
+    const image = await open(lab.path("a.qcow2"), "r+");
+    // The corrupt bit of the incompatible features.
+    await image.write(Buffer.from([2]), 0, 1, 79);
+    await image.close();
+    expect((await lab.qcowal("create", "x", "a.qcow2")).stderr).toContain("is marked corrupt");
+    expect((await lab.qcowal("snapshot", "-c", "x", "a.qcow2")).code).toBe(1);
+    expect((await lab.qcowal("create", "x", "a.qcow2", "--journal", "named")).code).toBe(1);
+    expect(await readdir(lab.dir)).toEqual(["a.qcow2"]);
+    await (await openPool(lab.path(".qcowal"))).close();
+    expect((await lab.qcowal("create", "x", "a.qcow2")).stderr).toContain("is marked corrupt");
+    expect((await readdir(lab.dir)).toSorted()).toEqual([".qcowal", "a.qcow2"]);
   });
 });
 

@@ -1,17 +1,22 @@
 /** Small files that ask for large work: check, list and the plan of a snapshot end within 5 s of the processor and 256 MiB, other plans within 5 s, and say what is wrong. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { QcowalError } from "../../src/errors/index.ts";
 import { planOn } from "../support/apply-plan.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
 import { run } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
-import { LARGE_IMAGES, inMemory, writeTo } from "./large-images.ts";
+import { LARGE_IMAGES, inMemory, tablesInHole, withFullTable, writeTo } from "./large-images.ts";
 
 /** 5 s on a core of its own; one that is shared with other work is slower by up to a half. */
 const MAX_CPU_MS = 7500;
 const MAX_RSS_MIB = 256;
+/** Who changes a snapshot table holds it twice, as it is and as it is to be: 128 MiB more than who has a short one. */
+const WRITER_RSS_MIB = 384;
 
 beforeAll(requireBuiltCommand);
 
@@ -33,20 +38,27 @@ interface Used {
   readonly rssMiB: number;
 }
 
-/** Has a process say at its end what it took. */
+/**
+ * Has a process say at its end what it took. The peak in its resource usage is
+ * that of the process that started it, where that had more.
+ */
 const METER = `data:text/javascript,${encodeURIComponent(`
+  import { readFileSync } from "node:fs";
   process.on("exit", () => {
-    const { userCPUTime, systemCPUTime, maxRSS } = process.resourceUsage();
-    const used = { cpuMs: (userCPUTime + systemCPUTime) / 1000, rssMiB: maxRSS / 1024 };
+    const { userCPUTime, systemCPUTime } = process.resourceUsage();
+    const [, peakKib] = readFileSync("/proc/self/status", "utf8").match(/^VmHWM:\\s+(\\d+) kB$/m);
+    const used = { cpuMs: (userCPUTime + systemCPUTime) / 1000, rssMiB: Number(peakKib) / 1024 };
     process.stderr.write("\\n" + JSON.stringify(used));
   });
 `)}`;
+
+const usedOf = (stderr: string): Used => JSON.parse(stderr.split("\n").at(-1) ?? "") as Used;
 
 /** Runs the command within its limits; returns what it printed. */
 async function measured(args: readonly string[], maxRssMiB = MAX_RSS_MIB): Promise<string> {
   const [node = "", ...command] = cli(...args);
   const { stdout, stderr } = await run(node, ["--import", METER, ...command]);
-  const used = JSON.parse(stderr.split("\n").at(-1) ?? "") as Used;
+  const used = usedOf(stderr);
   expect(used.cpuMs, `milliseconds of the processor for ${args[0]}`).toBeLessThan(MAX_CPU_MS);
   expect(used.rssMiB, `MiB for ${args.slice(0, 2).join(" ")}`).toBeLessThan(maxRssMiB);
   return stdout;
@@ -57,15 +69,16 @@ interface CheckJson {
   readonly findings: readonly unknown[];
 }
 
-describe.each(LARGE_IMAGES)("$name", ({ make, corruptions, usageMiB = 0 }) => {
+interface UsageJson {
+  readonly usage: { readonly roots: readonly unknown[] };
+}
+
+describe.each(LARGE_IMAGES)("$name", ({ make, corruptions }) => {
   test("takes check, list and the plan of a snapshot no more than 5 s and 256 MiB", async () => {
     const path = join(await tempDir(), "large.qcow2");
     await writeTo(path, make());
-    for (const [limit, ...args] of [
-      [MAX_RSS_MIB, "check"],
-      [MAX_RSS_MIB + usageMiB, "check", "--usage"],
-    ] as const) {
-      const report = JSON.parse(await measured([...args, "--json", path], limit)) as CheckJson;
+    for (const args of [["check"], ["check", "--usage"]]) {
+      const report = JSON.parse(await measured([...args, "--json", path])) as CheckJson;
       expect(report.corruptions).toBeGreaterThanOrEqual(corruptions);
       expect(report.findings.length).toBe(1000);
     }
@@ -85,4 +98,42 @@ describe.each(LARGE_IMAGES.filter(({ plans }) => plans))("$name", ({ make }) => 
     await withinLimit(() => planOn(disk, { type: "repair", image, dropDamagedSnapshots: true }));
     expect(disk.events).toBe(0);
   });
+});
+
+describe.each([
+  ["names", 24, 480, 480],
+  ["extra data", 968, 8, 8],
+] as const)("65,535 snapshots with 64 MiB of %s", (_what, extra, id, name) => {
+  test("are checked, listed, and taken and deleted one more, within the limits", async () => {
+    const path = join(await tempDir(), "full.qcow2");
+    await writeTo(path, withFullTable(extra, id, name));
+    const usage = JSON.parse(await measured(["check", "--usage", "--json", path])) as UsageJson;
+    expect(usage).toMatchObject({ "check-errors": 0, findings: [] });
+    expect(usage.usage.roots).toHaveLength(65_536);
+    expect(JSON.parse(await measured(["list", "--json", path]))).toHaveLength(65_535);
+    expect((await measured(["list", path])).split("\n")).toHaveLength(65_537);
+    await measured(["create", "new", path], WRITER_RSS_MIB);
+    expect((await measured(["snapshot", "-l", path])).split("\n")).toHaveLength(65_539);
+    await measured(["delete", "new", path], WRITER_RSS_MIB);
+    expect(await measured(["check", path])).toContain("No errors were found on the image.");
+    await rm(dirname(path), { recursive: true });
+  });
+});
+
+test("4 M L2 tables in a hole are counted until Ctrl-C, which ends it at once", async () => {
+  const path = join(await tempDir(), "hole.qcow2");
+  await writeTo(path, tablesInHole());
+  const [node = "", ...command] = cli("check", path);
+  const check = spawn(node, ["--import", METER, ...command], { stdio: ["ignore", "ignore", "pipe"] });
+  const ended = once(check, "exit");
+  let stderr = "";
+  check.stderr.on("data", (data: Buffer) => (stderr += data.toString()));
+  await setTimeout(3000);
+  const called = performance.now();
+  check.kill("SIGINT");
+  expect(await ended).toEqual([130, null]);
+  expect(performance.now() - called, "milliseconds to its end").toBeLessThan(2000);
+  expect(stderr).toContain("The check was called off");
+  expect(usedOf(stderr).rssMiB).toBeLessThan(MAX_RSS_MIB);
+  await rm(path);
 });

@@ -12,6 +12,7 @@ import { readHead } from "../../src/image/index.ts";
 import type { Operation } from "../../src/plan/index.ts";
 import { checkDisk } from "../../src/pool/check.ts";
 import { snapshotsOn } from "../../src/pool/list-snapshots.ts";
+import { toJson } from "../../src/cli/json.ts";
 import { findingLine, qemuSummary, usageTable } from "../../src/cli/views/check.ts";
 import { planText } from "../../src/cli/views/operations.ts";
 import { qemuJson, qemuList } from "../../src/cli/views/qemu-snapshots.ts";
@@ -40,21 +41,23 @@ export async function refusable<Result>(
 const inJson = (value: unknown): string =>
   JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part));
 
+const inLines = (lines: Iterable<string>): string => [...lines].join("\n");
+
 async function list(disk: MemoryDisk): Promise<void> {
   const snapshots = await snapshotsOn(disk);
   // Names are anybody's: what is judged are the numbers beside them.
   const nameless = snapshots.map((snapshot) => ({ ...snapshot, id: "1", name: "n" }));
-  assertClear(snapshotTable(nameless));
-  assertClear(qemuList(nameless) ?? "");
-  assertClear(inJson(qemuJson(nameless)));
-  snapshotTable(snapshots);
-  qemuList(snapshots);
+  assertClear(inLines(snapshotTable(nameless)));
+  assertClear(inLines(qemuList(nameless)));
+  assertClear(toJson(qemuJson(nameless)));
+  inLines(snapshotTable(snapshots));
+  inLines(qemuList(snapshots));
 }
 
 async function check(disk: MemoryDisk): Promise<void> {
   const report = await checkDisk(disk, { usage: true });
   assertClear(qemuSummary(report));
-  if (report.usage !== undefined) usageTable(report.usage);
+  if (report.usage !== undefined) inLines(usageTable(report.usage));
   for (const finding of report.findings) assertClear(findingLine({ ...finding, owners: [] }));
   for (const count of [report.corruptions, report.leaks, report.checkErrors, report.imageEndOffset]) {
     if (!Number.isSafeInteger(count) || count < 0) throw new Error(`a check counted ${count}`);

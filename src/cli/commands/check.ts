@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { type CheckReport, QcowalError, checkImage, isQcowalError } from "../../index.ts";
 import { CHECK_EXIT_HELP, checkExitOf } from "../check-exit.ts";
 import { interruptible } from "../interruption.ts";
-import { toJson } from "../json.ts";
+import { jsonLines } from "../json.ts";
 import { misuse } from "../misuse.ts";
 import { journalOption, waitOption, withRecordOptions } from "../options.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
@@ -115,7 +115,7 @@ async function check(images: readonly string[], options: CheckOptions): Promise<
     options.repair === undefined
       ? await scan(output.terminal, image, options)
       : await repaired(output, image, options.repair, options);
-  output.report(report);
+  await output.report(report);
   return checkExitOf(report);
 }
 
@@ -216,15 +216,17 @@ class Output {
     if (fixed !== undefined && !this.#isQuiet) this.terminal.data(fixed);
   }
 
-  report(report: CheckReport): void {
+  async report(report: CheckReport): Promise<void> {
     if (this.#isJson) {
-      this.terminal.data(toJson(checkJson(this.#image, report, this.#repair)));
+      await this.terminal.lines(jsonLines(checkJson(this.#image, report, this.#repair)));
       return;
     }
     this.findings(report);
     if (report.interrupted) this.terminal.say(interruptedLine(report));
     if (this.#isQuiet) return;
     this.terminal.data(qemuSummary(report));
-    if (report.usage !== undefined) this.terminal.data(`\n${usageTable(report.usage)}`);
+    if (report.usage === undefined) return;
+    this.terminal.data("");
+    await this.terminal.lines(usageTable(report.usage));
   }
 }

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { listSnapshots } from "../../index.ts";
-import { toJson } from "../json.ts";
+import { jsonLines } from "../json.ts";
 import { type CommonOptions, withCommonOptions } from "../options.ts";
 import { openTerminal } from "../terminal.ts";
 import { qemuJson } from "../views/qemu-snapshots.ts";
@@ -32,7 +32,7 @@ Examples:
 async function list(image: string, options: ListOptions): Promise<void> {
   const terminal = openTerminal(options.quiet === true);
   const snapshots = await listSnapshots(image, { forceShare: options.forceShare === true });
-  if (options.json === true) terminal.data(toJson(qemuJson(snapshots)));
-  else if (snapshots.length > 0) terminal.data(snapshotTable(snapshots));
+  if (options.json === true) await terminal.lines(jsonLines(qemuJson(snapshots)));
+  else if (snapshots.length > 0) await terminal.lines(snapshotTable(snapshots));
   else terminal.say(`${printable(image)} has no snapshots.`);
 }

@@ -69,8 +69,7 @@ async function snapshot(
   const forceShare = options.forceShare === true;
   if (action === undefined || action.verb === "list") {
     const snapshots = await listSnapshots(file, { forceShare });
-    const text = action === undefined ? undefined : qemuList(snapshots);
-    if (text !== undefined) openTerminal(false).data(text);
+    if (action !== undefined) await openTerminal(false).lines(qemuList(snapshots));
     return;
   }
   if (forceShare) throw misuse("-U can only be used with -l");

@@ -113,8 +113,8 @@ export async function runOperations(
     terminal.status(`${STEP_WORDS[step]} ...`);
   };
   const run = async (): Promise<RunReport> => {
-    if (operations.some(({ type }) => type === "repair") && !(await journalExists(journal))) {
-      // A damaged image is often refused: then no new journal, with nothing in it, is left beside it.
+    if (!(await journalExists(journal))) {
+      // What is refused leaves no new journal, with nothing in it, beside the image.
       terminal.status(`${STEP_WORDS.plan} ...`);
       await interruptible((signal) => planOperations(operations, { signal }));
     }

@@ -5,8 +5,12 @@ import { bytes, localTime } from "./text.ts";
 const NSEC = 1_000_000_000n;
 
 /** The fields and names of `snapshots` in `qemu-img info --output=json`. */
-export function qemuJson(snapshots: readonly SnapshotInfo[]): unknown {
-  return snapshots.map((snapshot) => ({
+export function* qemuJson(snapshots: readonly SnapshotInfo[]): Generator<object> {
+  for (const snapshot of snapshots) yield snapshotJson(snapshot);
+}
+
+function snapshotJson(snapshot: SnapshotInfo): object {
+  return {
     id: snapshot.id,
     name: snapshot.name,
     "vm-state-size": snapshot.vmStateSize,
@@ -15,7 +19,7 @@ export function qemuJson(snapshots: readonly SnapshotInfo[]): unknown {
     "vm-clock-sec": snapshot.vmClockNsec / NSEC,
     "vm-clock-nsec": snapshot.vmClockNsec % NSEC,
     ...(snapshot.icount === undefined ? {} : { icount: BigInt.asIntN(64, snapshot.icount) }),
-  }));
+  };
 }
 
 /** C's printf counts bytes, so a name beyond ASCII is padded by its UTF-8 length. */
@@ -39,18 +43,19 @@ function clock(nanoseconds: bigint): string {
 /** C's %.3g has no other way to write what rounds up to four digits. */
 const size = (count: number): string => bytes(count).replace(/^1000 /, "1e+03 ");
 
-/** The list of `qemu-img snapshot -l`, byte for byte (7.2); nothing at all without snapshots. */
-export function qemuList(snapshots: readonly SnapshotInfo[]): string | undefined {
-  if (snapshots.length === 0) return undefined;
-  const rows = snapshots.map((snapshot) =>
-    line([
+/** The lines of `qemu-img snapshot -l`, byte for byte (7.2); nothing at all without snapshots. */
+export function* qemuList(snapshots: readonly SnapshotInfo[]): Generator<string> {
+  if (snapshots.length === 0) return;
+  yield "Snapshot list:";
+  yield line(["ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"]);
+  for (const snapshot of snapshots) {
+    yield line([
       snapshot.id,
       snapshot.name,
       size(snapshot.vmStateSize),
       localTime(snapshot.dateSec * 1000),
       clock(snapshot.vmClockNsec),
       snapshot.icount === undefined ? "" : String(BigInt.asIntN(64, snapshot.icount)),
-    ]),
-  );
-  return ["Snapshot list:", line(["ID", "TAG", "VM SIZE", "DATE", "VM CLOCK", "ICOUNT"]), ...rows].join("\n");
+    ]);
+  }
 }

@@ -53,15 +53,21 @@ const MAX_WIDTH = 256;
 
 /** Columns as wide as their widest cell; the last one is not padded. */
 export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    rows.reduce((width, row) => Math.max(width, Math.min((row[column] ?? "").length, MAX_WIDTH)), 0),
-  );
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
+  return [...tableLines(() => rows)].join("\n");
+}
+
+/** The same line by line, of rows that are made twice: the first time to see how wide they are. */
+export function* tableLines(rows: () => Iterable<readonly string[]>): Generator<string> {
+  const widths: number[] = [];
+  for (const row of rows()) {
+    for (const [column, { length }] of row.entries()) {
+      widths[column] = Math.max(widths[column] ?? 0, Math.min(length, MAX_WIDTH));
+    }
+  }
+  for (const row of rows()) {
+    yield row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd();
+  }
 }

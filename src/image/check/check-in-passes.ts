@@ -13,6 +13,7 @@ import { OWNER, ReferenceCounts } from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 import { TableReach } from "../table-reach.ts";
 
+const NO_ENTRIES = new Uint32Array(0);
 /** Of the memory: chunks may become large, and a window that is too long costs more than one that is too short. */
 const FILLED_SHARE = 7 / 8;
 
@@ -170,11 +171,15 @@ class CheckInPasses {
     const wanted = Float64Array.from(numbers, (index) => offsets[index] ?? 0);
     const total = this.#tablesDone + wanted.length;
     let next = 0;
-    for await (const { offset, words } of readTables(disk, wanted, head.header.geometry.clusterSize)) {
+    for await (const { offset, words, isEmpty } of readTables(
+      disk,
+      wanted,
+      head.header.geometry.clusterSize,
+    )) {
       checkpoint();
       const index = numbers[next] ?? 0;
       next += 1;
-      walk.table(offset, words, paths[index] ?? 0, marks[index] ?? 0);
+      walk.table(offset, isEmpty ? NO_ENTRIES : words, paths[index] ?? 0, marks[index] ?? 0);
       if (isFirst) walk.noteReach(this.#reach, before + index);
       this.#tablesDone += 1;
       this.#options.onTable?.(this.#tablesDone, total);

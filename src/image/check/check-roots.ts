@@ -1,4 +1,4 @@
-import { type Header, MAX_L1_ENTRIES } from "../../format/index.ts";
+import { type Header, MAX_L1_ENTRIES, type SnapshotEntry } from "../../format/index.ts";
 import type { Disk } from "../../disk/index.ts";
 import { readSnapshotEntries, shortNames, snapshotLabel } from "../snapshots.ts";
 import type { Root } from "./context.ts";
@@ -7,6 +7,31 @@ import { type Findings, hex } from "./findings.ts";
 /** Nobody reads behind this. */
 const LAST_OFFSET = 2n ** 63n - 2n ** 31n;
 const TABLE = "snapshot table";
+
+/** Its name is made when it is asked for: a finding asks, and there may be 65,536 snapshots. */
+class SnapshotRoot implements Root {
+  readonly snapshot: { readonly id: string; readonly name: string };
+  readonly offset: number;
+  readonly entries: number;
+
+  constructor(snapshot: { readonly id: string; readonly name: string }, offset: number, entries: number) {
+    this.snapshot = snapshot;
+    this.offset = offset;
+    this.entries = entries;
+  }
+
+  get name(): string {
+    return snapshotLabel(this.snapshot);
+  }
+}
+
+/** What a check needs of an entry. The table itself, up to 64 MiB, is not held. */
+const keptOf = (entry: SnapshotEntry) => ({
+  snapshot: shortNames(entry),
+  l1TableOffset: entry.l1TableOffset,
+  l1Size: entry.l1Size,
+  isIncomplete: entry.diskSize === undefined,
+});
 
 /**
  * The roots of an image. A snapshot with an L1 table that QEMU would refuse is a
@@ -22,7 +47,7 @@ export async function checkRoots(
   readonly rootsUnknown: boolean;
 }> {
   const roots: Root[] = [{ name: "active layer", offset: header.l1TableOffset, entries: header.l1Size }];
-  const { entries, bytes, problem } = await readSnapshotEntries(disk, header);
+  const { entries, bytes, problem } = await readSnapshotEntries(disk, header, keptOf);
   const at = { where: TABLE, offset: header.snapshotsOffset };
   if (problem !== undefined) findings.add("error", "structures", () => ({ ...at, what: problem }));
   if (header.externalDataFile && header.snapshotCount > 0) {
@@ -33,27 +58,31 @@ export async function checkRoots(
   }
   let rootsUnknown = problem !== undefined;
   for (const [index, entry] of entries.entries()) {
-    const { id, name } = shortNames(entry);
-    const owner = snapshotLabel({ id, name });
+    const { snapshot, l1TableOffset, l1Size } = entry;
+    const owner = (): string => snapshotLabel(snapshot);
     // Without a disk size it is shorter than the 16 bytes that version 3 asks for.
-    if (header.geometry.version === 3 && entry.diskSize === undefined) {
+    if (header.geometry.version === 3 && entry.isIncomplete) {
       findings.add("corruption", "structures", () => ({
         ...at,
-        owner,
+        owner: owner(),
         what: `entry ${index} is incomplete`,
       }));
     }
     if (header.externalDataFile) continue;
-    const unfit = l1Problem(header, entry.l1TableOffset, entry.l1Size);
+    const unfit = l1Problem(header, l1TableOffset, l1Size);
     if (unfit !== undefined) {
-      findings.add("corruption", "structures", () => ({ ...at, owner, what: `entry ${index}: ${unfit}` }));
-    } else if (entry.l1Size > 0 && entry.l1TableOffset > LAST_OFFSET) {
+      findings.add("corruption", "structures", () => ({
+        ...at,
+        owner: owner(),
+        what: `entry ${index}: ${unfit}`,
+      }));
+    } else if (l1Size > 0 && l1TableOffset > LAST_OFFSET) {
       rootsUnknown = true;
-      const what = `entry ${index}: the L1 table at 0x${entry.l1TableOffset.toString(16)} cannot be read`;
-      findings.add("error", "structures", () => ({ ...at, owner, what }));
+      const what = `entry ${index}: the L1 table at 0x${l1TableOffset.toString(16)} cannot be read`;
+      findings.add("error", "structures", () => ({ ...at, owner: owner(), what }));
     } else {
-      const offset = Number(entry.l1TableOffset);
-      roots.push({ name: owner, snapshot: { id, name }, offset, entries: entry.l1Size });
+      const offset = Number(l1TableOffset);
+      roots.push(new SnapshotRoot(snapshot, offset, l1Size));
     }
   }
   return { roots, snapshotTableBytes: bytes, rootsUnknown };

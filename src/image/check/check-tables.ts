@@ -84,7 +84,7 @@ export async function checkTables(
     allocatedClusters: mapping.allocated,
     fragmentedClusters: mapping.fragmented,
     compressedClusters: mapping.compressed,
-    findings: await withOwners(context, stored, pass.groups),
+    findings: await withOwners(context, stored, pass),
     findingsLeftOut: findings.leftOut,
     ...(usage === undefined ? {} : { usage }),
   };

@@ -1,11 +1,13 @@
 import type { Disk } from "../../disk/index.ts";
 import type { ImageHead } from "../image.ts";
+import { isZeros } from "../zeros.ts";
 import { tableWords } from "../../format/index.ts";
 import type { Findings } from "./findings.ts";
 import type { CheckMemory } from "./passes.ts";
 
 /** A mapping of the guest's disk: the active layer, or a snapshot. */
 export interface Root {
+  /** As findings name it. */
   readonly name: string;
   /** Undefined for the active layer. */
   readonly snapshot?: { readonly id: string; readonly name: string };
@@ -33,9 +35,6 @@ export interface CheckContext {
 
 const PIECE_BYTES = 1024 * 1024;
 
-/** To tell a piece in which there is nothing. */
-const ZEROS = Buffer.alloc(PIECE_BYTES);
-
 /**
  * A table of 64-bit entries, in pieces: its length comes from the file and may be
  * anything. Pieces of zeros are left out, because a zero entry says nothing. A
@@ -54,7 +53,7 @@ export async function* readEntries(
       checkpoint();
       const bytes = buffer.subarray(0, (inFile - first) * 8);
       await disk.read(offset + first * 8, bytes);
-      if (!bytes.equals(ZEROS.subarray(0, bytes.length))) yield { first, words: tableWords(bytes) };
+      if (!isZeros(bytes)) yield { first, words: tableWords(bytes) };
     }
   } finally {
     buffers.push(buffer);

@@ -1,10 +1,11 @@
 import { compressedLength, compressedOffset, entryOffset, isCompressed } from "../../format/index.ts";
 import { readTables } from "../read-table.ts";
+import type { PassedOver } from "./check-in-passes.ts";
 import { claimStructures } from "./claim-structures.ts";
 import type { CheckContext } from "./context.ts";
 import { type Finding, Findings } from "./findings.ts";
 import { l1Pieces } from "./l1-segments.ts";
-import { type L2Groups, l2OffsetsIn } from "./l1-walk.ts";
+import { l2OffsetsIn } from "./l1-walk.ts";
 import { lowerBound } from "./lower-bound.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 
@@ -20,7 +21,7 @@ const MAX_TABLES = 128;
 export async function withOwners(
   context: CheckContext,
   stored: StoredRefcounts,
-  groups: L2Groups,
+  passed: Pick<PassedOver, "groups" | "reach">,
 ): Promise<readonly Finding[]> {
   const { kept } = context.findings;
   const clusters = new Map<number, Set<string>>();
@@ -31,7 +32,7 @@ export async function withOwners(
     else if (cluster !== undefined) clusters.set(cluster, new Set());
   }
   if (clusters.size > 0) await findStructures(context, stored, clusters);
-  if (clusters.size > 0 || tables.size > 0) await findRoots(context, clusters, tables, groups);
+  if (clusters.size > 0 || tables.size > 0) await findRoots(context, clusters, tables, passed);
   return kept.map(({ owner, l2Table, ...finding }) => {
     const owners =
       owner === undefined
@@ -71,10 +72,10 @@ async function findRoots(
   context: CheckContext,
   clusters: Wanted,
   tables: Wanted,
-  groups: L2Groups,
+  passed: Pick<PassedOver, "groups" | "reach">,
 ): Promise<void> {
   const { clusterSize } = context.head.header.geometry;
-  const below = clusters.size > 0 ? await findTables(context, clusters, groups) : new Map<number, number[]>();
+  const below = clusters.size > 0 ? await findTables(context, clusters, passed) : new Map<number, number[]>();
   for await (const { segment, words } of l1Pieces(context, context.roots)) {
     for (const offset of new Set(l2OffsetsIn(words))) {
       const table = tables.get(offset);
@@ -94,15 +95,25 @@ async function findRoots(
 async function findTables(
   context: CheckContext,
   clusters: Wanted,
-  groups: L2Groups,
+  { groups, reach }: Pick<PassedOver, "groups" | "reach">,
 ): Promise<Map<number, number[]>> {
   const { disk, head, checkpoint } = context;
+  const { clusterSize, refcountEntries } = head.header.geometry;
+  let [first, end] = [Infinity, 0];
+  for (const cluster of clusters.keys()) {
+    first = Math.min(first, Math.floor(cluster / refcountEntries));
+    end = Math.max(end, Math.floor(cluster / refcountEntries) + 1);
+  }
+  let before = 0;
   const below = new Map<number, number[]>();
   const left = new Map<number, number>();
   for (const cluster of clusters.keys()) left.set(cluster, MAX_TABLES);
   for await (const { offsets } of groups.each()) {
-    const inFile = offsets.filter((offset) => offset < head.fileSize);
-    for await (const { offset, words } of readTables(disk, inFile, head.header.geometry.clusterSize)) {
+    const some = offsets.filter(
+      (offset, index) => offset < head.fileSize && reach.meets(before + index, first, end),
+    );
+    before += offsets.length;
+    for await (const { offset, words } of readTables(disk, some, clusterSize)) {
       checkpoint();
       const found = wantedBelow(context, words, left);
       if (found.size === 0) continue;

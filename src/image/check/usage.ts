@@ -63,12 +63,12 @@ export async function measureUsage(context: CheckContext, passed: PassedOver): P
   return {
     roots: roots.map(({ snapshot }, index) => {
       const { used = 0, tables = 0, exclusive = 0 } = own[index] ?? {};
-      return {
-        ...(snapshot === undefined ? {} : { snapshot }),
+      const occupied = {
         exclusiveBytes: exclusive * clusterSize,
         sharedBytes: (used - exclusive) * clusterSize,
         tableBytes: tables * clusterSize,
       };
+      return snapshot === undefined ? occupied : { snapshot, ...occupied };
     }),
     metadataBytes: (usedClusters - usedByRoots) * clusterSize,
     usedBytes: usedClusters * clusterSize,
