@@ -1,4 +1,5 @@
 export * from "./bitmaps.ts";
+export * from "./block-range.ts";
 export * from "./census.ts";
 export * from "./check/index.ts";
 export * from "./image.ts";
@@ -6,8 +7,10 @@ export * from "./l1-table.ts";
 export * from "./read-refcounts.ts";
 export * from "./read-table.ts";
 export * from "./refcount-blocks.ts";
-export type { RefcountTable } from "./refcount-table.ts";
+export * from "./refcount-table.ts";
 export * from "./refcount-windows.ts";
 export * from "./refcounts.ts";
 export * from "./snapshots.ts";
-export * from "./table-reach.ts";
+export * from "./sorted-offsets.ts";
+export * from "./table-pass.ts";
+export * from "./table-weights.ts";

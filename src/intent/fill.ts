@@ -11,11 +11,29 @@ export function fill(offset: number, bytes: Uint8Array): FillIntent {
   return { kind: "fill", offset, length: bytes.length, digest, bytes };
 }
 
+/**
+ * The same for contents that are made anew each time they are asked for: a plan
+ * may have more of them than fits in memory.
+ */
+export function fillOf(offset: number, make: () => Uint8Array): FillIntent {
+  const { digest, length } = fill(offset, make());
+  return {
+    kind: "fill",
+    offset,
+    length,
+    digest,
+    get bytes() {
+      return make();
+    },
+  };
+}
+
 /** Without bytes there is nothing to do: contents logged by digest were durable before the commit. */
 export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
-  if (intent.bytes === undefined) return;
+  const { bytes } = intent;
+  if (bytes === undefined) return;
   for (let at = 0; at < intent.length; at += PIECE_BYTES) {
-    await disk.write(intent.offset + at, intent.bytes.subarray(at, at + PIECE_BYTES));
+    await disk.write(intent.offset + at, bytes.subarray(at, at + PIECE_BYTES));
   }
 }
 
