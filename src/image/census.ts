@@ -67,6 +67,9 @@ export class Census {
   readonly #fileClusters: number;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
   #isFirst = true;
+  #blockIndexes: Float64Array | undefined;
+  /** Where windows ended before: that much fits. */
+  readonly #ends: number[] = [];
   /** Host offsets of clusters that were added; 0 stands for none. */
   #added: Float64Array = new Float64Array(0);
   #tables = new TableWeights();
@@ -128,13 +131,15 @@ export class Census {
       await this.begin({ first, end: Infinity });
       const { end } = this.window;
       if (end === Infinity || this.isHopeless) return;
+      this.#ends.push(end);
       first = end;
     }
   }
 
   /** Counts what lies in a window, which ends earlier when not everything fits. */
   async begin(window: BlockWindow): Promise<void> {
-    this.#counts.begin(window);
+    const fits = this.#ends.find((end) => end > window.first) ?? Infinity;
+    this.#counts.begin({ first: window.first, end: Math.min(window.end, fits) });
     this.#found.restart();
     await this.#claimStructures();
     await this.#countTables();
@@ -150,13 +155,19 @@ export class Census {
   }
 
   #countAdded(): void {
+    this.#blockIndexes = undefined;
     for (const offset of this.#added) {
       if (offset !== 0) this.#counts.add(offset / this.geometry.clusterSize, 1, OWNER.metadata);
     }
   }
 
   /** Blocks in which something is counted, ascending. */
-  blockIndexes(): Float64Array {
+  get blockIndexes(): Float64Array {
+    this.#blockIndexes ??= this.#countedBlocks();
+    return this.#blockIndexes;
+  }
+
+  #countedBlocks(): Float64Array {
     const { chunkClusters } = this.#counts.table;
     const perBlock = this.geometry.refcountEntries / chunkClusters;
     const indexes = this.#counts.table.chunks();
@@ -165,7 +176,7 @@ export class Census {
       const index = Math.floor(chunk / perBlock);
       if (count === 0 || index !== indexes[count - 1]) indexes[count++] = index;
     }
-    return indexes.subarray(0, count);
+    return indexes.slice(0, count);
   }
 
   /**
@@ -176,13 +187,14 @@ export class Census {
     const { chunkClusters } = this.#counts.table;
     const { refcountEntries } = this.geometry;
     let isCounted = false;
+    let blank = 0;
     for (let from = 0; from < refcountEntries; from += chunkClusters) {
-      const chunk = this.#counts.chunk((index * refcountEntries + from) / chunkClusters);
-      if (chunk === undefined) continue;
-      if (!isCounted) into.fill(0);
+      if (!this.#counts.copyCounts((index * refcountEntries + from) / chunkClusters, into, from)) continue;
+      into.fill(0, blank, from);
+      blank = from + chunkClusters;
       isCounted = true;
-      into.set(chunk.counts, from);
     }
+    into.fill(0, blank);
     return isCounted ? into : undefined;
   }
 

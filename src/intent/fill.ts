@@ -13,17 +13,21 @@ export function fill(offset: number, bytes: Uint8Array): FillIntent {
 
 /**
  * The same for contents that are made anew each time they are asked for: a plan
- * may have more of them than fits in memory.
+ * may have more of them than fits in memory. `write` gets zeros; the first time
+ * in `scratch`, which has their length.
  */
-export function fillOf(offset: number, make: () => Uint8Array): FillIntent {
-  const { digest, length } = fill(offset, make());
+export function fillOf(offset: number, scratch: Uint8Array, write: (zeros: Uint8Array) => void): FillIntent {
+  write(scratch.fill(0));
+  const { digest, length } = fill(offset, scratch);
   return {
     kind: "fill",
     offset,
     length,
     digest,
     get bytes() {
-      return make();
+      const bytes = new Uint8Array(length);
+      write(bytes);
+      return bytes;
     },
   };
 }

@@ -70,7 +70,7 @@ export function refcountDifferences(
 
 /** Blocks of the window that are stored or in which something is counted, ascending. */
 function* blocksOf(census: Census, { table, first, end }: Refcounts): Generator<number> {
-  const counted = census.blockIndexes();
+  const counted = census.blockIndexes;
   const slots = Math.min(end, table.length);
   let slot = first;
   for (const index of counted) {

@@ -5,6 +5,9 @@ import { DifferenceTotals } from "./difference-totals.ts";
 import { BYTES_PER_CHANGE, RefcountChanges } from "./refcount-changes.ts";
 import { type AllowedChanges, refcountDifferences } from "./refcount-differences.ts";
 
+/** Of the memory for a window: where more changes, it is cut, and what was counted and read is still there for the rest. */
+const CHANGES_SHARE = 3 / 8;
+
 /**
  * What makes the refcounts agree with the census, window after window. Where one
  * window holds everything, it is held from the first time on; else each time
@@ -70,7 +73,8 @@ export class RepairChanges {
   /** In how many blocks something may change, beside what the window holds already. */
   #mostBlocks(): number {
     const { refcountEntries } = this.#census.geometry;
-    const left = this.#windowBytes - this.#windows.heldBytes - this.#census.heldBytes;
+    const held = this.#windows.heldBytes + this.#census.heldBytes;
+    const left = Math.min(this.#windowBytes - held, this.#windowBytes * CHANGES_SHARE);
     return Math.max(1, Math.floor(left / (refcountEntries * BYTES_PER_CHANGE)));
   }
 }
