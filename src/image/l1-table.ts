@@ -48,7 +48,10 @@ export async function readL1Table(disk: Disk, geometry: Geometry, location: L1Lo
   const copied = new Uint8Array(location.entries);
   for (let index = 0; index < location.entries; index += 1) {
     const high = words[index * 2] ?? 0;
-    const target = l1Target(geometry, high, words[index * 2 + 1] ?? 0);
+    const low = words[index * 2 + 1] ?? 0;
+    // A sparse file may have tens of millions of them.
+    if ((high | low) === 0) continue;
+    const target = l1Target(geometry, high, low);
     if (target < 0) throw invalid(`L1 table at 0x${location.offset.toString(16)}: entry ${index} is invalid`);
     targets[index] = target;
     copied[index] = isCopied(high) ? 1 : 0;

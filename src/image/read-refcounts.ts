@@ -1,7 +1,7 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
-import { type Header, type RefcountArray, decodeRefcountBlock } from "../format/index.ts";
-import { type OnDamagedSlot, type RefcountTable, readRefcountTable } from "./refcount-table.ts";
+import { type RefcountArray, decodeRefcountBlock } from "../format/index.ts";
+import type { RefcountTable } from "./refcount-table.ts";
 import { type BlockWindow, readRefcountBlocks } from "./refcount-blocks.ts";
 import { Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 
@@ -9,21 +9,6 @@ import { Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 const MAX_BLOCK_BYTES = 2 ** 31;
 /** Small blocks share an allocation: each costs more than they hold. */
 const SLAB_BYTES = 1024 * 1024;
-
-/**
- * Reads the refcount table and every block it names, in file order.
- * @throws QcowalError what `readRefcountTable` throws; LIMIT_EXCEEDED when the blocks do not fit in
- * memory; what `onBlock` throws, which is called for each block
- */
-export async function readRefcounts(
-  disk: Disk,
-  header: Header,
-  fileSize: number,
-  onBlock?: () => void,
-  onDamage?: OnDamagedSlot,
-): Promise<Refcounts> {
-  return new BlockReader(disk, await readRefcountTable(disk, header, fileSize, onDamage), onBlock).read();
-}
 
 /** Reads refcount blocks, window by window into the same memory. */
 export class BlockReader {
@@ -43,6 +28,20 @@ export class BlockReader {
     this.#onBlock = onBlock;
     this.#zeros = Buffer.alloc(stored.geometry.clusterSize);
     this.#blank = decodeRefcountBlock(Buffer.from(this.#zeros), stored.geometry);
+  }
+
+  /** Memory of the blocks that it gave last. */
+  get heldBytes(): number {
+    return this.#used.length * this.#stored.geometry.clusterSize;
+  }
+
+  /** One for another table of the same image, which takes the memory over. */
+  reading(stored: RefcountTable): BlockReader {
+    const reader = new BlockReader(this.#disk, stored, this.#onBlock);
+    reader.#spare = this.#spare;
+    reader.#used = this.#used;
+    reader.#slab = this.#slab;
+    return reader;
   }
 
   /** The refcounts that it gave before are no longer valid. */

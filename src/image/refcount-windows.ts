@@ -53,6 +53,11 @@ export class RefcountWindows {
     this.#reader = reader;
   }
 
+  /** What the blocks in memory take. */
+  get heldBytes(): number {
+    return this.#reader.heldBytes;
+  }
+
   /** The window that holds a block. What was given before is no longer valid, unless it is the same. */
   async holding(index: number): Promise<Refcounts> {
     if (this.#loaded?.covers(index) === true) return this.#loaded;
@@ -60,6 +65,15 @@ export class RefcountWindows {
     const window = this.windows.findLast(({ first }) => first <= index) ?? WHOLE_TABLE;
     this.#loaded = await this.#reader.read(window);
     return this.#loaded;
+  }
+
+  /** The same as if these slots of the table were empty. What was given before stays valid until more is asked for. */
+  without(slots: { has(slot: number): boolean }): RefcountWindows {
+    const table = this.stored.table.map((offset, slot) => (slots.has(slot) ? 0 : offset));
+    const stored = { ...this.stored, table };
+    const result = new RefcountWindows(stored, this.windows, this.#reader.reading(stored));
+    result.#loaded = this.#loaded?.without(slots, table);
+    return result;
   }
 
   /** Each window once, ascending. */
@@ -89,7 +103,7 @@ export async function openRefcounts(
   fileSize: number,
   {
     perEntry,
-    bytes = WINDOW_BYTES,
+    bytes,
     onBlock,
   }: {
     readonly perEntry: number;
@@ -97,7 +111,23 @@ export async function openRefcounts(
     readonly onBlock?: (() => void) | undefined;
   },
 ): Promise<RefcountWindows> {
-  const stored = await readRefcountTable(disk, header, fileSize);
+  return windowsInto(disk, await readRefcountTable(disk, header, fileSize), { perEntry, bytes, onBlock });
+}
+
+/** The same for a refcount table that was read. */
+export function windowsInto(
+  disk: Disk,
+  stored: RefcountTable,
+  {
+    perEntry,
+    bytes = WINDOW_BYTES,
+    onBlock,
+  }: {
+    readonly perEntry: number;
+    readonly bytes?: number | undefined;
+    readonly onBlock?: (() => void) | undefined;
+  },
+): RefcountWindows {
   const reader = new BlockReader(disk, stored, onBlock);
   return new RefcountWindows(stored, windowsOf(stored, perEntry, bytes), reader);
 }

@@ -70,9 +70,15 @@ export class Refcounts implements RefcountTable {
     }
   }
 
-  /** The same as if these slots of the table were empty. */
-  without(slots: ReadonlySet<number>): Refcounts {
-    const table = this.table.map((offset, index) => (slots.has(index) ? 0 : offset));
+  /** What of it lies in a shorter window that begins no earlier. */
+  part(window: BlockWindow): Refcounts {
+    if (window.first === this.first && window.end === this.end) return this;
+    const blocks = this.#blocks.slice(window.first - this.first, window.end - this.first);
+    return new Refcounts(this, blocks, this.#blank, window);
+  }
+
+  /** The same as if these slots were empty, as they are in `table`. */
+  without(slots: { has(slot: number): boolean }, table: Float64Array): Refcounts {
     const blocks = this.#blocks.map((block, index) => (slots.has(this.first + index) ? undefined : block));
     return new Refcounts(
       { geometry: this.geometry, tableOffset: this.tableOffset, table },

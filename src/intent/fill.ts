@@ -11,11 +11,33 @@ export function fill(offset: number, bytes: Uint8Array): FillIntent {
   return { kind: "fill", offset, length: bytes.length, digest, bytes };
 }
 
+/**
+ * The same for contents that are made anew each time they are asked for: a plan
+ * may have more of them than fits in memory. `write` gets zeros; the first time
+ * in `scratch`, which has their length.
+ */
+export function fillOf(offset: number, scratch: Uint8Array, write: (zeros: Uint8Array) => void): FillIntent {
+  write(scratch.fill(0));
+  const { digest, length } = fill(offset, scratch);
+  return {
+    kind: "fill",
+    offset,
+    length,
+    digest,
+    get bytes() {
+      const bytes = new Uint8Array(length);
+      write(bytes);
+      return bytes;
+    },
+  };
+}
+
 /** Without bytes there is nothing to do: contents logged by digest were durable before the commit. */
 export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
-  if (intent.bytes === undefined) return;
+  const { bytes } = intent;
+  if (bytes === undefined) return;
   for (let at = 0; at < intent.length; at += PIECE_BYTES) {
-    await disk.write(intent.offset + at, intent.bytes.subarray(at, at + PIECE_BYTES));
+    await disk.write(intent.offset + at, bytes.subarray(at, at + PIECE_BYTES));
   }
 }
 

@@ -1,6 +1,7 @@
 import { type Image, type Snapshot, snapshotLabel, takeCensus } from "../image/index.ts";
 import { explained } from "./explained-findings.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
+import type { RepairOptions } from "./repair-options.ts";
 
 /** Each census reads all tables again: where this many do not tell, nobody can be told which snapshots it is. */
 const MAX_CENSUSES = 64;
@@ -14,14 +15,14 @@ const MAX_CENSUSES = 64;
 export async function contradictorySnapshots(
   image: Image,
   snapshots: readonly Snapshot[],
-  onTable?: () => void,
+  options: RepairOptions,
 ): Promise<ReadableSnapshots["damaged"] | undefined> {
   const found: { snapshot: Snapshot; why: string }[] = [];
   let left = MAX_CENSUSES;
   const findingsWith = async (some: readonly Snapshot[]): Promise<readonly string[]> => {
     left -= 1;
     const part: Image = { ...image, snapshotTable: { ...image.snapshotTable, snapshots: some } };
-    return (await takeCensus(part, undefined, onTable)).findings;
+    return (await takeCensus(part, options)).findings;
   };
   /** False when it cannot be told. */
   const search = async (some: readonly Snapshot[]): Promise<boolean> => {

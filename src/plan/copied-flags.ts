@@ -1,11 +1,9 @@
-import type { Image } from "../image/index.ts";
+import { type Image, SortedOffsets, TablePass } from "../image/index.ts";
 import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
-import { SortedOffsets } from "./sorted-offsets.ts";
-import { TablePass } from "./table-pass.ts";
 
 /**
  * COPIED flags in the L2 tables that the active layer reaches afterwards.

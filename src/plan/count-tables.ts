@@ -1,7 +1,7 @@
+import type { TablePass } from "../image/index.ts";
 import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
-import type { TablePass } from "./table-pass.ts";
 
 /** Counts every cluster of the window below the roots that come and go, and decides flags where that is possible. */
 export async function countTables(

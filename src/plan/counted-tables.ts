@@ -1,8 +1,7 @@
-import type { L1Table } from "../image/index.ts";
+import { type L1Table, SortedOffsets, type TableWeights } from "../image/index.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
-import { SortedOffsets } from "./sorted-offsets.ts";
-import { type RootWeight, type TableWeights, l2Weights, rootWeights } from "./table-weights.ts";
+import { type RootWeight, l2Weights, rootWeights } from "./table-weights.ts";
 
 /** What has to be counted: everything below the roots that come and go. */
 export interface CountedTables {

@@ -1,17 +1,22 @@
 import { isQcowalError } from "../errors/index.ts";
 import { MAX_SNAPSHOTS, hostOffset } from "../format/index.ts";
 import {
+  type Census,
   type Image,
+  type Refcounts,
   type Snapshot,
   type SnapshotTable,
   checkL1Location,
   lostTable,
-  readRefcounts,
+  readRefcountTable,
   readSnapshotEntries,
   readSnapshotTable,
   takeCensus,
   toSnapshot,
+  windowsInto,
 } from "../image/index.ts";
+import { BYTES_PER_COUNT, countedWindow } from "./counted-window.ts";
+import type { RepairOptions } from "./repair-options.ts";
 
 const NONE: SnapshotTable = { snapshots: [], bytes: 0 };
 
@@ -27,7 +32,7 @@ export function ifInvalid(error: unknown): undefined {
 export async function withSoughtSnapshotTable(
   image: Image,
   problem: string,
-  onTable?: () => void,
+  options: RepairOptions,
 ): Promise<Image> {
   const { header } = image;
   const lost: Image = {
@@ -39,7 +44,7 @@ export async function withSoughtSnapshotTable(
     },
     snapshotTable: lostTable(header.snapshotCount),
   };
-  return (await withFoundSnapshotTable(lost, onTable)) ?? lost;
+  return (await withFoundSnapshotTable(lost, options)) ?? lost;
 }
 
 /**
@@ -48,25 +53,45 @@ export async function withSoughtSnapshotTable(
  * with it, as if its header named it; undefined when there is none that makes
  * sense, or several do. Whether it is the right one, only the refcounts can say.
  */
-async function withFoundSnapshotTable(image: Image, onTable?: () => void): Promise<Image | undefined> {
+async function withFoundSnapshotTable(image: Image, options: RepairOptions): Promise<Image | undefined> {
+  const { disk, fileSize } = image;
   const { geometry } = image.header;
-  const census = await takeCensus({ ...image, snapshotTable: NONE }, undefined, onTable);
-  const refcounts = await readRefcounts(image.disk, image.header, image.fileSize, onTable, () => undefined);
+  const census = await takeCensus({ ...image, snapshotTable: NONE }, options);
+  const stored = await readRefcountTable(disk, image.header, fileSize, () => undefined);
+  const windows = windowsInto(disk, stored, {
+    perEntry: BYTES_PER_COUNT,
+    bytes: options.windowBytes,
+    onBlock: options.onTable,
+  });
   const found: Image[] = [];
-  for (const [index, offset] of refcounts.table.entries()) {
-    if (offset === 0) continue;
-    for (let entry = 0; entry < geometry.refcountEntries; entry += 1) {
-      const cluster = index * geometry.refcountEntries + entry;
-      // A table has its clusters for itself.
-      if (refcounts.get(cluster) !== 1 || census.count(cluster) > 0) continue;
+  const counts = new Uint32Array(geometry.refcountEntries);
+  for (let first = 0; first !== Infinity;) {
+    const refcounts = await countedWindow(census, windows, first);
+    for (const cluster of onlyCounted(census, refcounts, counts)) {
       const at = cluster * geometry.clusterSize;
-      const table = at < image.fileSize ? await tableAt(image, at) : undefined;
+      if (at >= fileSize) break;
+      const table = await tableAt(image, at);
       if (table === undefined) continue;
       const header = { ...image.header, snapshotsOffset: hostOffset(at) };
       found.push({ ...image, header, snapshotTable: table });
     }
+    first = refcounts.end;
   }
   return found.length === 1 ? found[0] : undefined;
+}
+
+/** Clusters of the window with refcount 1 to which nothing refers: a table has its clusters for itself. */
+function* onlyCounted(census: Census, refcounts: Refcounts, into: Uint32Array): Generator<number> {
+  const { refcountEntries } = refcounts.geometry;
+  const end = Math.min(refcounts.end, refcounts.table.length);
+  for (let index = refcounts.first; index < end; index += 1) {
+    const block = refcounts.block(index);
+    if (block === undefined || refcounts.isBlank(index)) continue;
+    const counts = census.counts(index, into);
+    for (let entry = 0; entry < refcountEntries; entry += 1) {
+      if (block[entry] === 1 && (counts?.[entry] ?? 0) === 0) yield index * refcountEntries + entry;
+    }
+  }
 }
 
 const FIRST_ENTRY_BYTES = 40;

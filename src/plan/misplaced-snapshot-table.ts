@@ -1,11 +1,14 @@
 import {
   type Census,
+  type CensusOptions,
   type Image,
   type Snapshot,
-  readRefcounts,
+  SortedOffsets,
+  readRefcountTable,
   readSnapshotTable,
   takeCensus,
 } from "../image/index.ts";
+import type { RepairOptions } from "./repair-options.ts";
 import { hasL1, ifInvalid, withSoughtSnapshotTable } from "./found-snapshot-table.ts";
 
 /**
@@ -42,17 +45,17 @@ const isSnapshot = (image: Image, snapshot: Snapshot): boolean =>
  */
 export async function withoutDisplacedEntries(
   image: Image,
-  onTable?: () => void,
+  options: RepairOptions,
 ): Promise<Image | undefined> {
   const { disk, header, snapshotTable } = image;
-  const contested = await contestedOffset(image, onTable);
+  const contested = await contestedOffset(image, options);
   if (contested === undefined) return undefined;
   const [first] = snapshotTable.snapshots;
   if (first === undefined || !isSnapshot(image, first)) {
     return withSoughtSnapshotTable(
       image,
       `Snapshot table in the place of something else ${at(header)}`,
-      onTable,
+      options,
     );
   }
   const before = await readSnapshotTable(disk, header, true, contested - header.snapshotsOffset);
@@ -62,25 +65,29 @@ export async function withoutDisplacedEntries(
 }
 
 /** The first cluster of the snapshot table that is the active layer's, or one of the snapshots' before the first entry that is none. */
-async function contestedOffset(image: Image, onTable?: () => void): Promise<number | undefined> {
+async function contestedOffset(image: Image, options: RepairOptions): Promise<number | undefined> {
   const { header, fileSize, snapshotTable } = image;
   const { geometry, snapshotCount, snapshotsOffset, refcountTableOffset } = header;
   if (snapshotCount === 0 || misplacedTable(image) !== undefined) return undefined;
   const { snapshots } = snapshotTable;
   const end = snapshots.findIndex((snapshot) => !isSnapshot(image, snapshot));
-  const others =
-    (await soundCensus(image, end > 0 ? snapshots.slice(0, end) : [], onTable)) ??
-    (await soundCensus(image, [], onTable));
-  if (others === undefined) return undefined;
-  const { table } = await readRefcounts(image.disk, header, fileSize, onTable, () => undefined);
-  const blocks = new Set(table);
   const { clusterSize } = geometry;
-  const refcountTableEnd = refcountTableOffset + header.refcountTableClusters * clusterSize;
   // A table of which nothing can be read has its first cluster all the same.
-  const tableEnd = snapshotsOffset + Math.max(1, snapshotTable.bytes);
-  for (let offset: number = snapshotsOffset; offset < tableEnd; offset += clusterSize) {
+  const places = Float64Array.from(
+    { length: Math.ceil(Math.max(1, snapshotTable.bytes) / clusterSize) },
+    (_, index) => snapshotsOffset + index * clusterSize,
+  );
+  const watching = { ...options, watched: new SortedOffsets(places) };
+  const others =
+    (await soundCensus(image, end > 0 ? snapshots.slice(0, end) : [], watching)) ??
+    (await soundCensus(image, [], watching));
+  if (others === undefined) return undefined;
+  const { table } = await readRefcountTable(image.disk, header, fileSize, () => undefined);
+  const blocks = SortedOffsets.of(table);
+  const refcountTableEnd = refcountTableOffset + header.refcountTableClusters * clusterSize;
+  for (const offset of places) {
     const isRefcounts = blocks.has(offset) || (offset >= refcountTableOffset && offset < refcountTableEnd);
-    if (isRefcounts || others.count(offset / clusterSize) > 0) return offset;
+    if (isRefcounts || others.isUsed(offset)) return offset;
   }
   return undefined;
 }
@@ -89,9 +96,9 @@ async function contestedOffset(image: Image, onTable?: () => void): Promise<numb
 async function soundCensus(
   image: Image,
   snapshots: readonly Snapshot[],
-  onTable?: () => void,
+  options: CensusOptions,
 ): Promise<Census | undefined> {
   const part: Image = { ...image, snapshotTable: { snapshots, bytes: 0 } };
-  const census = await takeCensus(part, undefined, onTable).catch(ifInvalid);
+  const census = await takeCensus(part, options).catch(ifInvalid);
   return census === undefined || census.findings.length > 0 ? undefined : census;
 }

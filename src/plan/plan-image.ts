@@ -7,7 +7,7 @@
  * one adds and another takes away is not touched at all.
  */
 import { QcowalError, withPath } from "../errors/index.ts";
-import { type Header, type SnapshotEntry, clustersFor } from "../format/index.ts";
+import { type SnapshotEntry, clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, openRefcounts } from "../image/index.ts";
 import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { countedTables } from "./counted-tables.ts";
@@ -25,7 +25,7 @@ import type { SnapshotOperation, SnapshotOutcome, Operation } from "./operation.
 import { padded, placeSnapshotTable } from "./placed-table.ts";
 import { referenceChanges } from "./reference-changes.ts";
 import { BYTES_PER_CHANGE, type RefcountChanges } from "./refcount-changes.ts";
-import { type StoredBytes, release } from "./released.ts";
+import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
 import { revert } from "./revert.ts";
 import { Space } from "./space.ts";
@@ -287,8 +287,3 @@ async function placeTables(image: Image, after: Draft, space: Space): Promise<Pl
     snapshotTable: unchanged ? undefined : await placeSnapshotTable(image, entries, space),
   };
 }
-
-const refcountTableOf = ({ refcountTableOffset, refcountTableClusters, geometry }: Header): StoredBytes => ({
-  offset: refcountTableOffset,
-  length: refcountTableClusters * geometry.clusterSize,
-});

@@ -9,34 +9,36 @@
  * left behind it are leaks.
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type Image, type UnalignedZero, readL1Table } from "../image/index.ts";
+import { type Image, readL1Table } from "../image/index.ts";
 import { type Intent, PackedIntents, fill } from "../intent/index.ts";
-import { type CopiedIntents, clearedInL1, countFlags } from "./copied-intents.ts";
-import { repairTables } from "./repair-tables.ts";
+import { ActiveFlags } from "./active-flags.ts";
+import { clearedInL1 } from "./copied-intents.ts";
 import { droppedSnapshots } from "./dropped-snapshots.ts";
-import { grownTo } from "./grown-to.ts";
+import { FoundFlags } from "./found-flags.ts";
 import { withSoughtSnapshotTable } from "./found-snapshot-table.ts";
-import { misplacedTable, withoutDisplacedEntries } from "./misplaced-snapshot-table.ts";
+import { grownTo } from "./grown-to.ts";
 import { headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
+import { misplacedTable, withoutDisplacedEntries } from "./misplaced-snapshot-table.ts";
 import type { Mended, RepairOperation } from "./operation.ts";
 import { placeSnapshotTable } from "./placed-table.ts";
-import { refcountDifferences } from "./refcount-differences.ts";
 import { addRefcountIntents, newTableIntent, noRefcountIntents } from "./refcount-intents.ts";
+import { type StoredBytes, giveUp, refcountTableOf } from "./released.ts";
+import { RepairChanges } from "./repair-changes.ts";
 import * as words from "./repair-findings.ts";
+import type { RepairOptions } from "./repair-options.ts";
 import { believedRefcounts } from "./repair-refcounts.ts";
 import type { RepairScope } from "./repair-scope.ts";
+import { type RepairTables, repairTables } from "./repair-tables.ts";
 import { Space } from "./space.ts";
 import { wrongStreamFlags } from "./stream-flags.ts";
-import { wrongFlags } from "./wrong-flags.ts";
-import { zeroIntents } from "./zero-intents.ts";
 
 /** @throws QcowalError IMAGE_DAMAGED with `findings` for what cannot be mended, IMAGE_UNSUPPORTED, REFCOUNT_OVERFLOW, LIMIT_EXCEEDED */
 export async function planRepairOperation(
   image: Image,
   operation: RepairOperation,
-  options: { readonly onTable?: (() => void) | undefined },
+  options: RepairOptions,
 ): Promise<ImagePlan> {
   const { disk, header } = image;
   if (header.externalDataFile) {
@@ -46,7 +48,7 @@ export async function planRepairOperation(
     );
   }
   try {
-    return await planSeeking(image, operation, options.onTable);
+    return await planSeeking(image, operation, options);
   } catch (cause) {
     // Tables that break the format are findings like any other.
     if (!isQcowalError(cause, "IMAGE_INVALID")) throw cause;
@@ -58,48 +60,47 @@ export async function planRepairOperation(
 async function planSeeking(
   image: Image,
   operation: RepairOperation,
-  onTable: (() => void) | undefined,
+  options: RepairOptions,
 ): Promise<ImagePlan> {
   const misplaced = misplacedTable(image);
   if (misplaced !== undefined) {
-    return plan(await withSoughtSnapshotTable(image, misplaced, onTable), operation, onTable);
+    return plan(await withSoughtSnapshotTable(image, misplaced, options), operation, options);
   }
   try {
-    return await plan(image, operation, onTable);
+    return await plan(image, operation, options);
   } catch (error) {
     // What was read from a wrong place contradicts everything else.
     const isRefused = isQcowalError(error, "IMAGE_DAMAGED") || isQcowalError(error, "IMAGE_INVALID");
-    const without = isRefused ? await withoutDisplacedEntries(image, onTable) : undefined;
+    const without = isRefused ? await withoutDisplacedEntries(image, options) : undefined;
     if (without === undefined) throw error;
-    return plan(without, operation, onTable);
+    return plan(without, operation, options);
   }
 }
 
-async function plan(
-  image: Image,
-  operation: RepairOperation,
-  onTable: (() => void) | undefined,
-): Promise<ImagePlan> {
+async function plan(image: Image, operation: RepairOperation, options: RepairOptions): Promise<ImagePlan> {
   const { disk, header } = image;
   const { geometry } = header;
-  let tables = 0;
-  const onCounted = (): void => {
-    tables += 1;
-    onTable?.();
-  };
-  const { snapshots, scope, census } = await repairTables(image, operation, onCounted);
-  const believed = await believedRefcounts(image, census, onTable);
+  const { onTable } = options;
+  const counted = await repairTables(image, operation, options);
+  const { scope, census, zeros } = counted;
+  const believed = await believedRefcounts(image, census, counted.storedTable, options);
   const isBelieved = !believed.newTable && believed.damagedSlots === 0;
-  if (!isBelieved && (await withoutDisplacedEntries(image, onTable)) !== undefined) {
-    throw words.irreparable(disk.path, believed.findings);
+  if (!isBelieved && (await withoutDisplacedEntries(image, options)) !== undefined) {
+    throw words.irreparable(disk.path, words.refcountBlocks(believed.findings, believed.wrong));
   }
-  const differences = refcountDifferences(disk.path, census, believed.refcounts, {
-    raise: scope.isAll,
-    // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.
-    lower: scope.stays.length === 0 && (scope.isAll || (isBelieved && census.unalignedZeros.length === 0)),
-  });
+  const repairChanges = new RepairChanges(
+    disk.path,
+    census,
+    believed.windows,
+    {
+      raise: scope.isAll,
+      // With `leaks`, what a slot or an entry at an odd place means to name looks leaked, and may be all that is left of it.
+      lower: scope.stays.length === 0 && (scope.isAll || (isBelieved && zeros.count === 0)),
+    },
+    options.windowBytes,
+  );
+  const differences = await repairChanges.totals();
   if (census.findings.length > 0) throw words.irreparable(disk.path, census.findings);
-  const { changes } = differences;
   // Refcounts that cannot be believed confirm nothing.
   const isConfirmed =
     isBelieved &&
@@ -116,28 +117,22 @@ async function plan(
     );
   }
 
-  const missing = changes.blockIndexes.filter((index) => believed.refcounts.block(index) === undefined);
+  const { missing } = differences;
   const isRebuilt = scope.isAll && (missing.length > 0 || !isBelieved);
   if (isRebuilt && scope.stays.length > 0) {
     throw words.refusal(
       disk.path,
-      [...words.damaged(scope.stays), ...words.refcountBlocks(believed.findings)],
+      [...words.damaged(scope.stays), ...words.refcountBlocks(believed.findings, believed.wrong)],
       scope.stays,
     );
   }
   // Where refcounts are missing, nobody knows what else is written there; nor where a snapshot cannot be read.
   const isUncertain = believed.newTable || scope.stays.length > 0;
   const space = new Space(
-    changes,
-    believed.refcounts,
+    differences.free,
+    believed.windows.stored,
     isUncertain ? Math.ceil(image.fileSize / geometry.clusterSize) : 0,
   );
-  // Not `release`: what is replaced may never have been counted, and is mended by that.
-  const giveUp = (offset: number, bytes: number): void => {
-    for (let at = offset; at < offset + bytes; at += geometry.clusterSize) {
-      changes.add(at / geometry.clusterSize, -1);
-    }
-  };
   const entries = scope.kept.map(({ entry }) => ({
     ...entry,
     diskSize: entry.diskSize ?? BigInt(header.virtualSize),
@@ -148,19 +143,14 @@ async function plan(
     scope.isAll && incomplete.length + scope.dropped.length + scope.cut + lost > 0
       ? await placeSnapshotTable(image, entries, space)
       : undefined;
-  // A snapshot that contradicts the rest may say that it has these clusters.
-  if (table !== undefined && scope.stays.length === 0) {
-    giveUp(header.snapshotsOffset, image.snapshotTable.bytes);
-  }
   const growth = await space.growRefcounts({ missing, newTable: scope.isAll && believed.newTable });
-  for (const cluster of space.taken) changes.take(cluster);
-  if (growth.table !== undefined && believed.tableCounted) {
-    giveUp(header.refcountTableOffset, header.refcountTableClusters * geometry.clusterSize);
-  }
-  const refcounts = noRefcountIntents(image);
-  addRefcountIntents(changes, growth, refcounts);
-  if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(believed.refcounts, growth));
-  const zeros = scope.isAll ? census.unalignedZeros : [];
+  const replaced: StoredBytes[] = [
+    // A snapshot that contradicts the rest may say that it has these clusters.
+    ...(table !== undefined && scope.stays.length === 0
+      ? [{ offset: header.snapshotsOffset, length: image.snapshotTable.bytes }]
+      : []),
+    ...(growth.table !== undefined && believed.tableCounted ? [refcountTableOf(header)] : []),
+  ];
 
   const left = [
     ...words.stays(scope.stays),
@@ -168,28 +158,31 @@ async function plan(
     ...(scope.isAll
       ? []
       : [
-          ...words.refcountBlocks(believed.findings),
+          ...words.refcountBlocks(believed.findings, believed.wrong),
           ...words.incomplete(incomplete),
-          ...words.zeros(census.unalignedZeros),
+          ...words.zeros(zeros),
         ]),
   ];
   const isSound = left.length === 0;
-  const without = entriesByTable(census.unalignedZeros);
   // A refcount that stays too low is no ground for a flag.
   const isFlagged = scope.isAll || isSound;
-  const { copied, unset } = isFlagged
-    ? await copiedIntents(image, without, changes, scope, onTable)
-    : { copied: { clear: [], set: [] }, unset: 0 };
-  const locations = snapshots.readable.map(({ l1 }) => l1);
-  const streams = isFlagged ? await wrongStreamFlags(image, locations, without, onTable) : [];
-  const hardened: CopiedIntents = { clear: [], set: [] };
-  for (const { l1: location, hasFlags } of snapshots.readable) {
-    if (!hasFlags) continue;
-    const l1 = await readL1Table(disk, geometry, location);
-    // To qemu-img check an entry with nothing but the flag is an L2 table at 0, where the header is.
-    const isWanted = (target: number): boolean => operation.harden === true || target === 0;
-    clearedInL1(l1, geometry.l1EntriesPerCluster, isWanted, hardened);
+  const active = isFlagged ? await ActiveFlags.of(image, zeros.count > 0, onTable) : undefined;
+  const refcounts = noRefcountIntents(image);
+  let refcountsChanged = 0;
+  for await (const changes of repairChanges.all()) {
+    for (const cluster of space.taken) if (changes.covers(cluster)) changes.take(cluster);
+    giveUp(changes, replaced);
+    addRefcountIntents(changes, growth, refcounts);
+    await active?.compare(changes);
+    refcountsChanged += changes.count();
   }
+  if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(believed.windows.stored, growth));
+  const copied = activeFlags(active, scope);
+  const streams = isFlagged
+    ? await wrongStreamFlags(image, census.tables, zeros.count > 0, onTable)
+    : new FoundFlags();
+  const hardened = await hardenedFlags(image, operation, counted);
+  const mendedZeros = scope.isAll ? zeros.count : 0;
 
   // As long as it is set, QEMU's next writer repairs by itself, and frees what a snapshot that it cannot read owns.
   const notDirty = header.dirty && (scope.isAll || isSound);
@@ -199,10 +192,10 @@ async function plan(
     refcountsTooHigh: differences.tooHigh,
     refcountsTooLow: differences.tooLow,
     clustersUncounted: differences.uncounted,
-    copiedFlags: countFlags(copied),
-    snapshotFlags: countFlags(hardened),
-    compressedFlags: countFlags({ clear: streams, set: [] }),
-    zeroClusters: zeros.length,
+    copiedFlags: copied.flags,
+    snapshotFlags: hardened.flags,
+    compressedFlags: streams.flags,
+    zeroClusters: mendedZeros,
     refcountBlocks: missing.length,
     refcountTable: growth.table !== undefined,
     snapshotTable: scope.isPointerWrong,
@@ -221,9 +214,9 @@ async function plan(
     ...(scope.isAll ? believed.findings : []),
     ...(missing.length > believed.damagedSlots ? [`${missing.length} refcount blocks are missing`] : []),
     ...(table === undefined ? [] : words.incomplete(incomplete)),
-    ...words.zeros(zeros),
+    ...(scope.isAll ? words.zeros(zeros) : []),
     ...differences.findings,
-    ...words.flags(copied),
+    ...words.flags(copied.flags, copied.first),
     ...words.streamFlags(streams),
   ].slice(0, words.MAX_FINDINGS);
 
@@ -237,13 +230,19 @@ async function plan(
         type: "repair",
         mended,
         findings,
-        left: [...left, ...words.leftFlags(unset), ...words.leftMarks(header, notDirty, notCorrupt)],
+        left: [...left, ...words.leftFlags(copied.unset), ...words.leftMarks(header, notDirty, notCorrupt)],
       },
     ],
     fileSize: { from: image.fileSize, to: grownTo(image, space.end) },
     phases: {
       reserve: inFileOrder(reserve),
-      raise: PackedIntents.of(refcounts.raise, copied.clear, streams, hardened.clear, zeroIntents(zeros)),
+      raise: PackedIntents.of(
+        refcounts.raise,
+        ...copied.clear,
+        streams.intents,
+        hardened.intents,
+        scope.isAll ? zeros.intents() : [],
+      ),
       switch: headerIntents(header, image.cluster, {
         virtualSize: header.virtualSize,
         l1Size: header.l1Size,
@@ -255,7 +254,7 @@ async function plan(
         notDirty,
         notCorrupt,
       }),
-      lower: PackedIntents.of(refcounts.lower, copied.set),
+      lower: PackedIntents.of(refcounts.lower, ...copied.set),
       discard: refcounts.discards.intents(),
     },
     ...(scope.stays.length > 0
@@ -265,34 +264,36 @@ async function plan(
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.taken.size,
       clustersFreed: refcounts.discards.clusters,
-      tablesCounted: tables,
-      refcountsChanged: changes.count(),
+      tablesCounted: census.tables.length,
+      refcountsChanged,
       copiedFlagsChanged: mended.copiedFlags + mended.snapshotFlags + mended.compressedFlags,
     },
   };
 }
 
-function entriesByTable(zeros: readonly UnalignedZero[]): Map<number, number[]> {
-  const tables = new Map<number, number[]>();
-  for (const { table, entry } of zeros) {
-    const entries = tables.get(table);
-    if (entries === undefined) tables.set(table, [entry]);
-    else entries.push(entry);
-  }
-  return tables;
+/** The flags that can be made to fit while other damage stays. */
+function activeFlags(active: ActiveFlags | undefined, scope: RepairScope) {
+  if (active === undefined) return { clear: [], set: [], flags: 0, unset: 0, first: undefined };
+  const { clear, set, clearFlags, setFlags, first, firstClear } = active.wrong();
+  // A clear flag costs a copy. A set one lets a guest write over what a snapshot that cannot be read may own too.
+  if (scope.stays.length > 0)
+    return { clear, set: [], flags: clearFlags, unset: setFlags, first: firstClear };
+  return { clear, set, flags: clearFlags + setFlags, unset: 0, first };
 }
 
-/** The flags that can be made to fit while other damage stays. */
-async function copiedIntents(
-  image: Image,
-  without: ReadonlyMap<number, readonly number[]>,
-  changes: Parameters<typeof wrongFlags>[1],
-  scope: RepairScope,
-  onTable?: () => void,
-): Promise<{ readonly copied: CopiedIntents; readonly unset: number }> {
-  const copied = await wrongFlags(image, changes, without, onTable);
-  // A clear flag costs a copy. A set one lets a guest write over what a snapshot that cannot be read may own too.
-  if (scope.stays.length === 0) return { copied, unset: 0 };
-  const cleared = { clear: copied.clear, set: [] };
-  return { copied: cleared, unset: countFlags(copied) - countFlags(cleared) };
+/** Flags that are cleared in L1 tables of snapshots. */
+async function hardenedFlags(
+  { disk, header: { geometry } }: Image,
+  operation: RepairOperation,
+  { snapshots }: RepairTables,
+): Promise<FoundFlags> {
+  const found = new FoundFlags();
+  for (const { l1: location, hasFlags } of snapshots.readable) {
+    if (!hasFlags) continue;
+    const l1 = await readL1Table(disk, geometry, location);
+    // To qemu-img check an entry with nothing but the flag is an L2 table at 0, where the header is.
+    const isWanted = (target: number): boolean => operation.harden === true || target === 0;
+    clearedInL1(l1, geometry.l1EntriesPerCluster, isWanted, { clear: found, set: [] });
+  }
+  return found;
 }

@@ -7,10 +7,9 @@ import {
   isCopied,
   plainCluster,
 } from "../format/index.ts";
-import type { Refcounts } from "../image/index.ts";
+import { type BlockWindow, type Refcounts, homeOf } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
 import { damagedImage } from "./damaged-image.ts";
-import { homeOf } from "./block-range.ts";
 
 /** What the change of one refcount takes while it is counted. */
 export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
@@ -36,7 +35,7 @@ export interface BlockChanges {
  * kind of entry by themselves and leave the others to `decodeL2Entry`.
  */
 export class RefcountChanges {
-  readonly stored: Refcounts;
+  stored: Refcounts;
   readonly #image: string;
   readonly #geometry: Geometry;
   readonly #entryBits: number;
@@ -70,6 +69,14 @@ export class RefcountChanges {
     return indexes;
   }
 
+  /** Counts no longer what lies behind the end of a shorter window. */
+  shorten(window: BlockWindow): void {
+    this.stored = this.stored.part(window);
+    this.#spare.push(
+      ...this.#blocks.splice(window.end - window.first).filter((block) => block !== undefined),
+    );
+  }
+
   /** Gives up its arrays for another window. */
   spare(): Int32Array[] {
     return [...this.#spare, ...this.#blocks.splice(0).filter((block) => block !== undefined)];
@@ -89,13 +96,6 @@ export class RefcountChanges {
     const { refcountEntries } = this.#geometry;
     const change = this.#changesIn(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
     return this.stored.get(cluster) + change;
-  }
-
-  /** The first cluster from `cluster` on that is free today and that nothing refers to afterwards. */
-  nextFree(cluster: number): number {
-    let free = this.stored.nextFree(cluster);
-    while (this.after(free) !== 0) free = this.stored.nextFree(free + 1);
-    return free;
   }
 
   /** Changes the references to a cluster that something in the image refers to already. */

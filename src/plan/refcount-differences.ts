@@ -1,4 +1,5 @@
 import type { Census, Refcounts } from "../image/index.ts";
+import { type DifferenceTotals } from "./difference-totals.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 
 /** In which direction refcounts may change. */
@@ -7,57 +8,49 @@ export interface AllowedChanges {
   readonly lower: boolean;
 }
 
-/** Where the stored refcounts differ from what the tables refer to. */
-export interface RefcountDifferences {
-  /** What makes them agree, as far as it is allowed. */
-  readonly changes: RefcountChanges;
-  /** Refcounts that stay as they are, because a change was not allowed. */
-  readonly left: { readonly tooHigh: number; readonly tooLow: number };
-  readonly leakedClusters: number;
-  /** Of clusters in use. */
-  readonly tooHigh: number;
-  readonly tooLow: number;
-  /** Clusters in use of which no refcount is stored. */
-  readonly uncounted: number;
-  /** The first of them in words: what endangers data before what only takes space. */
-  readonly findings: readonly string[];
-}
-
-/** More findings say no more. */
-const MAX_FINDINGS = 10;
 /** Largest difference that is counted. */
 export const MAX_DIFFERENCE = 2 ** 31 - 1;
 
 /**
- * Compares every stored refcount with the census, behind the end of the file
- * too. Where no block is stored, every reference is one that is not counted.
+ * Compares every stored refcount of a window with the census, behind the end of
+ * the file too. Where no block is stored, every reference is one that is not
+ * counted. Returns what makes them agree, as far as it is allowed: of a window that
+ * is shorter where more than `mostBlocks` blocks change.
  */
 export function refcountDifferences(
   path: string,
   census: Census,
   refcounts: Refcounts,
   allowed: AllowedChanges,
-): RefcountDifferences {
-  const changes = new RefcountChanges(path, refcounts);
+  totals: DifferenceTotals,
+  changes: RefcountChanges = new RefcountChanges(path, refcounts),
+  mostBlocks = Infinity,
+): RefcountChanges {
   const { refcountEntries } = census.geometry;
-  const totals = { leakedClusters: 0, tooHigh: 0, tooLow: 0, uncounted: 0 };
-  const left = { tooHigh: 0, tooLow: 0 };
-  const low = new Runs();
-  const high = new Runs();
-  const stored = [...refcounts.table.keys()].filter((index) => refcounts.table[index] !== 0);
-  const indexes = new Set([...stored, ...census.blockIndexes]);
-  for (const index of [...indexes].toSorted((a, b) => a - b)) {
-    const counts = census.counts(index);
+  const scratch = new Uint32Array(refcountEntries);
+  const nothing = new Uint8Array(refcountEntries);
+  let changing = 0;
+  for (const index of blocksOf(census, refcounts)) {
+    const counts = census.counts(index, scratch);
     if (counts === undefined && refcounts.isBlank(index)) continue;
-    const isStored = refcounts.block(index) !== undefined;
+    const block = refcounts.block(index);
+    const stored = block ?? nothing;
+    const references = counts ?? nothing;
+    if (changing >= mostBlocks && stored.some((refcount, entry) => refcount !== references[entry])) {
+      changes.shorten({ first: refcounts.first, end: index });
+      return changes;
+    }
+    let isChanging = false;
     for (let entry = 0; entry < refcountEntries; entry += 1) {
+      const refcount = stored[entry] ?? 0;
+      const count = references[entry] ?? 0;
+      if (refcount === 0 && count === 0) continue;
       const cluster = index * refcountEntries + entry;
-      const refcount = refcounts.get(cluster);
-      const references = counts?.[entry] ?? 0;
-      if (refcount === references) continue;
-      const difference = references - refcount;
+      totals.free.use(cluster);
+      if (refcount === count) continue;
+      const difference = count - refcount;
       if (difference > 0 ? !allowed.raise : !allowed.lower) {
-        left[difference > 0 ? "tooLow" : "tooHigh"] += 1;
+        totals.left[difference > 0 ? "tooLow" : "tooHigh"] += 1;
         continue;
       }
       if (Math.abs(difference) > MAX_DIFFERENCE) {
@@ -65,44 +58,27 @@ export function refcountDifferences(
         continue;
       }
       changes.add(cluster, difference);
-      // A missing block is one finding, not one for each cluster that it should count.
-      if (!isStored) totals.uncounted += 1;
-      if (!isStored) continue;
-      if (difference > 0) totals.tooLow += 1;
-      else if (references > 0) totals.tooHigh += 1;
-      else totals.leakedClusters += 1;
-      (difference > 0 ? low : high).add(cluster, refcount, references);
+      isChanging = true;
+      totals.add(cluster, block === undefined ? undefined : refcount, count);
     }
+    if (!isChanging) continue;
+    changing += 1;
+    if (block === undefined) totals.addMissing(index);
   }
-  return { changes, ...totals, left, findings: [...low.words(), ...high.words()].slice(0, MAX_FINDINGS) };
+  return changes;
 }
 
-interface Run {
-  readonly first: number;
-  last: number;
-  readonly refcount: number;
-  readonly references: number;
-}
-
-/** Differences of the same kind in a row are one finding; only the first are kept. */
-class Runs {
-  readonly #runs: Run[] = [];
-
-  add(cluster: number, refcount: number, references: number): void {
-    const run = this.#runs.at(-1);
-    if (run?.last === cluster - 1 && run.refcount === refcount && run.references === references) {
-      run.last = cluster;
-    } else if (this.#runs.length <= MAX_FINDINGS) {
-      this.#runs.push({ first: cluster, last: cluster, refcount, references });
-    }
+/** Blocks of the window that are stored or in which something is counted, ascending. */
+function* blocksOf(census: Census, { table, first, end }: Refcounts): Generator<number> {
+  const counted = census.blockIndexes;
+  const slots = Math.min(end, table.length);
+  let slot = first;
+  for (const index of counted) {
+    if (index < first) continue;
+    if (index >= end) break;
+    for (; slot < Math.min(index, slots); slot += 1) if (table[slot] !== 0) yield slot;
+    yield index;
+    slot = index + 1;
   }
-
-  words(): string[] {
-    return this.#runs.map(({ first, last, refcount, references }) => {
-      const [who, is, has] =
-        first === last ? [`cluster ${first}`, "is", "has"] : [`clusters ${first} to ${last}`, "are", "have"];
-      if (references === 0) return `${who} ${is} leaked (refcount ${refcount})`;
-      return `${who} ${has} refcount ${refcount} and ${references} reference${references === 1 ? "" : "s"}`;
-    });
-  }
+  for (; slot < slots; slot += 1) if (table[slot] !== 0) yield slot;
 }

@@ -1,7 +1,7 @@
 import { writeRefcount } from "../format/index.ts";
 import { invariant } from "../errors/index.ts";
 import type { Image, RefcountTable } from "../image/index.ts";
-import { type FillIntent, type Intent, PackedIntents, fill } from "../intent/index.ts";
+import { type FillIntent, type Intent, PackedIntents, fill, fillOf } from "../intent/index.ts";
 import { Discards } from "./discards.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 import type { RefcountGrowth } from "./space.ts";
@@ -32,12 +32,13 @@ export function addRefcountIntents(
   result: RefcountIntents,
 ): void {
   const { geometry, table } = changes.stored;
-  for (const [index, newBlock] of growth.blocks) {
+  const scratch = new Uint8Array(geometry.clusterSize);
+  for (const [index, offset] of growth.blocks) {
     if (!changes.stored.covers(index)) continue;
-    result.reserve.push(fill(newBlock, newBlockBytes(changes, index)));
+    result.reserve.push(newBlock(changes, index, offset, scratch));
     if (growth.table !== undefined) continue;
     const slot = changes.stored.tableOffset + index * 8;
-    result.raise.push({ kind: "pointer", slot, from: 0, to: newBlock });
+    result.raise.push({ kind: "pointer", slot, from: 0, to: offset });
   }
   for (const index of changes.blockIndexes) {
     if (growth.blocks.has(index)) continue;
@@ -58,14 +59,19 @@ export function newTableIntent(stored: RefcountTable, growth: RefcountGrowth): F
 }
 
 /** Every entry of a new block counts a cluster that this transaction reserves, so it is written whole. */
-function newBlockBytes(changes: RefcountChanges, index: number): Uint8Array {
+function newBlock(changes: RefcountChanges, index: number, offset: number, scratch: Uint8Array): FillIntent {
   const { geometry } = changes.stored;
-  const bytes = new Uint8Array(geometry.clusterSize);
-  const view = new DataView(bytes.buffer);
-  for (const [first, count, , to] of changes.changesIn(index).raise) {
-    for (let entry = first; entry < first + count; entry += 1) writeRefcount(view, geometry, entry, to);
-  }
-  return bytes;
+  const { raise } = changes.changesIn(index);
+  const runs = new Uint32Array(raise.length * 3);
+  for (const [at, [first, count, , to]] of raise.entries()) runs.set([first, count, to], at * 3);
+  const made = fillOf(offset, scratch, (bytes) => {
+    const view = new DataView(bytes.buffer);
+    for (let at = 0; at < runs.length; at += 3) {
+      const [first = 0, count = 0, to = 0] = runs.subarray(at, at + 3);
+      for (let entry = first; entry < first + count; entry += 1) writeRefcount(view, geometry, entry, to);
+    }
+  });
+  return runs.byteLength < geometry.clusterSize ? made : fill(offset, scratch.slice());
 }
 
 function tableBytes(

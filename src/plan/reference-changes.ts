@@ -1,4 +1,4 @@
-import type { Image, RefcountWindows, Refcounts } from "../image/index.ts";
+import { type Image, type RefcountWindows, type Refcounts, TablePass } from "../image/index.ts";
 import { type CopiedIntent, PackedIntents } from "../intent/index.ts";
 import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-intents.ts";
 import { CopiedFlags } from "./copied-flags.ts";
@@ -14,7 +14,6 @@ import {
   noRefcountIntents,
 } from "./refcount-intents.ts";
 import type { RefcountGrowth } from "./space.ts";
-import { TablePass } from "./table-pass.ts";
 
 /** Everything that changes in refcounts and COPIED flags. */
 export interface ReferenceChanges {

@@ -1,11 +1,9 @@
 /** What a repair has to say of what it finds, mends, leaves and refuses. */
 import { QcowalError } from "../errors/index.ts";
 import type { Header, RescuedSnapshots } from "../format/index.ts";
-import { type Snapshot, type UnalignedZero, snapshotLabel } from "../image/index.ts";
-import type { CopiedIntent } from "../intent/index.ts";
-import { type CopiedIntents, countFlags } from "./copied-intents.ts";
+import { type Snapshot, snapshotLabel } from "../image/index.ts";
+import type { DifferenceTotals } from "./difference-totals.ts";
 import type { ReadableSnapshots } from "./readable-snapshots.ts";
-import type { RefcountDifferences } from "./refcount-differences.ts";
 
 type DamagedSnapshots = ReadableSnapshots["damaged"];
 
@@ -28,9 +26,11 @@ export const damaged = (snapshots: DamagedSnapshots): string[] =>
     (count) => `${count} more snapshots that cannot be read`,
   );
 
-/** What is wrong with slots and blocks of the refcount table. */
-export const refcountBlocks = (findings: readonly string[]): string[] =>
-  firstOf(findings, (count) => `${count} more of the kind`);
+/** What is wrong with slots and blocks of the refcount table: the first of it, and how much there is. */
+export function refcountBlocks(findings: readonly string[], wrong: number): string[] {
+  const first = findings.slice(0, MAX_FINDINGS);
+  return wrong > first.length ? [...first, `${wrong - first.length} more of the kind`] : first;
+}
 
 /** What is wrong with the snapshot table as a whole. */
 export function limits(table: RescuedSnapshots & { readonly pointer: string | undefined }): string[] {
@@ -59,27 +59,33 @@ export function incomplete(snapshots: readonly Snapshot[]): string[] {
   );
 }
 
-export function zeros(found: readonly UnalignedZero[]): string[] {
-  const [first] = found;
-  if (first === undefined) return [];
-  const many = some(found.length, "entry that reads as zeros keeps", "entries that read as zeros keep");
-  return [`${many} a cluster at an odd place, the first in the L2 table at 0x${first.table.toString(16)}`];
+export function zeros({
+  count,
+  firstTable,
+}: {
+  readonly count: number;
+  readonly firstTable: number;
+}): string[] {
+  if (count === 0) return [];
+  const many = some(count, "entry that reads as zeros keeps", "entries that read as zeros keep");
+  return [`${many} a cluster at an odd place, the first in the L2 table at 0x${firstTable.toString(16)}`];
 }
 
-export function flags(copied: CopiedIntents): string[] {
-  const count = countFlags(copied);
-  const [first] = [...copied.clear, ...copied.set];
+/** So many flags, the first of them in a table; undefined without any. */
+export function flags(count: number, first: number | undefined): string[] {
   if (first === undefined) return [];
   const many = some(count, "COPIED flag of the active layer is", "COPIED flags of the active layer are");
-  return [`${many} wrong, the first in the table at 0x${first.table.toString(16)}`];
+  return [`${many} wrong, the first in the table at 0x${first.toString(16)}`];
 }
 
-export function streamFlags(cleared: readonly CopiedIntent[]): string[] {
-  const count = countFlags({ clear: [...cleared], set: [] });
-  const [first] = cleared;
-  if (first === undefined) return [];
-  const many = some(count, "COPIED flag of compressed data is", "COPIED flags of compressed data are");
-  return [`${many} set in tables of snapshots, the first in the table at 0x${first.table.toString(16)}`];
+export function streamFlags(cleared: { readonly flags: number; readonly first: number }): string[] {
+  if (cleared.flags === 0) return [];
+  const many = some(
+    cleared.flags,
+    "COPIED flag of compressed data is",
+    "COPIED flags of compressed data are",
+  );
+  return [`${many} set in tables of snapshots, the first in the table at 0x${cleared.first.toString(16)}`];
 }
 
 export const stays = (snapshots: DamagedSnapshots): string[] =>
@@ -89,7 +95,7 @@ export const stays = (snapshots: DamagedSnapshots): string[] =>
   );
 
 export function leftRefcounts(
-  { tooHigh, tooLow }: RefcountDifferences["left"],
+  { tooHigh, tooLow }: DifferenceTotals["left"],
   scope: { readonly stays: DamagedSnapshots },
 ): string[] {
   const reason =

@@ -1,42 +1,35 @@
 import { type Geometry, isCompressed, isCopied } from "../format/index.ts";
-import { type Image, type L1Location, readL1Table, readTables } from "../image/index.ts";
-import type { CopiedIntent } from "../intent/index.ts";
+import { type Image, SortedOffsets, readL1Table, readTables } from "../image/index.ts";
+import { unalignedZeros } from "./active-flags.ts";
 import { flagsInL2 } from "./copied-intents.ts";
-import { SortedOffsets } from "./sorted-offsets.ts";
+import { FoundFlags } from "./found-flags.ts";
 
 /**
- * COPIED flags of compressed clusters in L2 tables that only these snapshots
- * reach. What a flag says there is of no matter but for compressed clusters, of
- * which it must never be set; of the active layer's tables, `wrongFlags` says
- * all. Of some tables there are entries to leave out.
+ * COPIED flags of compressed clusters in those of the L2 tables that the active
+ * layer does not reach. What a flag says there is of no matter but for compressed
+ * clusters, of which it must never be set; of the active layer's tables,
+ * `ActiveFlags` says all. With `leavesOut`, entries that read as zeros and keep a
+ * cluster at an odd place are left out.
  */
 export async function wrongStreamFlags(
   { disk, header }: Image,
-  snapshots: readonly L1Location[],
-  without: ReadonlyMap<number, readonly number[]>,
+  all: SortedOffsets,
+  leavesOut: boolean,
   onTable?: () => void,
-): Promise<CopiedIntent[]> {
+): Promise<FoundFlags> {
   const { geometry } = header;
-  const tablesOf = async (l1: L1Location): Promise<SortedOffsets> =>
-    SortedOffsets.of((await readL1Table(disk, geometry, l1)).targets);
-  const active = await tablesOf({ offset: header.l1TableOffset, entries: header.l1Size });
-  let tables = new SortedOffsets(new Float64Array(0));
-  for (const l1 of snapshots) tables = tables.with((await tablesOf(l1)).without(active));
-  const clear: CopiedIntent[] = [];
-  for await (const { offset, words } of readTables(disk, tables.offsets, geometry.clusterSize)) {
+  const active = await readL1Table(disk, geometry, { offset: header.l1TableOffset, entries: header.l1Size });
+  const { offsets } = all.without(SortedOffsets.of(active.targets));
+  const clear = new FoundFlags();
+  for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
     onTable?.();
-    flagsInL2(
-      geometry,
-      offset,
-      words,
-      (first, end, onWrong) => {
-        for (let entry = first; entry < end; entry += 1) {
-          if (isFlaggedStream(geometry, words, entry)) onWrong(entry, false);
-        }
-      },
-      { clear, set: [] },
-      without.get(offset),
-    );
+    const without = leavesOut ? unalignedZeros(geometry, words) : undefined;
+    const compare = (first: number, end: number, onWrong: (entry: number, flag: boolean) => void): void => {
+      for (let entry = first; entry < end; entry += 1) {
+        if (isFlaggedStream(geometry, words, entry)) onWrong(entry, false);
+      }
+    };
+    flagsInL2(geometry, offset, words, compare, { clear, set: [] }, without);
   }
   return clear;
 }

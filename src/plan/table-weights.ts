@@ -1,6 +1,5 @@
-import type { L1Location, L1Table } from "../image/index.ts";
+import { type L1Location, type L1Table, TableWeights, sortedTargets } from "../image/index.ts";
 import type { Draft, Root } from "./draft.ts";
-import { SortedOffsets, distinctIn, sortedTargets } from "./sorted-offsets.ts";
 
 /** Contents of one stored L1 table, and by how many roots more (or fewer) they are used afterwards. */
 export interface RootWeight {
@@ -41,49 +40,6 @@ export function abandonedTables(before: Draft, after: Draft): readonly L1Locatio
       if (uses > 0) kept.set(offset, uses - 1);
       return uses === 0 && entries > 0;
     });
-}
-
-/** Net change in the paths to L2 tables; those whose paths stay as many are left out. */
-export class TableWeights {
-  readonly tables: SortedOffsets;
-  /** By index of the table. */
-  readonly weights: Int32Array;
-
-  constructor(offsets = new Float64Array(0), weights = new Int32Array(0)) {
-    this.tables = new SortedOffsets(offsets);
-    this.weights = weights;
-  }
-
-  /** 0 for a table whose paths stay as many. */
-  of(offset: number): number {
-    return this.weights[this.tables.indexOf(offset)] ?? 0;
-  }
-
-  has(offset: number): boolean {
-    return this.tables.has(offset);
-  }
-
-  /** The same with `weight` more paths for each of these, which are ascending. */
-  plus(theirs: Float64Array, weight: number): TableWeights {
-    const mine = this.tables.offsets;
-    const offsets = new Float64Array(mine.length + distinctIn(theirs));
-    const weights = new Int32Array(offsets.length);
-    let [left, right, count] = [0, 0, 0];
-    while (left < mine.length || right < theirs.length) {
-      const offset = Math.min(mine[left] ?? Infinity, theirs[right] ?? Infinity);
-      let sum = 0;
-      if (mine[left] === offset) {
-        sum = this.weights[left] ?? 0;
-        left += 1;
-      }
-      for (; theirs[right] === offset; right += 1) sum += weight;
-      if (sum === 0) continue;
-      offsets[count] = offset;
-      weights[count] = sum;
-      count += 1;
-    }
-    return new TableWeights(offsets.subarray(0, count), weights.subarray(0, count));
-  }
 }
 
 /**

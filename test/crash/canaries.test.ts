@@ -39,9 +39,9 @@ vi.mock("../../src/plan/contradictory-snapshots.ts", async (original) => {
 
 vi.mock("../../src/plan/repair-refcounts.ts", async (original) => {
   const real = await original<typeof import("../../src/plan/repair-refcounts.ts")>();
-  const believedRefcounts: typeof real.believedRefcounts = (image, census, onTable) => {
+  const believedRefcounts: typeof real.believedRefcounts = (image, census, ...rest) => {
     const found = (): ReturnType<typeof real.believedRefcounts> =>
-      real.believedRefcounts(image, census, onTable);
+      real.believedRefcounts(image, census, ...rest);
     return planted.bug.believes?.(image, census, found) ?? found();
   };
   return { ...real, believedRefcounts };
@@ -57,14 +57,19 @@ vi.mock("../../src/plan/refcount-differences.ts", async (original) => {
   return { ...real, refcountDifferences };
 });
 
-vi.mock("../../src/plan/wrong-flags.ts", async (original) => {
-  const real = await original<typeof import("../../src/plan/wrong-flags.ts")>();
-  const wrongFlags: typeof real.wrongFlags = async (image, ...rest) => {
-    const flags = await real.wrongFlags(image, ...rest);
-    await planted.bug.flags?.(flags, image);
-    return flags;
+vi.mock("../../src/plan/active-flags.ts", async (original) => {
+  const real = await original<typeof import("../../src/plan/active-flags.ts")>();
+  const of: typeof real.ActiveFlags.of = async (image, ...rest) => {
+    const flags = await real.ActiveFlags.of(image, ...rest);
+    const more = { clear: [], set: [] };
+    await planted.bug.flags?.(more, image);
+    const merged: typeof flags.wrong = () => {
+      const wrong = real.ActiveFlags.prototype.wrong.call(flags);
+      return { ...wrong, clear: [...wrong.clear, more.clear], set: [...wrong.set, more.set] };
+    };
+    return Object.assign(flags, { wrong: merged });
   };
-  return { ...real, wrongFlags };
+  return { ...real, ActiveFlags: { of } };
 });
 
 vi.mock("../../src/plan/space.ts", async (original) => {

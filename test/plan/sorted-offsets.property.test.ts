@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { SortedOffsets } from "../../src/plan/sorted-offsets.ts";
+import { SortedOffsets } from "../../src/image/index.ts";
 import { l2Weights } from "../../src/plan/table-weights.ts";
 
 /** Few different ones, so that they repeat; 0 stands for none. */

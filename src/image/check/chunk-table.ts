@@ -87,6 +87,11 @@ export class ChunkTable {
     return this.bytes.length / this.#sizes.small;
   }
 
+  /** Bytes that chunks take. */
+  get used(): number {
+    return this.#used;
+  }
+
   /** Bytes of a chunk, on the average. */
   get chunkBytes(): number {
     const small = this.#sizes.small * this.chunkClusters;

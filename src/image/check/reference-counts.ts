@@ -104,6 +104,21 @@ export class ReferenceCounts {
     return this.#expanded;
   }
 
+  /** Writes the references of a chunk to `into` from `from` on; false, and nothing is written, where nothing is counted. */
+  copyCounts(chunk: number, into: Uint32Array, from: number): boolean {
+    const place = this.table.find(chunk);
+    if (place === OUTSIDE_WINDOW) return false;
+    const { bytes, words, chunkClusters } = this.table;
+    const at = Math.floor(place / 2);
+    if (place % 2 === 1) into.set(words.subarray(at / 4, at / 4 + chunkClusters), from);
+    else {
+      for (let entry = 0; entry < chunkClusters; entry += 1) {
+        into[from + entry] = (bytes[at + entry] ?? 0) & PACKED_COUNT_MASK;
+      }
+    }
+    return true;
+  }
+
   /**
    * `weight` references to every cluster of a range. False, and nothing is
    * counted, when it ends a cluster or more behind the end of the file: less is

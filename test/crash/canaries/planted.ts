@@ -6,7 +6,7 @@ import type { Census, Image } from "../../../src/image/index.ts";
 import type { CopiedIntents } from "../../../src/plan/copied-intents.ts";
 import type { ImagePlan, RepairOperation } from "../../../src/plan/index.ts";
 import type { ReadableSnapshots } from "../../../src/plan/readable-snapshots.ts";
-import type { RefcountDifferences } from "../../../src/plan/refcount-differences.ts";
+import type { RefcountChanges } from "../../../src/plan/refcount-changes.ts";
 import type { BelievedRefcounts } from "../../../src/plan/repair-refcounts.ts";
 import type { PhasePart } from "../../../src/engine/bodies.ts";
 import type { Step } from "../../../src/engine/options.ts";
@@ -52,7 +52,7 @@ export interface Bug {
     real: () => Promise<BelievedRefcounts>,
   ) => Promise<BelievedRefcounts>;
   /** What a repair finds when it compares refcounts with references. */
-  readonly differences?: (census: Census, real: () => RefcountDifferences) => RefcountDifferences;
+  readonly differences?: (census: Census, real: () => RefcountChanges) => RefcountChanges;
   /** Changes the COPIED flags that a repair changes. */
   readonly flags?: (flags: CopiedIntents, image: Image) => Promise<void> | void;
   /** Hands out clusters that a repair must not use. */

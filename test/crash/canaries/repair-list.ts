@@ -101,7 +101,7 @@ const refcounts: readonly Canary[] = [
     bug: {
       differences: (_census, real) => {
         const found = real();
-        found.changes.add(0, 1);
+        found.add(0, 1);
         return found;
       },
     },
@@ -134,7 +134,7 @@ const refcounts: readonly Canary[] = [
       believes: async ({ header }, _census, real) => {
         const found = await real();
         // The table as it is stored.
-        found.refcounts.table[0] = header.l1TableOffset;
+        found.windows.stored.table[0] = header.l1TableOffset;
         return { ...found, damagedSlots: 0, newTable: false };
       },
     },

@@ -2,8 +2,8 @@
 import type { CountedTables } from "../../../src/plan/counted-tables.ts";
 import type { Drafts } from "../../../src/plan/draft.ts";
 import type { L1Tables } from "../../../src/plan/l1-tables.ts";
-import { SortedOffsets } from "../../../src/plan/sorted-offsets.ts";
-import { TableWeights, rootWeights } from "../../../src/plan/table-weights.ts";
+import { SortedOffsets, TableWeights } from "../../../src/image/index.ts";
+import { rootWeights } from "../../../src/plan/table-weights.ts";
 
 export async function countedTables({ before, after }: Drafts, tables: L1Tables): Promise<CountedTables> {
   const sums = new Map<number, number>();

@@ -45,7 +45,13 @@ async function planOrRefusal(
 }
 
 /** As arrays: packed ones would look alike whatever they hold. */
-const unpacked = ({ reserve, raise, switch: header, lower, discard }: PhasedIntents): PhasedIntents => ({
+export const unpacked = ({
+  reserve,
+  raise,
+  switch: header,
+  lower,
+  discard,
+}: PhasedIntents): PhasedIntents => ({
   reserve: [...reserve],
   raise: [...raise],
   switch: [...header],
@@ -54,7 +60,7 @@ const unpacked = ({ reserve, raise, switch: header, lower, discard }: PhasedInte
 });
 
 /** What windows of a block each decided about the flags of one table, as one intent again. */
-function withWholeTables(plan: ImagePlan): ImagePlan {
+export function withWholeTables(plan: ImagePlan): ImagePlan {
   const { raise, lower } = plan.phases;
   return { ...plan, phases: { ...plan.phases, raise: joined([...raise]), lower: joined([...lower]) } };
 }

@@ -1,6 +1,9 @@
-import { type Image, type Refcounts, TableReach, type TableWords, readTables } from "../image/index.ts";
 import { blockRange } from "./block-range.ts";
+import type { Image } from "./image.ts";
+import { type TableWords, readTables } from "./read-table.ts";
+import type { BlockWindow } from "./refcount-blocks.ts";
 import type { SortedOffsets } from "./sorted-offsets.ts";
+import { TableReach } from "./table-reach.ts";
 
 /**
  * Reads L2 tables in file order, once for each window of refcounts. The first
@@ -19,14 +22,15 @@ export class TablePass {
     this.#onTable = onTable;
   }
 
-  async *tables(window: Refcounts): AsyncGenerator<TableWords> {
+  /** `remembers`: another window may follow. */
+  async *tables(window: BlockWindow, remembers = !isWhole(window)): AsyncGenerator<TableWords> {
     const { disk, header } = this.#image;
     const known = this.#reach;
     const offsets =
       known === undefined
         ? this.#tables.offsets
         : this.#tables.offsets.filter((_, index) => known.meets(index, window.first, window.end));
-    const reach = known === undefined && !window.isWhole ? new TableReach() : undefined;
+    const reach = known === undefined && remembers ? new TableReach() : undefined;
     reach?.grow(this.#tables.length);
     let index = 0;
     for await (const table of readTables(disk, offsets, header.geometry.clusterSize)) {
@@ -41,3 +45,5 @@ export class TablePass {
     this.#reach ??= reach;
   }
 }
+
+const isWhole = ({ first, end }: BlockWindow): boolean => first === 0 && end === Infinity;
