@@ -226,7 +226,7 @@ function entryOf(head: Uint8Array, extra: Uint8Array, id: Uint8Array, name: Uint
     vmStateSize: known(EXTRA.vmStateSizeLarge) ?? BigInt(readField(head, ENTRY.vmStateSize)),
     diskSize: known(EXTRA.diskSize),
     icount: icount === NO_ICOUNT ? undefined : icount,
-    unknownExtra: extra.subarray(KNOWN_EXTRA_BYTES),
+    unknownExtra: extra.length > KNOWN_EXTRA_BYTES ? extra.subarray(KNOWN_EXTRA_BYTES) : NOTHING,
   };
 }
 

@@ -112,6 +112,8 @@ describe.each([
     expect(usage.usage.roots).toHaveLength(65_536);
     expect(JSON.parse(await measured(["list", "--json", path]))).toHaveLength(65_535);
     expect((await measured(["list", path])).split("\n")).toHaveLength(65_537);
+    const head = await run("sh", ["-c", '"$@" | head -c 2', "sh", ...cli("list", path)]);
+    expect(head).toMatchObject({ stdout: "ID", stderr: "" });
     await measured(["create", "new", path], WRITER_RSS_MIB);
     expect((await measured(["snapshot", "-l", path])).split("\n")).toHaveLength(65_539);
     await measured(["delete", "new", path], WRITER_RSS_MIB);
