@@ -12,6 +12,7 @@ import { LEVEL_DIR, journalExists } from "./open-journal.ts";
 import { NO_DIGEST, RecordError, type StoredRecord, hex } from "./record.ts";
 import { resolvedPath } from "./resolved-path.ts";
 import type { Store } from "./store.ts";
+import { throwIfAborted } from "./throw-if-aborted.ts";
 import { Transactions } from "./transactions.ts";
 import { digestText } from "./verify-chain.ts";
 
@@ -63,7 +64,7 @@ export async function importJournal(
   const chain = new ImportedChain(options.name ?? "the import");
   const fill = async (store: Store): Promise<void> => {
     for await (const { number, line } of chain.linesOf(source)) {
-      if (options.signal?.aborted === true) throw calledOff(options.signal.reason);
+      throwIfAborted(options.signal, "import");
       await store.put([[keyOf(number), chain.accept(number, line, wanted)]], false);
       options.onProgress?.(number);
     }
@@ -75,7 +76,7 @@ export async function importJournal(
     if (!(await makeLevelStore(join(dir, LEVEL_DIR), fill))) throw exists(dir);
   } catch (error) {
     if (made !== undefined) await removeEmpty(dir, made);
-    if (options.signal?.aborted === true) throw calledOff(options.signal.reason);
+    throwIfAborted(options.signal, "import");
     throw withNothingChanged(error);
   }
   // As when it is made anew: where it cannot be left, the journal is as good.
@@ -182,10 +183,6 @@ function exists(dir: string, id?: string): QcowalError {
     `${dir}: ${what}. Nothing was changed; import to another directory.`,
     { details: { journal: dir } },
   );
-}
-
-function calledOff(cause: unknown): QcowalError {
-  return new QcowalError("ABORTED", "The import was called off. Nothing was changed.", { cause });
 }
 
 async function removeEmpty(dir: string, first: string): Promise<void> {

@@ -18,6 +18,7 @@ export type {
 export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
 export { exportJournal, importJournal } from "../journal/index.ts";
 export type {
+  ExportOptions,
   ImportOptions,
   ImportReport,
   JournalHead,

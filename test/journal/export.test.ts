@@ -263,6 +263,15 @@ describe("an import leaves nothing,", () => {
     expect(await readdir(join(dir, ".."))).toEqual([]);
   });
 
+  test("and an export or a verification that is called off says so", async () => {
+    const { dir } = await exported();
+    await using reader = await readJournal(dir);
+    const signal = AbortSignal.abort("SIGTERM");
+    const expected = { code: "ABORTED", cause: "SIGTERM" };
+    await expect(reader.verify({ signal })).rejects.toMatchObject(expected);
+    await expect(exportJournal(reader, { signal }).next()).rejects.toMatchObject(expected);
+  });
+
   test("when it is killed; the next one takes its place", async () => {
     const { lines } = await exported();
     const dir = await scratch();
