@@ -65,7 +65,7 @@ export async function importJournal(
   const fill = async (store: Store): Promise<void> => {
     for await (const { number, line } of chain.linesOf(source)) {
       throwIfAborted(options.signal, "import");
-      await store.put([[keyOf(number), chain.accept(number, line, wanted)]], false);
+      await store.put([chain.accept(number, line, wanted)], false);
       options.onProgress?.(number);
     }
     chain.assertComplete(wanted);
@@ -90,6 +90,7 @@ class ImportedChain {
   records = 0;
   readonly #name: string;
   readonly #transactions = new Transactions();
+  #next = GENESIS;
   #digest: Uint8Array = NO_DIGEST;
   #known = false;
 
@@ -112,15 +113,20 @@ class ImportedChain {
     }
   }
 
-  /** The value to store for a line. */
-  accept(number: number, line: string, wanted: string | undefined): Uint8Array {
+  /** What to store for a line. */
+  accept(
+    number: number,
+    line: string,
+    wanted: string | undefined,
+  ): readonly [key: string, value: Uint8Array] {
     try {
       const { record, value } = decodeLine(line);
-      this.#follow(record, number);
+      this.#follow(record);
+      this.#next = record.sequence + 1;
       this.#digest = record.digest;
       this.records += 1;
       if (this.head === wanted) this.#known = true;
-      return value;
+      return [keyOf(record.sequence), value];
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
       throw this.#invalid(number, error.message, { ...error.digests });
@@ -132,15 +138,16 @@ class ImportedChain {
     if (wanted === undefined || this.#known) return;
     throw new QcowalError(
       "JOURNAL_DAMAGED",
-      `${this.#name}: no record has the digest ${wanted}: it was cut off, or is another journal. It ends with record ${this.records}, digest ${this.head}. Nothing was changed.`,
-      { details: { sequence: this.records, expected: wanted, found: this.head } },
+      `${this.#name}: no record has the digest ${wanted}: it was cut off, or is another journal. It ends with record ${this.#next - 1}, digest ${this.head}. Nothing was changed.`,
+      { details: { sequence: this.#next - 1, expected: wanted, found: this.head } },
     );
   }
 
-  /** One line is one record, so that both have the same number. */
-  #follow(record: StoredRecord, number: number): void {
+  #follow(record: StoredRecord): void {
     const { sequence, previous, low } = record;
-    if (sequence !== number) throw new RecordError(`it is record ${sequence}, expected record ${number}`);
+    if (sequence !== this.#next) {
+      throw new RecordError(`it is record ${sequence}, expected record ${this.#next}`);
+    }
     if (Buffer.compare(previous, this.#digest) !== 0) {
       throw new RecordError(`it follows ${hex(previous)}, expected ${this.head}: the chain is broken`, {
         digests: { expected: this.head, found: hex(previous) },

@@ -14,7 +14,7 @@ import {
 } from "../../journal/index.ts";
 import { encodeLine } from "../../journal/json-line.ts";
 import { NO_DIGEST, type RecordKind, decodeRecord, encodeRecord } from "../../journal/record.ts";
-import { fill, readLevel, scratch, states } from "./lab.ts";
+import { fill, readLevel, recordsIn, scratch, states } from "./lab.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 
@@ -40,11 +40,11 @@ async function exported(large = false): Promise<{ dir: string; lines: readonly s
   return { dir, lines };
 }
 
-/** What LevelDB holds, by digest: `toEqual` takes seconds for a MiB. */
+/** The records that LevelDB holds, by digest: `toEqual` takes seconds for a MiB. */
 async function storedIn(dir: string): Promise<Record<string, string>> {
   const content = await readLevel(dir);
   return Object.fromEntries(
-    [...content].map(([key, value]) => [key, createHash("sha256").update(value).digest("hex")]),
+    recordsIn(content).map(([key, value]) => [key, createHash("sha256").update(value).digest("hex")]),
   );
 }
 

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { openJournal, readJournal } from "../../journal/index.ts";
 import { SimulatedStore } from "../support/simulated-store.ts";
-import { fill, open, readLevel, scratch, writeLevel } from "./lab.ts";
+import { fill, open, readLevel, recordsIn, scratch, writeLevel } from "./lab.ts";
 
 type Content = ReadonlyMap<string, Uint8Array>;
 
@@ -22,7 +22,7 @@ beforeAll(async () => {
   const seen: string[] = [];
   for await (const { digest } of journal.records()) seen.push(Buffer.from(digest).toString("hex"));
   heads = seen;
-  values = [...store.content].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+  values = recordsIn(store.content).map(([, value]) => value);
   expect(values.length).toBeGreaterThan(20);
 });
 
@@ -132,7 +132,7 @@ describe("is seen with and without a head that was kept:", () => {
     // Two journals with the same number of records, each whole: one record of the other has a digest that fits itself.
     const store = new SimulatedStore();
     await fill(await open(store));
-    const other = [...store.content].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+    const other = recordsIn(store.content).map(([, value]) => value);
     for (const index of values.keys()) {
       const forged = values.with(index, other[index] ?? new Uint8Array());
       // The last one of all has nobody behind it to contradict it, only the one before.
