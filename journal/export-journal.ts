@@ -1,12 +1,24 @@
 import type { JournalReader } from "./journal-reader.ts";
 import { encodeLine } from "./json-line.ts";
+import { throwIfAborted } from "./throw-if-aborted.ts";
+
+export interface ExportOptions {
+  /** Ends it with ABORTED. */
+  readonly signal?: AbortSignal;
+}
 
 /**
  * The journal as JSON Lines, each with its end: one for each record, which
  * `importJournal` takes back. Bytes in a body read `{"$base64": "..."}`, bigints
  * `{"$bigint": "..."}`. Memory: one record.
- * @throws QcowalError JOURNAL_DAMAGED naming the first record that is missing, torn or edited
+ * @throws QcowalError JOURNAL_DAMAGED naming the first record that is missing, torn or edited; ABORTED
  */
-export async function* exportJournal(journal: Pick<JournalReader, "records">): AsyncGenerator<string> {
-  for await (const record of journal.records()) yield `${encodeLine(record)}\n`;
+export async function* exportJournal(
+  journal: Pick<JournalReader, "records">,
+  options: ExportOptions = {},
+): AsyncGenerator<string> {
+  for await (const record of journal.records()) {
+    throwIfAborted(options.signal, "export");
+    yield `${encodeLine(record)}\n`;
+  }
 }

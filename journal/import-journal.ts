@@ -12,6 +12,7 @@ import { LEVEL_DIR, journalExists } from "./open-journal.ts";
 import { NO_DIGEST, RecordError, type StoredRecord, hex } from "./record.ts";
 import { resolvedPath } from "./resolved-path.ts";
 import type { Store } from "./store.ts";
+import { throwIfAborted } from "./throw-if-aborted.ts";
 import { Transactions } from "./transactions.ts";
 import { digestText } from "./verify-chain.ts";
 
@@ -63,8 +64,8 @@ export async function importJournal(
   const chain = new ImportedChain(options.name ?? "the import");
   const fill = async (store: Store): Promise<void> => {
     for await (const { number, line } of chain.linesOf(source)) {
-      if (options.signal?.aborted === true) throw calledOff(options.signal.reason);
-      await store.put([[keyOf(number), chain.accept(number, line, wanted)]], false);
+      throwIfAborted(options.signal, "import");
+      await store.put([chain.accept(number, line, wanted)], false);
       options.onProgress?.(number);
     }
     chain.assertComplete(wanted);
@@ -75,7 +76,7 @@ export async function importJournal(
     if (!(await makeLevelStore(join(dir, LEVEL_DIR), fill))) throw exists(dir);
   } catch (error) {
     if (made !== undefined) await removeEmpty(dir, made);
-    if (options.signal?.aborted === true) throw calledOff(options.signal.reason);
+    throwIfAborted(options.signal, "import");
     throw withNothingChanged(error);
   }
   // As when it is made anew: where it cannot be left, the journal is as good.
@@ -89,6 +90,7 @@ class ImportedChain {
   records = 0;
   readonly #name: string;
   readonly #transactions = new Transactions();
+  #next = GENESIS;
   #digest: Uint8Array = NO_DIGEST;
   #known = false;
 
@@ -111,15 +113,20 @@ class ImportedChain {
     }
   }
 
-  /** The value to store for a line. */
-  accept(number: number, line: string, wanted: string | undefined): Uint8Array {
+  /** What to store for a line. */
+  accept(
+    number: number,
+    line: string,
+    wanted: string | undefined,
+  ): readonly [key: string, value: Uint8Array] {
     try {
       const { record, value } = decodeLine(line);
-      this.#follow(record, number);
+      this.#follow(record);
+      this.#next = record.sequence + 1;
       this.#digest = record.digest;
       this.records += 1;
       if (this.head === wanted) this.#known = true;
-      return value;
+      return [keyOf(record.sequence), value];
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
       throw this.#invalid(number, error.message, { ...error.digests });
@@ -131,15 +138,16 @@ class ImportedChain {
     if (wanted === undefined || this.#known) return;
     throw new QcowalError(
       "JOURNAL_DAMAGED",
-      `${this.#name}: no record has the digest ${wanted}: it was cut off, or is another journal. It ends with record ${this.records}, digest ${this.head}. Nothing was changed.`,
-      { details: { sequence: this.records, expected: wanted, found: this.head } },
+      `${this.#name}: no record has the digest ${wanted}: it was cut off, or is another journal. It ends with record ${this.#next - 1}, digest ${this.head}. Nothing was changed.`,
+      { details: { sequence: this.#next - 1, expected: wanted, found: this.head } },
     );
   }
 
-  /** One line is one record, so that both have the same number. */
-  #follow(record: StoredRecord, number: number): void {
+  #follow(record: StoredRecord): void {
     const { sequence, previous, low } = record;
-    if (sequence !== number) throw new RecordError(`it is record ${sequence}, expected record ${number}`);
+    if (sequence !== this.#next) {
+      throw new RecordError(`it is record ${sequence}, expected record ${this.#next}`);
+    }
     if (Buffer.compare(previous, this.#digest) !== 0) {
       throw new RecordError(`it follows ${hex(previous)}, expected ${this.head}: the chain is broken`, {
         digests: { expected: this.head, found: hex(previous) },
@@ -182,10 +190,6 @@ function exists(dir: string, id?: string): QcowalError {
     `${dir}: ${what}. Nothing was changed; import to another directory.`,
     { details: { journal: dir } },
   );
-}
-
-function calledOff(cause: unknown): QcowalError {
-  return new QcowalError("ABORTED", "The import was called off. Nothing was changed.", { cause });
 }
 
 async function removeEmpty(dir: string, first: string): Promise<void> {

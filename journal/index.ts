@@ -1,4 +1,5 @@
 export { exportJournal } from "./export-journal.ts";
+export type { ExportOptions } from "./export-journal.ts";
 export { importJournal } from "./import-journal.ts";
 export type { ImportOptions, ImportReport } from "./import-journal.ts";
 export type { JournalHolder } from "./holder.ts";

@@ -1,10 +1,13 @@
 import { QcowalError } from "../src/errors/index.ts";
+import { throwIfAborted } from "./throw-if-aborted.ts";
 import { type JournalRecord, hex } from "./record.ts";
 import type { TornTail } from "./tail.ts";
 
 export interface VerifyOptions {
   /** Digest of a record in hex, as `head` was earlier. */
   readonly head?: string;
+  /** Ends it with ABORTED. */
+  readonly signal?: AbortSignal;
 }
 
 /** A chain that is whole. Whether something was set aside behind its end, `tornTail` of the journal says. */
@@ -40,6 +43,7 @@ export async function verifyChain(journal: Chain, options: VerifyOptions): Promi
   let head = "";
   let known: number | undefined;
   for await (const record of journal.records()) {
+    throwIfAborted(options.signal, "verification");
     records += 1;
     ({ sequence } = record);
     head = hex(record.digest);

@@ -34,6 +34,7 @@ export { headerChanges } from "./format/index.ts";
 export type { HeaderFieldChange } from "./format/index.ts";
 export { exportJournal, importJournal } from "../journal/index.ts";
 export type {
+  ExportOptions,
   ImportOptions,
   ImportReport,
   JournalHead,

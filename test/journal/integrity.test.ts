@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { openJournal, readJournal } from "../../journal/index.ts";
 import { SimulatedStore } from "../support/simulated-store.ts";
-import { fill, logKeys, open, readLevel, scratch, writeLevel } from "./lab.ts";
+import { fill, open, readLevel, recordsIn, scratch, writeLevel } from "./lab.ts";
 
 type Content = ReadonlyMap<string, Uint8Array>;
 
@@ -10,9 +10,6 @@ const keyOf = (sequence: number): string => sequence.toString(16).padStart(16, "
 /** The records of a small journal with everything in it, as they are stored, and what `head` said of them. */
 let values: readonly Uint8Array[] = [];
 let heads: readonly string[] = [];
-
-const recordsIn = (content: Content): Uint8Array[] =>
-  logKeys(content).map((key) => content.get(key) ?? new Uint8Array(0));
 
 /** Records with the numbers of their places. */
 const numbered = (list: readonly Uint8Array[]): Content =>
@@ -25,7 +22,7 @@ beforeAll(async () => {
   const seen: string[] = [];
   for await (const { digest } of journal.records()) seen.push(Buffer.from(digest).toString("hex"));
   heads = seen;
-  values = recordsIn(store.content);
+  values = recordsIn(store.content).map(([, value]) => value);
   expect(values.length).toBeGreaterThan(20);
 });
 
@@ -135,7 +132,7 @@ describe("is seen with and without a head that was kept:", () => {
     // Two journals with the same number of records, each whole: one record of the other has a digest that fits itself.
     const store = new SimulatedStore();
     await fill(await open(store));
-    const other = recordsIn(store.content);
+    const other = recordsIn(store.content).map(([, value]) => value);
     for (const index of values.keys()) {
       const forged = values.with(index, other[index] ?? new Uint8Array());
       // The last one of all has nobody behind it to contradict it, only the one before.

@@ -66,6 +66,11 @@ export const logKeys = (content: ReadonlyMap<string, Uint8Array>): string[] =>
 export const sorted = (content: StoredEntries): string[] =>
   [...content].map(([key, value]) => `${key} ${Buffer.from(value).toString("hex")}`).toSorted();
 
+/** The records among what a store holds, in their order. */
+export function recordsIn(content: ReadonlyMap<string, Uint8Array>): [key: string, value: Uint8Array][] {
+  return [...content].filter(([key]) => /^[0-9a-f]{16}$/.test(key)).toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
 /** What LevelDB holds, read behind the journal's back. */
 export async function readLevel(dir: string): Promise<Map<string, Uint8Array>> {
   const database = new Level<string, Uint8Array>(join(dir, "leveldb"), { valueEncoding: "view" });

@@ -211,22 +211,20 @@ describe("a journal that another process writes to without a pause", () => {
   test("each reader sees all that was there when it came, whatever the files do meanwhile", async () => {
     const dir = await scratch();
     const { child, ended } = await appender(dir);
-    const files = new Set<string>();
+    // That the files move under the readers is what this test is about.
+    const logs = new Set<string>();
     let readers = 0;
-    for (const until = performance.now() + 4_000; performance.now() < until; readers += 1) {
+    for (; readers < 8 || logs.size < 6; readers += 1) {
       const before = ended();
       const reader = await readJournal(dir);
       expect(reader.tornTail).toBeUndefined();
-      for (const name of await readdir(join(dir, "leveldb"))) files.add(name);
+      for (const name of await readdir(join(dir, "leveldb"))) if (name.endsWith(".log")) logs.add(name);
       // Tables that the holder deletes while we read are still ours.
       if (readers % 4 === 0) await sleep(60);
       expect(await countIn(reader)).toBeGreaterThanOrEqual(before);
       await reader.close();
     }
     expect(child.exitCode).toBeNull();
-    expect(readers).toBeGreaterThan(5);
-    // That the files have moved under the readers is what this test is about.
-    expect([...files].filter((name) => name.endsWith(".log")).length).toBeGreaterThan(4);
     expect(await left()).toEqual([]);
     child.kill("SIGKILL");
     await once(child, "exit");

@@ -4,7 +4,8 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Command } from "commander";
 import { resolvedPath } from "../../../../journal/index.ts";
-import { type JournalReader, QcowalError, exportJournal, isQcowalError } from "../../../index.ts";
+import { QcowalError, exportJournal, isQcowalError } from "../../../index.ts";
+import { interruptible } from "../../interruption.ts";
 import { toJson } from "../../json.ts";
 import type { CommonOptions } from "../../options.ts";
 import { openTerminal } from "../../terminal.ts";
@@ -13,7 +14,7 @@ import { openReader, sayTorn } from "./open-reader.ts";
 import { withJournalDir } from "./options.ts";
 
 export function addExportCommand(parent: Command): void {
-  withJournalDir(parent.command("export"))
+  withJournalDir(parent.command("export"), "say as JSON what was written to a file; errors too")
     .description("write every record as a line of JSON, to read and to import")
     .argument("[file]", "where to write; - is standard output", "-")
     .addHelpText(
@@ -36,45 +37,47 @@ async function run(file: string, options: CommonOptions): Promise<void> {
   const terminal = openTerminal(options.quiet === true);
   await using journal = await openReader(options.journal);
   const { digest, sequence } = journal.head;
-  if (file === "-") {
-    await toStandardOutput(journal);
-  } else {
-    await toFile(file, journal);
-    if (options.json === true) {
-      terminal.data(toJson({ journal: journal.dir, id: journal.id, file, head: { sequence, digest } }));
-    }
+  terminal.status("exporting ...");
+  await interruptible((signal) => {
+    const lines = exportJournal(journal, { signal });
+    return file === "-" ? toStandardOutput(lines) : toFile(file, lines);
+  });
+  if (file !== "-" && options.json === true) {
+    terminal.data(toJson({ journal: journal.dir, id: journal.id, file, head: { sequence, digest } }));
   }
   terminal.say(`exported ${printable(journal.dir)}; head ${digest} ${sequence}`);
   sayTorn(terminal, journal);
 }
 
-async function toStandardOutput(journal: JournalReader): Promise<void> {
+type Lines = AsyncGenerator<string>;
+
+async function toStandardOutput(lines: Lines): Promise<void> {
   try {
-    await pipeline(Readable.from(exportJournal(journal)), process.stdout, { end: false });
+    await pipeline(Readable.from(lines), process.stdout, { end: false });
   } catch (error) {
     throw unwritable("standard output", error);
   }
 }
 
 /** What is there stays until all of the new one is on disk. A device or a pipe is written to as it is. */
-async function toFile(file: string, journal: JournalReader): Promise<void> {
+async function toFile(file: string, lines: Lines): Promise<void> {
   const path = await resolvedPath(file);
   const found = await stat(path).catch(() => undefined);
   try {
-    if (found?.isFile() === false) await writeFile(path, exportJournal(journal));
+    if (found?.isFile() === false) await writeFile(path, lines);
     // Names of images and people stand in it: for the owner, as the journal is.
-    else await replaceFile(path, found === undefined ? 0o600 : found.mode & 0o777, journal);
+    else await replaceFile(path, found === undefined ? 0o600 : found.mode & 0o777, lines);
   } catch (error) {
     throw unwritable(printable(file), error);
   }
 }
 
-async function replaceFile(path: string, mode: number, journal: JournalReader): Promise<void> {
+async function replaceFile(path: string, mode: number, lines: Lines): Promise<void> {
   const temporary = `${path}.${randomUUID().slice(0, 8)}.new`;
   const handle = await open(temporary, "wx", mode);
   try {
     try {
-      for await (const line of exportJournal(journal)) await handle.appendFile(line);
+      for await (const line of lines) await handle.appendFile(line);
       await handle.sync();
     } finally {
       await handle.close();

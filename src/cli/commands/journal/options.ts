@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 
 /** Options of what looks at one journal, without any image. */
-export function withJournalDir(command: Command): Command {
+export function withJournalDir(command: Command, json = "print JSON"): Command {
   return command
     .option("--journal <dir>", "directory of the journal (default: QCOWAL_JOURNAL, or .qcowal here)")
-    .option("--json", "print JSON")
+    .option("--json", json)
     .option("-q, --quiet", "print nothing but data and errors");
 }

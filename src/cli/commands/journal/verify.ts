@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { EXIT } from "../../exit-codes.ts";
+import { interruptible } from "../../interruption.ts";
 import { toJson } from "../../json.ts";
 import type { CommonOptions } from "../../options.ts";
 import { openTerminal } from "../../terminal.ts";
@@ -43,7 +44,7 @@ async function verify(options: VerifyOptions, answer: (exitCode: number) => void
   const terminal = openTerminal(options.quiet === true);
   await using journal = await openReader(options.journal);
   terminal.status("verifying ...");
-  const { known, ...verdict } = await journal.verify(asked);
+  const { known, ...verdict } = await interruptible((signal) => journal.verify({ ...asked, signal }));
   const { dir, id, tornTail } = journal;
   if (options.json === true) {
     terminal.data(toJson({ journal: dir, id, ...verdict, known, tornTail }));
