@@ -10,7 +10,7 @@ import { Packr } from "msgpackr/pack";
 /** Raised with every change of the layout above. */
 export const RECORD_FORMAT = 1;
 
-/** In every journal ever written: never reuse or rename one. */
+/** In every journal ever written, by name in the log and by place in the index: never reuse, rename or move one. */
 export const RECORD_KINDS = [
   "genesis",
   "begun",
@@ -20,6 +20,7 @@ export const RECORD_KINDS = [
   "settled",
   "aborted",
   "note",
+  "compacted",
 ] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
@@ -39,6 +40,8 @@ export interface StoredRecord extends JournalRecord {
   readonly previous: Uint8Array;
   /** Sequence of the oldest record that an unsettled transaction still needs; the own one plus 1 without any. */
   readonly low: number;
+  /** Length of the encoded record in bytes. */
+  readonly size: number;
 }
 
 /** The digest "before" the first record. */
@@ -58,7 +61,7 @@ export interface EncodedRecord {
   readonly digest: Uint8Array;
 }
 
-export function encodeRecord(record: Omit<StoredRecord, "digest">): EncodedRecord {
+export function encodeRecord(record: Omit<StoredRecord, "digest" | "size">): EncodedRecord {
   const { sequence, kind, transaction, time, low, body, previous } = record;
   const payload = packr.pack([sequence, kind, transaction, time, low, body]);
   const digest = digestOf(payload, previous);
@@ -100,10 +103,15 @@ export function decodeRecord(value: Uint8Array): StoredRecord {
   if (Buffer.compare(packr.pack([format, payload, previous, digest]), value) !== 0) {
     throw new RecordError("its frame was edited");
   }
-  return decodePayload(payload, previous, digest);
+  return {
+    ...decodePayload(payload),
+    previous: new Uint8Array(previous),
+    digest: new Uint8Array(digest),
+    size: value.length,
+  };
 }
 
-function decodePayload(payload: Uint8Array, previous: Uint8Array, digest: Uint8Array): StoredRecord {
+function decodePayload(payload: Uint8Array): Omit<StoredRecord, "previous" | "digest" | "size"> {
   const fields = unpack(payload);
   if (!Array.isArray(fields)) throw new RecordError("its payload is not a list");
   const [sequence, kind, transaction, time, low, body] = fields as unknown[];
@@ -119,8 +127,6 @@ function decodePayload(payload: Uint8Array, previous: Uint8Array, digest: Uint8A
     time: time as number,
     low: low as number,
     body,
-    previous: new Uint8Array(previous),
-    digest: new Uint8Array(digest),
   };
 }
 

@@ -43,6 +43,8 @@ export type ErrorCode =
   | "JOURNAL_NOT_FOUND"
   /** A record is missing, torn or edited. */
   | "JOURNAL_DAMAGED"
+  /** What was asked for, the intents of an ended transaction, was dropped by a compaction of the journal. */
+  | "JOURNAL_COMPACTED"
   /** The caller's signal was raised before the decision; nothing was changed. */
   | "ABORTED"
   /** The pool was closed. */

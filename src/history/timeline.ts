@@ -110,6 +110,7 @@ function fold(drafts: Map<number, Draft>, record: JournalRecord): void {
     case "part":
     case "committed":
     case "note":
+    case "compacted":
   }
 }
 

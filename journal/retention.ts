@@ -1,0 +1,66 @@
+import { type CompactionPolicy, expendable } from "./compaction.ts";
+import type { HeldIntents } from "./index-entries.ts";
+
+/** What the journal does about its size unasked. */
+export interface Retention {
+  /** The intents of so many of the newest ended transactions stay, as long as they fit into `maxBytes`. */
+  readonly keepTransactions: number;
+  /** Bytes of intents of ended transactions that stay at most. */
+  readonly maxBytes: number;
+  /** Ended transactions, beyond those that stay, after which it is worth the trouble. */
+  readonly slack: number;
+}
+
+/**
+ * An operation on a small image has some KiB of intents, one that counts a
+ * terabyte anew a hundred MiB: the first bound is for the former, the second for
+ * the latter. Recovery needs neither; what was done, when and by whom is never
+ * dropped.
+ */
+export const RETENTION: Retention = { keepTransactions: 1000, maxBytes: 32 * 1024 * 1024, slack: 256 };
+
+/** Where nothing is ever quiet, it waits so many times as long, and no longer. */
+const PATIENCE = 4;
+
+/** Counts what has ended since it was last looked at, so that looking costs nothing in between. */
+export class Housekeeping {
+  readonly #retention: Retention;
+  #transactions = 0;
+  #bytes = 0;
+
+  constructor(retention: Retention) {
+    this.#retention = retention;
+  }
+
+  /** A transaction has ended that has parts of this length. */
+  ended(bytes: number): void {
+    this.#transactions += 1;
+    this.#bytes += bytes;
+  }
+
+  /** Whether it is time to look; `isQuiet` while no transaction is under way. */
+  isDue(isQuiet: boolean): boolean {
+    const { slack, maxBytes } = this.#retention;
+    const overdue = Math.max(this.#transactions / slack, this.#bytes / (maxBytes / 2));
+    return overdue >= (isQuiet ? 1 : PATIENCE);
+  }
+
+  get isIdle(): boolean {
+    return this.#transactions === 0;
+  }
+
+  /** What goes. Nothing as long as it is little more than what may stay: a compaction each time would not pay. */
+  choose(held: readonly HeldIntents[]): readonly HeldIntents[] {
+    this.#transactions = 0;
+    this.#bytes = 0;
+    const { keepTransactions, maxBytes, slack } = this.#retention;
+    const bytes = held.reduce((sum, one) => sum + one.bytes, 0);
+    if (held.length < keepTransactions + slack && bytes <= maxBytes) return [];
+    const policy: CompactionPolicy = {
+      keepTransactions,
+      olderThan: Number.POSITIVE_INFINITY,
+      maxBytes: bytes > maxBytes ? (maxBytes / 4) * 3 : maxBytes,
+    };
+    return expendable(held, policy);
+  }
+}
