@@ -65,6 +65,7 @@ export class Journal implements AsyncDisposable {
   /** Compactions go one after the other, beside the appends. */
   #compacting: Promise<unknown> = Promise.resolve();
   readonly #housekeeping: Housekeeping;
+  #isKeepingHouse = false;
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openJournal` or `openJournalOn`. */
@@ -75,10 +76,11 @@ export class Journal implements AsyncDisposable {
     this.#store = state.store;
     this.#onClose = state.onClose;
     this.#index = state.index;
-    this.#housekeeping = new Housekeeping(state.retention);
+    this.#housekeeping = new Housekeeping(state.retention, state.tail.sequence);
     this.#log = new Log(state, (partBytes) => {
       this.#housekeeping.ended(partBytes);
-      if (this.#housekeeping.isDue(this.pending().length === 0)) void this.#keepHouse();
+      const isDue = this.#housekeeping.isDue(this.pending().length === 0);
+      if (isDue && !this.#isKeepingHouse) void this.#keepHouse();
     });
   }
 
@@ -318,9 +320,11 @@ export class Journal implements AsyncDisposable {
   async #keepHouse(): Promise<void> {
     // Without a complete index it would have to read everything.
     if (!this.#index.isComplete || this.#log.hasFailed) return;
+    this.#isKeepingHouse = true;
     await this.#compact((held) => this.#housekeeping.choose(held), { dryRun: false, by: null }).catch(
       () => undefined,
     );
+    this.#isKeepingHouse = false;
   }
 
   /** Idempotent. Waits for appends and compactions under way. */
@@ -331,7 +335,7 @@ export class Journal implements AsyncDisposable {
 
   async #finish(): Promise<void> {
     await Promise.all([this.#log.idle(), this.#compacting]);
-    if (!this.#housekeeping.isIdle) await this.#keepHouse();
+    if (this.#housekeeping.isDueAtClose(this.#log.tail.sequence)) await this.#keepHouse();
     // What belongs to the holder goes first: once the store is closed, the next one is in.
     await this.#onClose();
     await this.#store.close();

@@ -12,10 +12,9 @@ export interface Retention {
 }
 
 /**
- * An operation on a small image has some KiB of intents, one that counts a
- * terabyte anew a hundred MiB: the first bound is for the former, the second for
- * the latter. Recovery needs neither; what was done, when and by whom is never
- * dropped.
+ * An operation has 4 to 12 KiB of intents, on a disk of a terabyte a hundred: the
+ * first bound is for the former, the second for the latter. Nothing needs either
+ * once it is over; what was done, when and by whom is never dropped.
  */
 export const RETENTION: Retention = { keepTransactions: 1000, maxBytes: 32 * 1024 * 1024, slack: 256 };
 
@@ -25,11 +24,14 @@ const PATIENCE = 4;
 /** Counts what has ended since it was last looked at, so that looking costs nothing in between. */
 export class Housekeeping {
   readonly #retention: Retention;
+  readonly #opened: number;
   #transactions = 0;
   #bytes = 0;
 
-  constructor(retention: Retention) {
+  /** `sequence` is that of the last record. */
+  constructor(retention: Retention, sequence: number) {
     this.#retention = retention;
+    this.#opened = sequence;
   }
 
   /** A transaction has ended that has parts of this length. */
@@ -45,8 +47,16 @@ export class Housekeeping {
     return overdue >= (isQuiet ? 1 : PATIENCE);
   }
 
-  get isIdle(): boolean {
-    return this.#transactions === 0;
+  /**
+   * Whether to look before the journal is closed, at this last record. A command
+   * that ends one small transaction does so now and then: each time would cost
+   * more than it saves.
+   */
+  isDueAtClose(sequence: number): boolean {
+    if (this.#transactions === 0) return false;
+    const { slack, maxBytes } = this.#retention;
+    const isTurn = Math.floor(this.#opened / slack) !== Math.floor(sequence / slack);
+    return isTurn || this.#bytes > maxBytes / 128;
   }
 
   /** What goes. Nothing as long as it is little more than what may stay: a compaction each time would not pay. */

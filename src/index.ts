@@ -15,6 +15,7 @@ export type {
   RunReport,
   Step,
 } from "./engine/index.ts";
+export type { CompactedInfo, CompactionReport, JournalInfo } from "../journal/index.ts";
 export type { HistoryEntry, HistoryImage, HistoryRepair, HistoryStatus } from "./history/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
@@ -36,6 +37,7 @@ export { checkImage, listSnapshots, openPool, planOperations, repairWithoutJourn
 export type {
   CheckOptions,
   CheckReport,
+  CompactOptions,
   ListOptions,
   MendOptions,
   Pool,

@@ -4,6 +4,7 @@ import { isQcowalError } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addHistoryCommand } from "./commands/history.ts";
+import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRepairCommand } from "./commands/repair.ts";
@@ -48,6 +49,7 @@ Examples:
   addRecoverCommand(command);
   addRepairCommand(command, answer);
   addHistoryCommand(command);
+  addJournalCommand(command);
   addSnapshotCommand(command);
   return command;
 }

@@ -1,4 +1,10 @@
-import { type Journal, openJournal, resolvedPath } from "../../journal/index.ts";
+import {
+  type CompactionReport,
+  type Journal,
+  type JournalInfo,
+  openJournal,
+  resolvedPath,
+} from "../../journal/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
@@ -17,6 +23,7 @@ import {
 import { type HistoryEntry, timeline } from "../history/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
+import { type CompactOptions, compactJournal } from "./compact.ts";
 import { defaultProgram } from "./default-program.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
@@ -208,6 +215,28 @@ export class Pool implements AsyncDisposable {
     return this.#enter(async () => {
       const path = image === undefined ? undefined : await resolvedPath(image);
       return { result: this.#queue.run([], () => timeline(this.#journal, path)) };
+    });
+  }
+
+  /** What the journal holds, and how large it is. */
+  async journalInfo(): Promise<JournalInfo> {
+    return this.#enter(async () =>
+      Promise.resolve({ result: this.#queue.run([], () => this.#journal.info()) }),
+    );
+  }
+
+  /**
+   * Drops the intents of transactions that are over from the journal and gives
+   * their space back; what was done, when, why and by whom stays, and so does all
+   * that is pending. The journal does so by itself when it grows: see the README.
+   *
+   * @throws TypeError for malformed options
+   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
+   */
+  async compact(options: CompactOptions = {}): Promise<CompactionReport> {
+    return this.#enter(async () => {
+      const result = this.#queue.run([], () => compactJournal(this.#journal, this.#environment, options));
+      return Promise.resolve({ result });
     });
   }
 
