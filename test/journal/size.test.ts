@@ -60,7 +60,7 @@ async function fill(journal: Journal): Promise<void> {
   for (let count = 0; count < OPERATIONS; count += 1) {
     const number = await journal.begin({ ...(of.get("begun") as object), reason: `night ${count}` }, [IMAGE]);
     for (let part = 0; part < 3; part += 1) {
-      await journal.part(number, ["raise", 0, noise(INTENT_BYTES / 3, count * 3 + part)]);
+      await journal.part(number, ["raise", 0, noise(count * 3 + part, INTENT_BYTES / 3)]);
     }
     await journal.prepare(number, of.get("prepared"));
     await journal.commit(number);
