@@ -106,10 +106,10 @@ export class Log {
     if (value.length > MAX_RECORD_BYTES) {
       throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
     }
+    const own = indexEntries({ ...record, digest }, topics, partBytes);
+    const { entries: others = [], stale: dropped = [] } = beside?.(sequence) ?? {};
+    const entries: Entry[] = [[keyOf(sequence), value], ...own, ...others];
     try {
-      const { entries: others = [], stale: dropped = [] } = beside?.(sequence) ?? {};
-      const own = indexEntries({ ...record, digest }, topics, partBytes);
-      const entries: Entry[] = [[keyOf(sequence), value], ...own, ...others];
       // Synced with the removal: were only that lost, the chain would end in records of two lives.
       const stale = await this.#staleBut(entries);
       // What goes must not be gone while the end of its transaction, or any link on the way to this record, is

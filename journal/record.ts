@@ -73,6 +73,9 @@ export class RecordError extends Error {
   override readonly name = "RecordError";
 }
 
+/** Its digest is right, but it says what this program does not know: a newer one has written it. */
+class UnknownRecordError extends RecordError {}
+
 const isBytes = (value: unknown, length?: number): value is Uint8Array =>
   value instanceof Uint8Array && (length === undefined || value.length === length);
 
@@ -111,12 +114,23 @@ export function decodeRecord(value: Uint8Array): StoredRecord {
   };
 }
 
+/** Whether a value that does not decode is a whole record all the same. */
+export function isOfNewerProgram(value: Uint8Array): boolean {
+  try {
+    decodeRecord(value);
+    return false;
+  } catch (error) {
+    return error instanceof UnknownRecordError;
+  }
+}
+
 function decodePayload(payload: Uint8Array): Omit<StoredRecord, "previous" | "digest" | "size"> {
   const fields = unpack(payload);
   if (!Array.isArray(fields)) throw new RecordError("its payload is not a list");
   const [sequence, kind, transaction, time, low, body] = fields as unknown[];
   const known = RECORD_KINDS.find((candidate) => candidate === kind);
-  if (known === undefined) throw new RecordError(`its kind ${String(kind)} is not known to this program`);
+  if (known === undefined)
+    throw new UnknownRecordError(`its kind ${String(kind)} is not known to this program`);
   if (![sequence, transaction, time, low].every((field) => Number.isSafeInteger(field))) {
     throw new RecordError("one of its numbers is out of range");
   }

@@ -1,6 +1,6 @@
 import { QcowalError, invariant } from "../src/errors/index.ts";
 import { GENESIS, damaged, keyOf, read, verified } from "./chain.ts";
-import type { RecordKind, StoredRecord } from "./record.ts";
+import { type RecordKind, type StoredRecord, isOfNewerProgram } from "./record.ts";
 import type { Store } from "./store.ts";
 import { decodeStub } from "./stub.ts";
 import type { Transactions } from "./transactions.ts";
@@ -45,7 +45,8 @@ export async function findTail(
   try {
     last = verified(dir, sequence, value);
   } catch (error) {
-    if (!(error instanceof QcowalError) || sequence === GENESIS) throw error;
+    // Torn is what nobody has acknowledged. What a newer program has written is not for us to write over.
+    if (!(error instanceof QcowalError) || sequence === GENESIS || isOfNewerProgram(value)) throw error;
     const tornTail = { sequence, last: sequence, reason: error.message };
     return { tail: await read(dir, store, sequence - 1), tornTail, behindGap: undefined };
   }
