@@ -4,7 +4,9 @@ import { QcowalError, reasonOf, withNothingChanged } from "../src/errors/index.t
 import { leaveBirthMark, readBirthMark } from "./birth-mark.ts";
 import { GENESIS, keyOf } from "./chain.ts";
 import { genesisId } from "./genesis.ts";
-import { openJournalOn } from "./journal.ts";
+import { openJournalOn } from "./open-journal-on.ts";
+import { KEEP_ALL } from "./retention.ts";
+import { endOf, isStub, type Link } from "./stub.ts";
 import { decodeLine } from "./json-line.ts";
 import { makeLevelStore } from "./level-store.ts";
 import { LineError, linesOf } from "./lines.ts";
@@ -70,7 +72,8 @@ export async function importJournal(
     }
     chain.assertComplete(wanted);
     if (born !== undefined && born !== chain.id) throw exists(dir, born);
-    await openJournalOn(store, { dir, create: false });
+    // Also holds what was dropped against what the records of compactions say.
+    await (await openJournalOn(store, { dir, create: false, retention: KEEP_ALL }))?.verify();
   };
   try {
     if (!(await makeLevelStore(join(dir, LEVEL_DIR), fill))) throw exists(dir);
@@ -120,13 +123,13 @@ class ImportedChain {
     wanted: string | undefined,
   ): readonly [key: string, value: Uint8Array] {
     try {
-      const { record, value } = decodeLine(line);
-      this.#follow(record);
-      this.#next = record.sequence + 1;
-      this.#digest = record.digest;
+      const { link, value } = decodeLine(line);
+      this.#follow(link);
+      this.#next = endOf(link) + 1;
+      this.#digest = link.digest;
       this.records += 1;
       if (this.head === wanted) this.#known = true;
-      return [keyOf(record.sequence), value];
+      return [keyOf(link.sequence), value];
     } catch (error) {
       if (!(error instanceof RecordError)) throw error;
       throw this.#invalid(number, error.message, { ...error.digests });
@@ -143,8 +146,8 @@ class ImportedChain {
     );
   }
 
-  #follow(record: StoredRecord): void {
-    const { sequence, previous, low } = record;
+  #follow(link: Link): void {
+    const { sequence, previous } = link;
     if (sequence !== this.#next) {
       throw new RecordError(`it is record ${sequence}, expected record ${this.#next}`);
     }
@@ -153,6 +156,14 @@ class ImportedChain {
         digests: { expected: this.head, found: hex(previous) },
       });
     }
+    if (isStub(link)) {
+      const part = { kind: "part", transaction: link.transaction } as const;
+      if (!this.#transactions.allows(part)) {
+        throw new RecordError(`it stands for parts of transaction ${link.transaction}, out of order`);
+      }
+      return;
+    }
+    const record = link;
     if (sequence === GENESIS) this.id = idOf(record);
     else if (record.kind === "genesis") throw new RecordError("it is a second genesis record");
     if (record.kind === "begun" && record.transaction !== sequence) {
@@ -163,10 +174,10 @@ class ImportedChain {
         `it is a ${record.kind} record of transaction ${record.transaction}, out of order`,
       );
     }
-    this.#transactions.apply(record);
+    this.#transactions.apply(record, record.size);
     // Opening relies on it.
     const expected = this.#transactions.oldest ?? sequence + 1;
-    if (low !== expected) throw new RecordError(`its "low" is ${low}, expected ${expected}`);
+    if (record.low !== expected) throw new RecordError(`its "low" is ${record.low}, expected ${expected}`);
   }
 
   #invalid(line: number, what: string, more: Readonly<Record<string, unknown>> = {}): QcowalError {

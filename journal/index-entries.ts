@@ -6,6 +6,7 @@
  *
  *   !r NUMBER SEQUENCE   a record of transaction NUMBER that is no part; a note has its own number
  *   !t TOPIC SEQUENCE    a begun record, or a note, that touches a topic
+ *   !i NUMBER SEQUENCE   the end of transaction NUMBER, whose parts are still there
  *   !v                   the version; there when every record of the chain has its entries
  *
  * A value begins with the first bytes of the record's digest: an entry that says
@@ -26,7 +27,7 @@ const PROOF_BYTES = 8;
 const HASH_DIGITS = 32;
 const SEQUENCE_DIGITS = keyOf(0).length;
 
-export type IndexedRecord = Pick<JournalRecord, "sequence" | "kind" | "transaction" | "digest">;
+export type IndexedRecord = Pick<JournalRecord, "sequence" | "kind" | "transaction" | "time" | "digest">;
 
 /** Everything between these belongs to the index. */
 export const INDEX_RANGE = ["!", END] as const;
@@ -56,23 +57,86 @@ export const isIndexed = (kind: RecordKind): boolean => kind !== "part" && kind 
 /** Whether records of this kind begin something that has a number of its own and may touch topics. */
 export const hasTopics = (kind: RecordKind): boolean => kind === "begun" || kind === "note";
 
-/** The entries of a record; `topics` in any order, one twice counts once. */
-export function indexEntries(record: IndexedRecord, topics: readonly string[]): Entry[] {
-  if (!isIndexed(record.kind)) return [];
-  const proof = proofOf(record);
-  const kind = RECORD_KINDS.indexOf(record.kind);
+export const INTENTS_RANGE = ["!i", "!i~"] as const;
+
+export const TOPICS_RANGE = ["!t", "!t~"] as const;
+
+/** The least key behind all entries of the topic that `key` is of. */
+export const behindTopic = (key: string): string => `${key.slice(0, -SEQUENCE_DIGITS)}~`;
+
+export const RECORDS_RANGE = ["!r", "!r~"] as const;
+
+/** An ended transaction whose parts are still there. */
+export interface HeldIntents {
+  readonly transaction: number;
+  /** Sequence of the record that ended it. */
+  readonly end: number;
+  /** When it ended, in milliseconds since 1970. */
+  readonly time: number;
+  /** Encoded length of its parts. */
+  readonly bytes: number;
+}
+
+const NUMBER_BYTES = 8;
+
+export const intentsKey = ({ transaction, end }: Pick<HeldIntents, "transaction" | "end">): string =>
+  `!i${keyOf(transaction)}${keyOf(end)}`;
+
+function intentsEntry(record: IndexedRecord, bytes: number): Entry {
+  const value = Buffer.alloc(PROOF_BYTES + 2 * NUMBER_BYTES);
+  value.set(proofOf(record));
+  value.writeDoubleBE(record.time, PROOF_BYTES);
+  value.writeDoubleBE(bytes, PROOF_BYTES + NUMBER_BYTES);
+  return [intentsKey({ transaction: record.transaction, end: record.sequence }), value];
+}
+
+export function decodeIntents([key, value]: Entry): HeldIntents {
+  const view = Buffer.from(value.buffer, value.byteOffset, value.length);
+  return {
+    transaction: sequenceIn(key.slice(0, -SEQUENCE_DIGITS)),
+    end: sequenceIn(key),
+    time: view.readDoubleBE(PROOF_BYTES),
+    bytes: view.readDoubleBE(PROOF_BYTES + NUMBER_BYTES),
+  };
+}
+
+/** The kind of the record that an entry of the records' range leads to. */
+export const kindIn = (value: Uint8Array): RecordKind | undefined => RECORD_KINDS[value[PROOF_BYTES] ?? -1];
+
+/**
+ * The entries of a record; `topics` in any order, one twice counts once.
+ * `partBytes` is the length of the parts of a transaction that it ends.
+ */
+export function indexEntries(record: IndexedRecord, topics: readonly string[], partBytes: number): Entry[] {
+  const { kind } = record;
+  if (!isIndexed(kind)) return [];
+  const ends = kind === "settled" || kind === "aborted";
   return [
-    [recordKey(numberOf(record), record.sequence), Uint8Array.of(...proof, kind)],
-    ...[...new Set(topics)].map((topic): Entry => {
-      const value = Buffer.concat([proof, Buffer.from(topic)]);
-      return [topicKey(topic, record.sequence), value];
-    }),
+    recordEntry(record),
+    ...[...new Set(topics)].map((topic) => topicEntry(record, topic)),
+    ...(ends && partBytes > 0 ? [intentsEntry(record, partBytes)] : []),
   ];
 }
 
+const recordEntry = (record: IndexedRecord): Entry => [
+  recordKey(numberOf(record), record.sequence),
+  Uint8Array.of(...proofOf(record), RECORD_KINDS.indexOf(record.kind)),
+];
+
+const topicEntry = (record: IndexedRecord, topic: string): Entry => [
+  topicKey(topic, record.sequence),
+  Buffer.concat([proofOf(record), Buffer.from(topic)]),
+];
+
+/** The entry by which a record is found under its number. */
+export const ownEntry = (record: IndexedRecord): Entry | undefined =>
+  isIndexed(record.kind) ? recordEntry(record) : undefined;
 /** Whether an entry was written with this very record. */
 export const isEntryOf = (value: Uint8Array, record: IndexedRecord): boolean =>
   Buffer.compare(value.subarray(0, PROOF_BYTES), proofOf(record)) === 0;
+
+/** The topic that an entry is of. */
+export const topicIn = (value: Uint8Array): string => Buffer.from(value.subarray(PROOF_BYTES)).toString();
 
 /** Whether the entry of a topic is that topic's, and not that of another with the same hash. */
 export const isTopic = (value: Uint8Array, topic: string): boolean =>

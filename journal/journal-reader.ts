@@ -1,5 +1,7 @@
+import type { JournalInfo } from "./info.ts";
 import type { TransactionsRange } from "./log-index.ts";
 import type { JournalRecord, StoredRecord } from "./record.ts";
+import type { Link } from "./stub.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
 import type { JournalVerdict, VerifyOptions } from "./verify-chain.ts";
@@ -33,6 +35,17 @@ export interface JournalReader extends AsyncDisposable {
    * @throws QcowalError JOURNAL_DAMAGED
    */
   parts(transaction: number): AsyncGenerator<unknown>;
+  /**
+   * When the parts of a transaction were dropped, in milliseconds since 1970, and
+   * by which record; undefined when they are there or there were none.
+   */
+  compactionOf(
+    transaction: number,
+  ): Promise<{ readonly sequence: number; readonly time: number } | undefined>;
+  /** What the journal holds; `isTopic` says which topics count. Costs the index, not the log. */
+  info(isTopic?: (topic: string) => boolean): Promise<JournalInfo>;
+  /** The records with what stands for the dropped ones: all that the chain consists of. */
+  links(range?: RecordRange): AsyncGenerator<Link>;
   /** Numbers of the transactions and notes that were recorded under `topic`, ascending unless `reverse`. */
   transactionsOf(topic: string, range?: TransactionsRange): AsyncGenerator<number>;
   /** The records of one transaction without its parts, or the one note. */

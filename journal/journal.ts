@@ -11,39 +11,41 @@
  *   transactions still need. Opening reads the last record and goes on from
  *   there, so it costs what is pending and not what ever happened.
  */
-import { randomUUID } from "node:crypto";
 import { QcowalError } from "../src/errors/index.ts";
-import { genesisId } from "./genesis.ts";
-import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
-import { GENESIS, damaged, keyOf, read, walk } from "./chain.ts";
-import { indexEntries, isIndexed, isLogKey, versionEntry } from "./index-entries.ts";
-import { LogIndex, type TopicsOf, type TransactionsRange } from "./log-index.ts";
+import { GENESIS, linkAt, read, walkLinks } from "./chain.ts";
 import {
-  type JournalRecord,
-  NO_DIGEST,
-  type RecordKind,
-  type StoredRecord,
-  encodeRecord,
-  hex,
-} from "./record.ts";
-import type { Entry, Store } from "./store.ts";
-import { type TornTail, assertTorn, findTail, staleKeys } from "./tail.ts";
-import { type PendingTransaction, Transactions } from "./transactions.ts";
+  type Beside,
+  type CompactionPolicy,
+  type CompactionReport,
+  compactLog,
+  expendable,
+} from "./compaction.ts";
+import { DroppedRuns } from "./dropped-runs.ts";
+import type { HeldIntents } from "./index-entries.ts";
+import { type JournalInfo, journalInfo } from "./info.ts";
+import { type Appended, Log, type LogState } from "./log.ts";
+import type { LogIndex, TransactionsRange } from "./log-index.ts";
+import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
+import { type JournalRecord, NO_DIGEST, type StoredRecord, hex } from "./record.ts";
+import type { Store } from "./store.ts";
+import { Housekeeping, type Retention } from "./retention.ts";
+import { type Link, type Stub, endOf, isStub } from "./stub.ts";
+import type { TornTail } from "./tail.ts";
+import type { PendingTransaction } from "./transactions.ts";
 import { type JournalVerdict, type VerifyOptions, verifyChain } from "./verify-chain.ts";
 
-/** Largest encoded record; longer contents are split by the caller. */
-const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
-
-interface JournalState {
-  readonly dir: string;
-  readonly store: Store;
-  readonly now: () => number;
+interface JournalState extends LogState {
   readonly onClose: () => Promise<void>;
   readonly id: string;
-  readonly tail: StoredRecord;
-  readonly transactions: Transactions;
-  readonly index: LogIndex;
-  readonly tornTail: TornTail | undefined;
+  readonly retention: Retention;
+}
+
+/** Default: all intents of transactions that are over. */
+export interface CompactOptions extends Partial<Omit<CompactionPolicy, "maxBytes">> {
+  /** Read and verify only: say what would be dropped, write nothing. */
+  readonly dryRun?: boolean;
+  /** On whose behalf, for the record. */
+  readonly by?: unknown;
 }
 
 export class Journal implements JournalReader {
@@ -54,16 +56,13 @@ export class Journal implements JournalReader {
   /** Records that were set aside when it was opened: they were never acknowledged. */
   readonly tornTail: TornTail | undefined;
   readonly #store: Store;
-  readonly #now: () => number;
   readonly #onClose: () => Promise<void>;
-  readonly #transactions: Transactions;
   readonly #index: LogIndex;
-  /** Keys of what was set aside; the next append takes their place. */
-  #stale: readonly string[];
-  #tail: { readonly sequence: number; readonly digest: Uint8Array };
-  /** Appends go one after the other, whoever calls: each needs the digest of the one before. */
-  #queue: Promise<unknown> = Promise.resolve();
-  #failed: unknown;
+  readonly #log: Log;
+  /** Compactions go one after the other, beside the appends. */
+  #compacting: Promise<unknown> = Promise.resolve();
+  readonly #housekeeping: Housekeeping;
+  #isKeepingHouse = false;
   #closed: Promise<void> | undefined;
 
   /** @internal Use `openJournal` or `openJournalOn`. */
@@ -72,12 +71,14 @@ export class Journal implements JournalReader {
     this.id = state.id;
     this.tornTail = state.tornTail;
     this.#store = state.store;
-    this.#now = state.now;
     this.#onClose = state.onClose;
-    this.#tail = state.tail;
-    this.#stale = staleKeys(state.tornTail);
-    this.#transactions = state.transactions;
     this.#index = state.index;
+    this.#housekeeping = new Housekeeping(state.retention, state.tail.sequence);
+    this.#log = new Log(state, (partBytes) => {
+      this.#housekeeping.ended(partBytes);
+      const isDue = this.#housekeeping.isDue(this.pending().length === 0);
+      if (isDue && !this.#isKeepingHouse) void this.#keepHouse();
+    });
   }
 
   /**
@@ -86,53 +87,54 @@ export class Journal implements JournalReader {
    * the paths of images.
    */
   begin(body: unknown, topics: readonly string[] = []): Promise<number> {
-    return this.#append("begun", undefined, body, false, topics);
+    return this.#append({ kind: "begun", transaction: undefined, body, sync: false, topics });
   }
 
   /** Adds a piece of the plan; at most 1 MiB encoded, else a TypeError. Not synced. */
   async part(transaction: number, body: unknown): Promise<void> {
-    await this.#append("part", transaction, body, false);
+    await this.#append({ kind: "part", transaction, body, sync: false });
   }
 
   /** The plan is complete. Synced: when it resolves, everything of this transaction survives a power cut. */
   async prepare(transaction: number, body: unknown): Promise<void> {
-    await this.#append("prepared", transaction, body, true);
+    await this.#append({ kind: "prepared", transaction, body, sync: true });
   }
 
   /** The decision. Synced. */
   async commit(transaction: number, body?: unknown): Promise<void> {
-    await this.#append("committed", transaction, body, true);
+    await this.#append({ kind: "committed", transaction, body, sync: true });
   }
 
   /** The transaction is fully applied. Not synced: when it is lost, recovery finds that and says so again. */
   async settle(transaction: number, body?: unknown): Promise<void> {
-    await this.#append("settled", transaction, body, false);
+    await this.#append({ kind: "settled", transaction, body, sync: false });
   }
 
   /** The transaction never happened. Not synced, as for `settle`. */
   async abort(transaction: number, body?: unknown): Promise<void> {
-    await this.#append("aborted", transaction, body, false);
+    await this.#append({ kind: "aborted", transaction, body, sync: false });
   }
 
   /** An observation outside any transaction. Not synced. Returns its sequence, which is its number. `topics` as for `begin`. */
   note(body: unknown, topics: readonly string[] = []): Promise<number> {
-    return this.#append("note", 0, body, false, topics);
+    return this.#append({ kind: "note", transaction: 0, body, sync: false, topics });
   }
 
   /** Transactions that are neither settled nor aborted, in the order in which they began. */
   pending(): readonly PendingTransaction[] {
-    return this.#transactions.pending;
+    return this.#log.pending;
   }
 
   /**
    * Bodies of a transaction's parts, in order.
-   * @throws QcowalError JOURNAL_DAMAGED
+   * @throws QcowalError JOURNAL_DAMAGED, JOURNAL_COMPACTED when they were dropped
    */
   async *parts(transaction: number): AsyncGenerator<unknown> {
-    for await (const record of this.records({ from: transaction })) {
-      if (record.transaction !== transaction) continue;
-      if (record.kind === "part") yield record.body;
-      else if (record.kind !== "begun") return;
+    for await (const link of this.links({ from: transaction })) {
+      if (link.transaction !== transaction) continue;
+      if (isStub(link)) throw await this.#compacted(link);
+      if (link.kind === "part") yield link.body;
+      else if (link.kind !== "begun") return;
     }
   }
 
@@ -141,7 +143,41 @@ export class Journal implements JournalReader {
 
   /** True while nothing was ever recorded. */
   get isFresh(): boolean {
-    return this.#tail.sequence === GENESIS;
+    return this.#log.tail.sequence === GENESIS;
+  }
+
+  /** The last record. */
+  get head(): JournalHead {
+    const { sequence, digest } = this.#log.tail;
+    return { sequence, digest: hex(digest) };
+  }
+
+  /**
+   * When the parts of a transaction were dropped, in milliseconds since 1970, and
+   * by which record; undefined when they are there or there were none.
+   * @throws QcowalError JOURNAL_DAMAGED
+   */
+  async compactionOf(
+    transaction: number,
+  ): Promise<{ readonly sequence: number; readonly time: number } | undefined> {
+    for await (const link of this.links({ from: transaction })) {
+      if (link.transaction !== transaction) continue;
+      if (isStub(link)) {
+        const { sequence, time } = await read(this.dir, this.#store, link.compaction);
+        return { sequence, time };
+      }
+      if (link.kind !== "begun") return undefined;
+    }
+    return undefined;
+  }
+
+  async #compacted({ transaction, compaction }: Stub): Promise<QcowalError> {
+    const { time } = await read(this.dir, this.#store, compaction);
+    return new QcowalError(
+      "JOURNAL_COMPACTED",
+      `${this.dir}: the intents of transaction ${transaction} were dropped by a compaction on ${new Date(time).toISOString()}. Nothing was changed; what it did is still on the record.`,
+      { details: { journal: this.dir, transaction, compaction, time } },
+    );
   }
 
   /**
@@ -152,11 +188,11 @@ export class Journal implements JournalReader {
    */
   async *transactionsOf(topic: string, range: TransactionsRange = {}): AsyncGenerator<number> {
     this.#assertOpen();
-    const { reverse = false, from = GENESIS, to = this.#tail.sequence } = range;
+    const { reverse = false, from = GENESIS, to = this.#log.tail.sequence } = range;
     if (!Number.isSafeInteger(from) || !Number.isSafeInteger(to)) {
       throw new TypeError(`from and to are numbers of transactions, not ${from} and ${to}`);
     }
-    const [first, last] = [Math.max(from, GENESIS), Math.min(to, this.#tail.sequence)];
+    const [first, last] = [Math.max(from, GENESIS), Math.min(to, this.#log.tail.sequence)];
     if (first <= last) yield* this.#index.transactionsOf(topic, first, last, reverse);
   }
 
@@ -168,38 +204,57 @@ export class Journal implements JournalReader {
    */
   async recordsOf(number: number): Promise<readonly JournalRecord[]> {
     this.#assertOpen();
-    return this.#exists(number) ? this.#index.recordsOf(number, this.#tail.sequence) : [];
+    return this.#exists(number) ? this.#index.recordsOf(number, this.#log.tail.sequence) : [];
   }
 
   /**
    * One record, verified for itself; undefined where the journal has not come to it yet.
    * @throws TypeError for what is no sequence
-   * @throws QcowalError JOURNAL_DAMAGED
+   * @throws QcowalError JOURNAL_DAMAGED, JOURNAL_COMPACTED when it was dropped
    */
   async record(sequence: number): Promise<JournalRecord | undefined> {
     this.#assertOpen();
-    return this.#exists(sequence) ? read(this.dir, this.#store, sequence) : undefined;
+    if (!this.#exists(sequence)) return undefined;
+    const link = await linkAt(this.dir, this.#store, sequence);
+    if (isStub(link)) throw await this.#compacted(link);
+    return link;
   }
 
   #exists(sequence: number): boolean {
     if (!Number.isSafeInteger(sequence)) throw new TypeError(`${sequence} is not the number of a record`);
-    return sequence >= GENESIS && sequence <= this.#tail.sequence;
+    return sequence >= GENESIS && sequence <= this.#log.tail.sequence;
   }
 
   /**
-   * Records in order, each verified against the one before.
+   * Records in order, each verified against the one before, without what
+   * compactions dropped.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited
    */
   async *records(range: RecordRange = {}): AsyncGenerator<StoredRecord> {
-    this.#assertOpen();
-    const { from = GENESIS, to = this.#tail.sequence } = range;
-    const before = from > GENESIS ? await read(this.dir, this.#store, from - 1) : undefined;
-    yield* walk(this.dir, this.#store, from, Math.min(to, this.#tail.sequence), before?.digest ?? NO_DIGEST);
+    for await (const link of this.links(range)) if (!isStub(link)) yield link;
   }
 
-  /** The last record. */
-  get head(): JournalHead {
-    return { sequence: this.#tail.sequence, digest: hex(this.#tail.digest) };
+  /**
+   * The same with what stands for the dropped ones: all that the chain consists
+   * of. Over the whole of it, what was dropped is held against what the records of
+   * compactions say.
+   * @throws QcowalError JOURNAL_DAMAGED
+   */
+  async *links(range: RecordRange = {}): AsyncGenerator<Link> {
+    this.#assertOpen();
+    const { from = GENESIS } = range;
+    const to = Math.min(range.to ?? this.#log.tail.sequence, this.#log.tail.sequence);
+    const before = from > GENESIS ? await linkAt(this.dir, this.#store, from - 1) : undefined;
+    // What begins in the middle of dropped parts begins behind them.
+    const first = before === undefined ? GENESIS : endOf(before) + 1;
+    const dropped =
+      first === GENESIS && to === this.#log.tail.sequence ? new DroppedRuns(this.dir) : undefined;
+    const digest = before?.digest ?? NO_DIGEST;
+    for await (const link of walkLinks(this.dir, this.#store, first, to, digest)) {
+      dropped?.see(link);
+      yield link;
+    }
+    dropped?.end();
   }
 
   /**
@@ -211,14 +266,83 @@ export class Journal implements JournalReader {
     return verifyChain(this, options);
   }
 
-  /** Idempotent. Waits for appends under way. */
-  async close(): Promise<void> {
-    this.#closed ??= this.#queue.then(async () => {
-      // What belongs to the holder goes first: once the store is closed, the next one is in.
-      await this.#onClose();
-      await this.#store.close();
+  /** What the journal holds; `isTopic` says which topics count. Costs the index, not the log. */
+  async info(isTopic: (topic: string) => boolean = () => true): Promise<JournalInfo> {
+    this.#assertOpen();
+    return journalInfo({
+      dir: this.dir,
+      id: this.id,
+      store: this.#store,
+      index: this.#index,
+      tail: this.#log.tail,
+      pending: this.#log.pending.length,
+      isTopic,
     });
+  }
+
+  /**
+   * Drops the intents (parts) of transactions that are over; what was done, when
+   * and by whom stays, and the chain still verifies. It may be called while
+   * transactions run, and be interrupted at any moment.
+   * @throws TypeError for malformed options
+   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
+   */
+  async compact(options: CompactOptions = {}): Promise<CompactionReport> {
+    this.#assertOpen();
+    const { keepTransactions = 0, olderThan = Number.POSITIVE_INFINITY, dryRun = false, by = null } = options;
+    if (!Number.isSafeInteger(keepTransactions) || keepTransactions < 0) {
+      throw new TypeError("keepTransactions is a number of transactions");
+    }
+    if (typeof olderThan !== "number" || Number.isNaN(olderThan)) {
+      throw new TypeError("olderThan is a time in milliseconds since 1970");
+    }
+    const policy = { keepTransactions, olderThan, maxBytes: Number.POSITIVE_INFINITY };
+    return this.#compact((held) => expendable(held, policy), { dryRun, by });
+  }
+
+  #compact(
+    choose: (held: readonly HeldIntents[]) => readonly HeldIntents[],
+    options: { readonly dryRun: boolean; readonly by: unknown },
+  ): Promise<CompactionReport> {
+    const log = {
+      dir: this.dir,
+      store: this.#store,
+      append: (body: unknown, beside: (sequence: number) => Beside): Promise<number> =>
+        this.#log.append({ kind: "compacted", transaction: 0, body, sync: true, beside }),
+    };
+    const report = this.#compacting.then(async () => {
+      const pending = new Set(this.#log.pending.map(({ transaction }) => transaction));
+      const held = await this.#index.held(this.#log.tail.sequence);
+      const over = held.filter(({ transaction }) => !pending.has(transaction));
+      return compactLog(log, choose(over), options);
+    });
+    this.#compacting = report.catch(() => undefined);
+    return report;
+  }
+
+  /** Nobody asked for it, so nobody hears of its failure: what is too much stays, or the journal says so itself. */
+  async #keepHouse(): Promise<void> {
+    // Without a complete index it would have to read everything.
+    if (!this.#index.isComplete || this.#log.hasFailed) return;
+    this.#isKeepingHouse = true;
+    await this.#compact((held) => this.#housekeeping.choose(held), { dryRun: false, by: null }).catch(
+      () => undefined,
+    );
+    this.#isKeepingHouse = false;
+  }
+
+  /** Idempotent. Waits for appends and compactions under way. */
+  async close(): Promise<void> {
+    this.#closed ??= this.#finish();
     await this.#closed;
+  }
+
+  async #finish(): Promise<void> {
+    await Promise.all([this.#log.idle(), this.#compacting]);
+    if (this.#housekeeping.isDueAtClose(this.#log.tail.sequence)) await this.#keepHouse();
+    // What belongs to the holder goes first: once the store is closed, the next one is in.
+    await this.#onClose();
+    await this.#store.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -231,137 +355,14 @@ export class Journal implements JournalReader {
     }
   }
 
-  async #append(
-    kind: RecordKind,
-    transaction: number | undefined,
-    body: unknown,
-    sync: boolean,
-    topics: readonly string[] = [],
-  ): Promise<number> {
+  async #append(appended: Appended): Promise<number> {
     this.#assertOpen();
-    const result = this.#queue.then(() => this.#write(kind, transaction, body, sync, topics));
-    this.#queue = result.catch(() => undefined);
-    return result;
-  }
-
-  async #write(
-    kind: RecordKind,
-    transaction: number | undefined,
-    body: unknown,
-    sync: boolean,
-    topics: readonly string[],
-  ): Promise<number> {
-    if (this.#failed !== undefined) {
-      throw new QcowalError(
-        "IO_FAILED_EARLIER",
-        `${this.dir}: an earlier write of the journal failed; reopen it, recovery decides.`,
-        { cause: this.#failed },
-      );
-    }
-    const sequence = this.#tail.sequence + 1;
-    const step = { kind, transaction: transaction ?? sequence };
-    this.#transactions.check(step);
-    const low = this.#lowAfter(step, sequence);
-    const record = {
-      ...step,
-      sequence,
-      time: this.#now(),
-      body: body ?? null,
-      low,
-      previous: this.#tail.digest,
-    };
-    const { value, digest } = encodeRecord(record);
-    if (value.length > MAX_RECORD_BYTES) {
-      throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
-    }
+    const sequence = await this.#log.append(appended);
     try {
-      const entries: Entry[] = [[keyOf(sequence), value], ...indexEntries({ ...record, digest }, topics)];
-      // Synced with the removal: were only that lost, the chain would end in records of two lives.
-      const stale = await this.#staleBut(entries);
-      await this.#store.put(entries, sync || stale.length > 0, stale);
-    } catch (error) {
-      // Nobody knows whether it is on disk: only reading the journal again can tell.
-      this.#failed = error;
-      throw error;
-    }
-    this.#transactions.apply({ ...record, digest });
-    this.#tail = { sequence, digest };
-    this.#stale = [];
-    try {
-      this.onAppend(record);
+      this.onAppend({ sequence, kind: appended.kind, transaction: appended.transaction ?? sequence });
     } catch {
       // The record stands, whatever the listener makes of it.
     }
     return sequence;
   }
-
-  /** What was set aside leads nowhere in the index either. */
-  async #staleBut(entries: readonly Entry[]): Promise<string[]> {
-    if (this.#stale.length === 0) return [];
-    const leads = await this.#index.staleKeys(this.#tail.sequence + 1);
-    return [...this.#stale, ...leads].filter((stale) => !entries.some(([key]) => key === stale));
-  }
-
-  #lowAfter({ kind, transaction }: { kind: RecordKind; transaction: number }, sequence: number): number {
-    const ends = kind === "settled" || kind === "aborted";
-    const others = this.#transactions.pending.filter(
-      (pending) => !ends || pending.transaction !== transaction,
-    );
-    return others[0]?.transaction ?? (kind === "begun" ? sequence : sequence + 1);
-  }
-}
-
-export interface OpenOnOptions {
-  readonly dir: string;
-  /** False: undefined is returned for an empty store instead of a new journal. */
-  readonly create: boolean;
-  readonly now?: () => number;
-  /** For a journal whose index is not there or not complete, to be built from the records. */
-  readonly topicsOf?: TopicsOf;
-  readonly onClose?: () => Promise<void>;
-}
-
-/**
- * Opens the journal in an ordered store.
- * @throws QcowalError JOURNAL_DAMAGED, NO_SPACE, IO_FAILED
- */
-export async function openJournalOn(store: Store, options: OpenOnOptions): Promise<Journal | undefined> {
-  const { dir, create, now = Date.now, onClose = () => Promise.resolve() } = options;
-  const last = await store.last();
-  if (last === undefined) {
-    if (!create) return undefined;
-    await writeGenesis(store, now());
-    return openJournalOn(store, options);
-  }
-  if (!isLogKey(last[0])) throw damaged(dir, GENESIS, "is missing");
-  const end = await findTail(dir, store, last);
-  const { tail, tornTail } = end;
-  const genesis = await read(dir, store, GENESIS);
-  const id = genesisId(genesis);
-  if (id === undefined) throw damaged(dir, GENESIS, "is not a genesis record");
-  const transactions = new Transactions();
-  const before = tail.low > GENESIS ? await read(dir, store, tail.low - 1) : undefined;
-  // With nothing pending the tail is no part.
-  let newest = tail;
-  for await (const record of walk(dir, store, tail.low, tail.sequence, before?.digest ?? NO_DIGEST)) {
-    transactions.apply(record);
-    if (isIndexed(record.kind)) newest = record;
-  }
-  assertTorn(dir, end, transactions);
-  const index = await LogIndex.open({ dir, store, topicsOf: options.topicsOf }, newest);
-  return new Journal({ dir, store, now, onClose, id, tail, transactions, index, tornTail });
-}
-
-/** Synced: the id that fences name must not change with a power cut. */
-async function writeGenesis(store: Store, time: number): Promise<void> {
-  const { value } = encodeRecord({
-    sequence: GENESIS,
-    kind: "genesis",
-    transaction: 0,
-    time,
-    low: GENESIS + 1,
-    body: { id: randomUUID() },
-    previous: NO_DIGEST,
-  });
-  await store.put([[keyOf(GENESIS), value], versionEntry()], true);
 }

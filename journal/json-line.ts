@@ -6,6 +6,8 @@
 import { isDeepStrictEqual } from "node:util";
 import { RECORD_FORMAT, RecordError, type StoredRecord, decodeRecord, frameOf, hex } from "./record.ts";
 
+import { type Link, STUB_FORMAT, type Stub, decodeStub, encodeStub, isStub } from "./stub.ts";
+
 /** What a Date can hold. */
 const LAST_TIME = 8.64e15;
 
@@ -39,10 +41,25 @@ function fieldsOf(record: StoredRecord): Readonly<Record<string, unknown>> {
 }
 
 /** Without the end of the line. */
-export const encodeLine = (record: StoredRecord): string => JSON.stringify(fieldsOf(record));
+export const encodeLine = (link: Link): string =>
+  JSON.stringify(isStub(link) ? fieldsOfStub(link) : fieldsOf(link));
+
+/** What a compaction dropped: no payload, only what keeps the chain together. */
+function fieldsOfStub(stub: Stub): Readonly<Record<string, unknown>> {
+  const { sequence, last, transaction, compaction, previous, digest } = stub;
+  return {
+    format: STUB_FORMAT,
+    sequence,
+    last,
+    transaction,
+    compaction,
+    previous: hex(previous),
+    digest: hex(digest),
+  };
+}
 
 export interface DecodedLine {
-  readonly record: StoredRecord;
+  readonly link: Link;
   /** As it was stored. */
   readonly value: Uint8Array;
 }
@@ -61,6 +78,7 @@ export function decodeLine(line: string): DecodedLine {
 function decode(line: string): DecodedLine {
   const fields = parse(line);
   const { format } = fields;
+  if (format === STUB_FORMAT) return decodeStubLine(fields);
   if (typeof format === "number" && format > RECORD_FORMAT) {
     throw new RecordError(`its format ${format} is newer than this program knows`);
   }
@@ -73,7 +91,22 @@ function decode(line: string): DecodedLine {
   const record = decodeRecord(value);
   const expected = fieldsOf(record);
   if (JSON.stringify(expected) !== line) assertSame(fields, expected);
-  return { record, value };
+  return { link: record, value };
+}
+
+function decodeStubLine(fields: Readonly<Record<string, unknown>>): DecodedLine {
+  const value = encodeStub({
+    sequence: fields["sequence"] as number,
+    last: fields["last"] as number,
+    transaction: fields["transaction"] as number,
+    compaction: fields["compaction"] as number,
+    previous: bytes(fields, "previous", "hex"),
+    digest: bytes(fields, "digest", "hex"),
+  });
+  const link = decodeStub(value);
+  if (link === undefined) throw new RecordError("it does not stand for dropped records");
+  assertSame(fields, fieldsOfStub(link));
+  return { link, value };
 }
 
 function parse(line: string): Readonly<Record<string, unknown>> {

@@ -8,13 +8,18 @@ import type { Entry, Store } from "./store.ts";
 
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 100;
+/** LevelDB itself begins a new log after 4 MiB. */
+const LONG_LOG_BYTES = 512 * 1024;
+
+/** In Node, `level` is classic-level, whose own methods its types leave out. */
+type Database = Level<string, Uint8Array> & { compactRange(from: string, to: string): Promise<void> };
 
 /** Loaded when a journal is opened: commands that need none start without it. */
 const loadLevel = async (): Promise<typeof Level> => (await import("level")).Level;
 
 /** It begins to open by itself in the next tick, and would then try twice: `open` has to be called at once. */
-const newDatabase = (Database: typeof Level, dir: string): Level<string, Uint8Array> =>
-  new Database(dir, { keyEncoding: "utf8", valueEncoding: "view" });
+const newDatabase = (Opened: typeof Level, dir: string): Database =>
+  new Opened<string, Uint8Array>(dir, { keyEncoding: "utf8", valueEncoding: "view" }) as Database;
 
 /** The code that LevelDB's binding puts on an error, or on its cause. */
 function levelCode(error: unknown): string | undefined {
@@ -182,13 +187,13 @@ export async function openLevelStore(
   } catch (cause) {
     throw storeError(dir, "it cannot be made", cause, shown);
   }
-  const Database = await loadLevel();
+  const Opened = await loadLevel();
   const deadline = performance.now() + waitMs;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
     if (!heldHere.has(key)) {
       heldHere.add(key);
       const release = (): boolean => heldHere.delete(key);
-      const database = newDatabase(Database, dir);
+      const database = newDatabase(Opened, dir);
       try {
         await database.open();
         return new LevelStore({ dir, shown, database, lockFile: await lockFileOf(dir), release });
@@ -214,7 +219,7 @@ async function lockFileOf(dir: string): Promise<string | undefined> {
 interface LevelState {
   readonly dir: string;
   readonly shown: string;
-  readonly database: Level<string, Uint8Array>;
+  readonly database: Database;
   readonly lockFile: string | undefined;
   /** Called when the database is closed. */
   readonly release: () => void;
@@ -223,7 +228,7 @@ interface LevelState {
 class LevelStore implements Store {
   readonly #dir: string;
   readonly #shown: string;
-  readonly #database: Level<string, Uint8Array>;
+  readonly #database: Database;
   readonly #lockFile: string | undefined;
   readonly #release: () => void;
   /** The files that were there when all were synced. */
@@ -296,9 +301,37 @@ class LevelStore implements Store {
     this.#durableNames = known;
   }
 
+  async compact(from: string, to: string): Promise<void> {
+    await this.#translated("compact", () => this.#database.compactRange(from, to));
+  }
+
+  async size(): Promise<number> {
+    return this.#translated("read", () => this.#sizeOf(() => true));
+  }
+
+  async #sizeOf(isMeant: (name: string) => boolean): Promise<number> {
+    let bytes = 0;
+    for (const name of await readdir(this.#dir)) {
+      if (!isMeant(name)) continue;
+      // LevelDB removes files when it likes.
+      const found = await stat(join(this.#dir, name)).catch(() => undefined);
+      bytes += found?.size ?? 0;
+    }
+    return bytes;
+  }
+
   async close(): Promise<void> {
+    // What is looked at as a copy is thrown away as it is.
+    if (this.#shown === this.#dir) await this.#shortenLog().catch(() => undefined);
     await this.#database.close();
     this.#release();
+  }
+
+  /** The next one to open it has to replay the log: a long one is turned into a table first, as it would be then. */
+  async #shortenLog(): Promise<void> {
+    if ((await this.#sizeOf((name) => name.endsWith(".log"))) <= LONG_LOG_BYTES) return;
+    // Compacting any range, one without a key too, begins with that.
+    await this.#database.compactRange("~", "~~");
   }
 
   /**

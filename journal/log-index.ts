@@ -5,23 +5,33 @@
  * (an earlier version has written to it) is folded over instead.
  */
 import { isQcowalError } from "../src/errors/index.ts";
-import { GENESIS, damaged, read, walk } from "./chain.ts";
+import { GENESIS, damaged, linkAt, read, walk } from "./chain.ts";
 import {
+  type HeldIntents,
   INDEX_RANGE,
   INDEX_VERSION,
+  INTENTS_RANGE,
+  RECORDS_RANGE,
+  TOPICS_RANGE,
   VERSION_KEY,
+  behindTopic,
+  decodeIntents,
   hasTopics,
   indexEntries,
   isEntryOf,
-  isIndexed,
   isTopic,
+  topicIn,
+  kindIn,
+  ownEntry,
   recordKey,
   sequenceIn,
   topicKey,
   versionEntry,
 } from "./index-entries.ts";
-import { type JournalRecord, NO_DIGEST, type StoredRecord } from "./record.ts";
+import { type JournalRecord, NO_DIGEST, type RecordKind, type StoredRecord } from "./record.ts";
 import type { Entry, Store } from "./store.ts";
+import { endOf } from "./stub.ts";
+import { Transactions } from "./transactions.ts";
 
 /** The topics of a record that was written without them; asked for begun records and notes. */
 export type TopicsOf = (record: Pick<JournalRecord, "kind" | "body">) => readonly string[];
@@ -109,6 +119,85 @@ export class LogIndex {
     return records;
   }
 
+  /** Ended transactions whose parts are still there, oldest first. */
+  async held(last: number): Promise<HeldIntents[]> {
+    const held: HeldIntents[] = [];
+    if (this.#isComplete) {
+      for await (const entry of this.#store.entries(...INTENTS_RANGE)) {
+        const one = decodeIntents(entry);
+        if (one.end <= last) held.push(one);
+      }
+      return held;
+    }
+    const transactions = new Transactions();
+    for await (const record of walk(this.#dir, this.#store, GENESIS, last, NO_DIGEST)) {
+      const { kind, transaction, sequence, time } = record;
+      const bytes = transactions.partBytesOf(transaction);
+      transactions.apply(record, record.size);
+      const ends = kind === "settled" || kind === "aborted";
+      if (ends && bytes > 0) held.push({ transaction, end: sequence, time, bytes });
+    }
+    return held.toSorted((a, b) => a.transaction - b.transaction);
+  }
+
+  /** How many transactions and notes there are, and the records of compactions. */
+  async count(last: number): Promise<{ begun: number; notes: number; compactions: readonly number[] }> {
+    let [begun, notes] = [0, 0];
+    const compactions: number[] = [];
+    for await (const { kind, sequence } of this.#kinds(last)) {
+      if (kind === "begun") begun += 1;
+      else if (kind === "note") notes += 1;
+      else if (kind === "compacted") compactions.push(sequence);
+    }
+    return { begun, notes, compactions };
+  }
+
+  /** Undefined where nobody knows the topics of the records. */
+  async countTopics(last: number, isMeant: (topic: string) => boolean): Promise<number | undefined> {
+    if (this.#isComplete) return this.#countIndexedTopics(last, isMeant);
+    const topicsOf = this.#topicsOf;
+    if (topicsOf === undefined) return undefined;
+    const topics = new Set<string>();
+    for await (const record of walk(this.#dir, this.#store, GENESIS, last, NO_DIGEST)) {
+      if (hasTopics(record.kind)) for (const topic of topicsOf(record)) if (isMeant(topic)) topics.add(topic);
+    }
+    return topics.size;
+  }
+
+  /** From the first entry of one topic to that of the next, without what lies between. */
+  async #countIndexedTopics(last: number, isMeant: (topic: string) => boolean): Promise<number> {
+    let [from, to] = TOPICS_RANGE as readonly [string, string];
+    let topics = 0;
+    for (;;) {
+      let found: string | undefined;
+      let isCounted = false;
+      for await (const [key, value] of this.#store.entries(from, to)) {
+        found = key;
+        isCounted = isMeant(topicIn(value));
+        break;
+      }
+      if (found === undefined) return topics;
+      // What a torn tail has left is in no transaction that there is.
+      if (isCounted && sequenceIn(found) <= last) topics += 1;
+      from = behindTopic(found);
+    }
+  }
+
+  async *#kinds(last: number): AsyncGenerator<{ kind: RecordKind | undefined; sequence: number }> {
+    if (!this.#isComplete) {
+      yield* walk(this.#dir, this.#store, GENESIS, last, NO_DIGEST);
+      return;
+    }
+    for await (const [key, value] of this.#store.entries(...RECORDS_RANGE)) {
+      const sequence = sequenceIn(key);
+      if (sequence <= last) yield { kind: kindIn(value), sequence };
+    }
+  }
+
+  get isComplete(): boolean {
+    return this.#isComplete;
+  }
+
   async *#foldTransactions(
     topic: string,
     from: number,
@@ -130,7 +219,9 @@ export class LogIndex {
   async #foldRecords(number: number, last: number): Promise<JournalRecord[]> {
     if (number <= GENESIS || number > last) return [];
     const records: JournalRecord[] = [];
-    const before = await read(this.#dir, this.#store, number - 1);
+    const before = await linkAt(this.#dir, this.#store, number - 1);
+    // Inside of what was dropped nothing has a number of its own.
+    if (endOf(before) >= number) return [];
     for await (const record of walk(this.#dir, this.#store, number, last, before.digest)) {
       const isOwn = record.transaction === number || record.sequence === number;
       if (record.sequence === number && record.transaction !== 0 && record.kind !== "begun") return [];
@@ -149,7 +240,7 @@ export class LogIndex {
 async function isBuilt(store: Store, newest: StoredRecord): Promise<boolean> {
   const version = await store.get(VERSION_KEY);
   if (version?.length !== 1 || version[0] !== INDEX_VERSION) return false;
-  const [own] = indexEntries(newest, []);
+  const own = ownEntry(newest);
   if (own === undefined) return true;
   const value = await store.get(own[0]);
   return value !== undefined && isEntryOf(value, newest);
@@ -179,10 +270,11 @@ async function build({ dir, store }: LogIndexOptions, topicsOf: TopicsOf, last: 
   }
   if (old.length > 0) await store.put([], false, old);
   let entries: Entry[] = [];
+  const transactions = new Transactions();
   for await (const record of walk(dir, store, GENESIS, last, NO_DIGEST)) {
-    if (isIndexed(record.kind)) {
-      entries.push(...indexEntries(record, hasTopics(record.kind) ? topicsOf(record) : []));
-    }
+    const topics = hasTopics(record.kind) ? topicsOf(record) : [];
+    entries.push(...indexEntries(record, topics, transactions.partBytesOf(record.transaction)));
+    transactions.apply(record, record.size);
     if (entries.length < BATCH) continue;
     await store.put(entries, false);
     entries = [];

@@ -2,9 +2,10 @@ import { join } from "node:path";
 import { QcowalError, withNothingChanged } from "../src/errors/index.ts";
 import { leaveBirthMark, readBirthMark } from "./birth-mark.ts";
 import { type JournalHolder, describeHolder, leaveHint, removeHint } from "./holder.ts";
-import { type Journal, openJournalOn } from "./journal.ts";
+import type { Journal } from "./journal.ts";
 import type { TopicsOf } from "./log-index.ts";
 import { holdsDatabase, openLevelStore } from "./level-store.ts";
+import { openJournalOn } from "./open-journal-on.ts";
 import { resolvedPath } from "./resolved-path.ts";
 
 const DEFAULT_WAIT_MS = 10_000;

@@ -5,7 +5,11 @@ import { readBirthMark } from "./birth-mark.ts";
 import { describeHolder } from "./holder.ts";
 import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
 import type { TopicsOf, TransactionsRange } from "./log-index.ts";
-import { type Journal, openJournalOn } from "./journal.ts";
+import type { JournalInfo } from "./info.ts";
+import type { Journal } from "./journal.ts";
+import { openJournalOn } from "./open-journal-on.ts";
+import { KEEP_ALL } from "./retention.ts";
+import type { Link } from "./stub.ts";
 import { type LevelView, viewOfLevel } from "./level-view.ts";
 import { openLevelStore } from "./level-store.ts";
 import { LEVEL_DIR, emptied, journalExists, notFound } from "./open-journal.ts";
@@ -79,7 +83,12 @@ async function openView(dir: string, view: LevelView, topicsOf?: TopicsOf): Prom
   if (store === undefined) throw new Error(`${view.dir} is held by somebody else`);
   try {
     const born = await readBirthMark(dir);
-    const journal = await openJournalOn(store, { dir, create: false, ...(topicsOf && { topicsOf }) });
+    const journal = await openJournalOn(store, {
+      dir,
+      create: false,
+      retention: KEEP_ALL,
+      ...(topicsOf && { topicsOf }),
+    });
     // Without both, its first record is still on its way.
     if (journal === undefined && born === undefined) throw notFound(dir);
     if (journal === undefined || (born !== undefined && born !== journal.id)) throw emptied(dir, born);
@@ -147,6 +156,18 @@ class ViewReader implements JournalReader {
 
   records(range?: RecordRange): AsyncGenerator<StoredRecord> {
     return this.#journal.records(range);
+  }
+
+  links(range?: RecordRange): AsyncGenerator<Link> {
+    return this.#journal.links(range);
+  }
+
+  compactionOf(transaction: number): ReturnType<JournalReader["compactionOf"]> {
+    return this.#journal.compactionOf(transaction);
+  }
+
+  info(isTopic?: (topic: string) => boolean): Promise<JournalInfo> {
+    return this.#journal.info(isTopic);
   }
 
   verify(options?: VerifyOptions): Promise<JournalVerdict> {

@@ -10,7 +10,7 @@ import { Packr } from "msgpackr/pack";
 /** Raised with every change of the layout above. */
 export const RECORD_FORMAT = 1;
 
-/** In every journal ever written: never reuse or rename one. */
+/** In every journal ever written, by name in the log and by place in the index: never reuse, rename or move one. */
 export const RECORD_KINDS = [
   "genesis",
   "begun",
@@ -20,6 +20,7 @@ export const RECORD_KINDS = [
   "settled",
   "aborted",
   "note",
+  "compacted",
 ] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
@@ -41,6 +42,8 @@ export interface StoredRecord extends JournalRecord {
   readonly low: number;
   /** The bytes that the digest covers, as they are stored. */
   readonly payload: Uint8Array;
+  /** Length of the encoded record in bytes. */
+  readonly size: number;
 }
 
 /** The digest "before" the first record. */
@@ -60,7 +63,7 @@ export interface EncodedRecord {
   readonly digest: Uint8Array;
 }
 
-export function encodeRecord(record: Omit<StoredRecord, "digest" | "payload">): EncodedRecord {
+export function encodeRecord(record: Omit<StoredRecord, "digest" | "payload" | "size">): EncodedRecord {
   const { sequence, kind, transaction, time, low, body, previous } = record;
   const payload = packr.pack([sequence, kind, transaction, time, low, body]);
   const digest = digestOf(payload, previous);
@@ -92,6 +95,9 @@ export class RecordError extends Error {
     this.digests = options.digests ?? {};
   }
 }
+
+/** Its digest is right, but it says what this program does not know: a newer one has written it. */
+class UnknownRecordError extends RecordError {}
 
 const isBytes = (value: unknown, length?: number): value is Uint8Array =>
   value instanceof Uint8Array && (length === undefined || value.length === length);
@@ -125,15 +131,31 @@ export function decodeRecord(value: Uint8Array): StoredRecord {
   if (Buffer.compare(packr.pack([format, payload, previous, digest]), value) !== 0) {
     throw new RecordError("its frame was edited");
   }
-  return decodePayload(payload, previous, digest);
+  return {
+    ...decodePayload(payload),
+    previous: new Uint8Array(previous),
+    digest: new Uint8Array(digest),
+    size: value.length,
+  };
 }
 
-function decodePayload(payload: Uint8Array, previous: Uint8Array, digest: Uint8Array): StoredRecord {
+/** Whether a value that does not decode is a whole record all the same. */
+export function isOfNewerProgram(value: Uint8Array): boolean {
+  try {
+    decodeRecord(value);
+    return false;
+  } catch (error) {
+    return error instanceof UnknownRecordError;
+  }
+}
+
+function decodePayload(payload: Uint8Array): Omit<StoredRecord, "previous" | "digest" | "size"> {
   const fields = unpack(payload);
   if (!Array.isArray(fields)) throw new RecordError("its payload is not a list");
   const [sequence, kind, transaction, time, low, body] = fields as unknown[];
   const known = RECORD_KINDS.find((candidate) => candidate === kind);
-  if (known === undefined) throw new RecordError(`its kind ${String(kind)} is not known to this program`);
+  if (known === undefined)
+    throw new UnknownRecordError(`its kind ${String(kind)} is not known to this program`);
   if (![sequence, transaction, time, low].every((field) => Number.isSafeInteger(field))) {
     throw new RecordError("one of its numbers is out of range");
   }
@@ -145,8 +167,6 @@ function decodePayload(payload: Uint8Array, previous: Uint8Array, digest: Uint8A
     low: low as number,
     body,
     payload,
-    previous: new Uint8Array(previous),
-    digest: new Uint8Array(digest),
   };
 }
 

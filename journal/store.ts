@@ -22,5 +22,12 @@ export interface Store {
    * put; after any other failure nobody knows
    */
   put(entries: readonly Entry[], sync: boolean, stale?: readonly string[]): Promise<void>;
+  /**
+   * Gives back the space of what was removed with from <= key <= to. Changes
+   * nothing that can be read, and may be interrupted.
+   */
+  compact(from: string, to: string): Promise<void>;
+  /** Bytes that it takes on disk. */
+  size(): Promise<number>;
   close(): Promise<void>;
 }

@@ -1,7 +1,8 @@
 import { QcowalError, invariant } from "../src/errors/index.ts";
 import { GENESIS, damaged, keyOf, read, verified } from "./chain.ts";
-import type { RecordKind, StoredRecord } from "./record.ts";
+import { type RecordKind, type StoredRecord, isOfNewerProgram } from "./record.ts";
 import type { Store } from "./store.ts";
+import { decodeStub } from "./stub.ts";
 import type { Transactions } from "./transactions.ts";
 
 /** The end of a log that a power cut tore: from `sequence` to the last record that is there. */
@@ -13,7 +14,14 @@ export interface TornTail {
 }
 
 /** Whoever appended these waited for the disk, and for all that had been appended before. */
-const SYNCED: ReadonlySet<RecordKind> = new Set<RecordKind>(["genesis", "prepared", "committed"]);
+const SYNCED: ReadonlySet<RecordKind> = new Set<RecordKind>([
+  "genesis",
+  "prepared",
+  "committed",
+  "compacted",
+]);
+
+const DROPPED_UNSAID = "was dropped, and the record of the compaction is missing";
 
 /**
  * The last record of the unbroken chain. What the disk has lost or torn behind
@@ -32,11 +40,14 @@ export async function findTail(
 ): Promise<End> {
   const sequence = Number.parseInt(key, 16);
   invariant(keyOf(sequence) === key, `the journal's store holds a foreign key ${JSON.stringify(key)}`);
+  // A compaction is synced, and its record comes after everything that it drops.
+  if (decodeStub(value) !== undefined) throw damaged(dir, sequence, DROPPED_UNSAID);
   let last: StoredRecord;
   try {
     last = verified(dir, sequence, value);
   } catch (error) {
-    if (!(error instanceof QcowalError) || sequence === GENESIS) throw error;
+    // Torn is what nobody has acknowledged. What a newer program has written is not for us to write over.
+    if (!(error instanceof QcowalError) || sequence === GENESIS || isOfNewerProgram(value)) throw error;
     const tornTail = {
       sequence,
       last: sequence,
@@ -44,6 +55,8 @@ export async function findTail(
     };
     return { tail: await read(dir, store, sequence - 1), tornTail, behindGap: undefined };
   }
+  // All that precedes it is made durable before it is written: there is no gap.
+  if (last.kind === "compacted") return { tail: last, tornTail: undefined, behindGap: undefined };
   let tail: StoredRecord | undefined = last;
   let gap: number | undefined;
   for (let at = sequence - 1; at >= GENESIS; at--) {
@@ -53,6 +66,7 @@ export async function findTail(
       gap = at;
       continue;
     }
+    if (decodeStub(before) !== undefined) throw damaged(dir, at, DROPPED_UNSAID);
     const record = verified(dir, at, before);
     tail ??= record;
     if (SYNCED.has(record.kind)) break;

@@ -17,6 +17,7 @@ export interface PendingTransaction {
 /** Which transactions are pending: a fold over records. Every illegal step is a bug of the caller. */
 export class Transactions {
   readonly #pending = new Map<number, PendingTransaction>();
+  readonly #partBytes = new Map<number, number>();
 
   get pending(): readonly PendingTransaction[] {
     return [...this.#pending.values()];
@@ -27,12 +28,18 @@ export class Transactions {
     return this.#pending.keys().next().value;
   }
 
+  /** Encoded length of the parts that a pending transaction has so far. */
+  partBytesOf(transaction: number): number {
+    return this.#partBytes.get(transaction) ?? 0;
+  }
+
   /** Whether a record may come next. */
   allows({ kind, transaction }: Pick<JournalRecord, "kind" | "transaction">): boolean {
     const state = this.#pending.get(transaction)?.state;
     const legal = {
       genesis: true,
       note: true,
+      compacted: true,
       begun: state === undefined,
       part: state === "begun",
       prepared: state === "begun",
@@ -53,7 +60,8 @@ export class Transactions {
     );
   }
 
-  apply({ kind, transaction, time, body }: JournalRecord): void {
+  /** `size` is the encoded length of the record. */
+  apply({ kind, transaction, time, body }: JournalRecord, size: number): void {
     const pending = this.#pending.get(transaction);
     switch (kind) {
       case "begun":
@@ -75,10 +83,14 @@ export class Transactions {
       case "settled":
       case "aborted":
         this.#pending.delete(transaction);
+        this.#partBytes.delete(transaction);
+        return;
+      case "part":
+        this.#partBytes.set(transaction, this.partBytesOf(transaction) + size);
         return;
       case "genesis":
-      case "part":
       case "note":
+      case "compacted":
     }
   }
 }

@@ -1,6 +1,7 @@
 import { QcowalError } from "../src/errors/index.ts";
 import { throwIfAborted } from "./throw-if-aborted.ts";
-import { type JournalRecord, hex } from "./record.ts";
+import { hex } from "./record.ts";
+import { type Link, endOf, isStub } from "./stub.ts";
 import type { TornTail } from "./tail.ts";
 
 export interface VerifyOptions {
@@ -12,7 +13,10 @@ export interface VerifyOptions {
 
 /** A chain that is whole. Whether something was set aside behind its end, `tornTail` of the journal says. */
 export interface JournalVerdict {
+  /** Those that are there. */
   readonly records: number;
+  /** Those that compactions have dropped. */
+  readonly dropped: number;
   /** Number of the last record. */
   readonly sequence: number;
   /** Its digest in hex: kept elsewhere, it proves later that nothing was edited or cut off. */
@@ -24,7 +28,7 @@ export interface JournalVerdict {
 interface Chain {
   readonly dir: string;
   readonly tornTail: TornTail | undefined;
-  records(): AsyncIterable<JournalRecord>;
+  links(): AsyncIterable<Link>;
 }
 
 const DIGEST = /^[0-9a-f]{64}$/;
@@ -38,20 +42,21 @@ export function digestText(text: string): string {
 
 export async function verifyChain(journal: Chain, options: VerifyOptions): Promise<JournalVerdict> {
   const wanted = options.head === undefined ? undefined : digestText(options.head);
-  let records = 0;
+  let [records, dropped] = [0, 0];
   let sequence = 0;
   let head = "";
   let known: number | undefined;
-  for await (const record of journal.records()) {
+  for await (const link of journal.links()) {
     throwIfAborted(options.signal, "verification");
-    records += 1;
-    ({ sequence } = record);
-    head = hex(record.digest);
+    if (isStub(link)) dropped += link.last - link.sequence + 1;
+    else records += 1;
+    sequence = endOf(link);
+    head = hex(link.digest);
     if (head === wanted) known = sequence;
   }
-  if (wanted === undefined) return { records, sequence, head };
+  if (wanted === undefined) return { records, dropped, sequence, head };
   if (known === undefined) throw cutOff(journal, { sequence, head }, wanted);
-  return { records, sequence, head, known: { sequence: known, since: sequence - known } };
+  return { records, dropped, sequence, head, known: { sequence: known, since: sequence - known } };
 }
 
 function cutOff(

@@ -34,10 +34,13 @@ export { headerChanges } from "./format/index.ts";
 export type { HeaderFieldChange } from "./format/index.ts";
 export { exportJournal, importJournal } from "../journal/index.ts";
 export type {
+  CompactedInfo,
+  CompactionReport,
   ExportOptions,
   ImportOptions,
   ImportReport,
   JournalHead,
+  JournalInfo,
   JournalReader,
   JournalRecord,
   JournalVerdict,
@@ -79,6 +82,7 @@ export type {
   Blame,
   CheckOptions,
   CheckReport,
+  CompactOptions,
   History,
   HistoryOptions,
   HistoryQuery,

@@ -51,6 +51,8 @@ export type ErrorCode =
   | "JOURNAL_DAMAGED"
   /** What is to be imported is not a journal as it was exported; the line is named. */
   | "EXPORT_INVALID"
+  /** What was asked for, the intents of an ended transaction, was dropped by a compaction of the journal. */
+  | "JOURNAL_COMPACTED"
   /** The caller's signal was raised before the decision; nothing was changed. */
   | "ABORTED"
   /** The pool was closed. */

@@ -89,7 +89,10 @@ export class HistoryReader {
     );
   }
 
-  /** The plan of a transaction as it was logged, in the order in which it is applied. */
+  /**
+   * The plan of a transaction as it was logged, in the order in which it is applied.
+   * @throws QcowalError TRANSACTION_NOT_FOUND, JOURNAL_COMPACTED when a compaction has dropped it
+   */
   async *intents(number: number): AsyncGenerator<PlannedIntent> {
     const { images } = await this.transaction(number);
     for await (const body of this.#journal.parts(number)) {

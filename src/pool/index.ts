@@ -1,5 +1,6 @@
 export { checkImage } from "./check.ts";
 export type { CheckOptions, CheckReport } from "./check.ts";
+export type { CompactOptions } from "./compact.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
 export { journalStamp } from "../../journal/index.ts";

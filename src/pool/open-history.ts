@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
-import { type JournalReader, readJournal } from "../../journal/index.ts";
-import { realEnvironment, topicsOf } from "../engine/index.ts";
+import { type JournalInfo, type JournalReader, readJournal } from "../../journal/index.ts";
+import { isPathTopic, realEnvironment, topicsOf } from "../engine/index.ts";
 import {
   type HistoryEntry,
   type Moment,
@@ -66,6 +66,11 @@ export class History implements AsyncDisposable {
   /** As `pool.blame`. */
   blame(image: string, nameOrId: string): Promise<Blame[]> {
     return this.#reader.blame(image, nameOrId);
+  }
+
+  /** As `pool.journalInfo`: its topics are images. */
+  info(): Promise<JournalInfo> {
+    return this.#journal.info(isPathTopic);
   }
 
   /** As `pool.status`, but nothing is recorded of it. */

@@ -1,4 +1,4 @@
-import { type Journal, openJournal } from "../../journal/index.ts";
+import { type CompactionReport, type Journal, type JournalInfo, openJournal } from "../../journal/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
@@ -9,6 +9,7 @@ import {
   currentActor,
   dryRun,
   groupByImage,
+  isPathTopic,
   realEnvironment,
   recordObservation,
   recoverPending,
@@ -24,6 +25,7 @@ import {
 } from "../history/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
+import { type CompactOptions, compactJournal } from "./compact.ts";
 import { defaultProgram } from "./default-program.ts";
 import { type Blame, HistoryReader, type HistoryQuery, type PlannedIntent } from "./history-reader.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
@@ -315,6 +317,28 @@ export class Pool implements AsyncDisposable {
     assertEvent(event, listener);
     this.#events.remove(listener);
     return this;
+  }
+
+  /** What the journal holds, and how large it is. */
+  async journalInfo(): Promise<JournalInfo> {
+    return this.#enter(async () =>
+      Promise.resolve({ result: this.#queue.run([], () => this.#journal.info(isPathTopic)) }),
+    );
+  }
+
+  /**
+   * Drops the intents of transactions that are over from the journal and gives
+   * their space back; what was done, when, why and by whom stays, and so does all
+   * that is pending. The journal does so by itself when it grows: see the README.
+   *
+   * @throws TypeError for malformed options
+   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
+   */
+  async compact(options: CompactOptions = {}): Promise<CompactionReport> {
+    return this.#enter(async () => {
+      const result = this.#queue.run([], () => compactJournal(this.#journal, this.#environment, options));
+      return Promise.resolve({ result });
+    });
   }
 
   /** Waits for what is running, then closes the journal. Idempotent. */

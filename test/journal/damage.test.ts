@@ -2,7 +2,8 @@ import { rm, writeFile } from "node:fs/promises";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { type Journal, openJournal } from "../../journal/index.ts";
+import { type Journal, type RecordKind, openJournal } from "../../journal/index.ts";
+import { decodeRecord, encodeRecord } from "../../journal/record.ts";
 import { SimulatedStore } from "../support/simulated-store.ts";
 import { fill, logKeys, open, partsOf, readLevel, scratch, states, writeLevel } from "./lab.ts";
 
@@ -130,6 +131,14 @@ test("a last record that is torn was never acknowledged: it is set aside and wri
   const again = await open(store);
   expect(again.tornTail).toBeUndefined();
   await expect(again.verify()).resolves.toMatchObject({ records: keys.length });
+});
+
+test("a last record that a newer program has written is not torn: the journal stays shut", async () => {
+  const { content, keys } = await filled();
+  const last = decodeRecord(content.get(keys.at(-1) ?? "") ?? new Uint8Array());
+  const { value } = encodeRecord({ ...last, kind: "tomorrow" as RecordKind });
+  const newer = new Map(content).set(keys.at(-1) ?? "", value);
+  await expect(open(SimulatedStore.of(newer))).rejects.toThrow(/kind tomorrow is not known to this program/);
 });
 
 describe("a gap that a power cut tore behind the last synced record", () => {

@@ -14,6 +14,7 @@ import {
 } from "../../journal/index.ts";
 import { encodeLine } from "../../journal/json-line.ts";
 import { NO_DIGEST, type RecordKind, decodeRecord, encodeRecord } from "../../journal/record.ts";
+import { all } from "../support/all.ts";
 import { fill, readLevel, recordsIn, scratch, states } from "./lab.ts";
 
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -160,7 +161,7 @@ describe("an import is refused, with the line,", () => {
       /"body" is not what its payload/,
     );
     await expectRefused(edited({ more: 1 }), 4, /a field "more" that no record has/);
-    await expectRefused(edited({ format: 2 }), 4, /format 2 is newer/);
+    await expectRefused(edited({ format: 3 }), 4, /format 3 is newer/);
     await expectRefused(edited({ payload: `${String(fields["payload"])}!` }), 4, /payload is not base64/);
     await expectRefused(edited({ digest: String(fields["digest"]).toUpperCase() }), 4, /digest is not hex/);
   });
@@ -324,4 +325,33 @@ test("a journal that has lost its database is restored in its place, another one
   await expect(importLines(lines, join(other.dir, "empty"))).resolves.toMatchObject({
     records: lines.length,
   });
+});
+
+test("what a compaction dropped goes on missing, and is held against what the compaction says", async () => {
+  const dir = await scratch();
+  const journal = await openJournal(dir, { create: true });
+  await fill(journal);
+  await journal.compact({ by: "me" });
+  const verdict = await journal.verify();
+  expect(verdict.dropped).toBeGreaterThan(0);
+  const lines = await all(exportJournal(journal));
+  await journal.close();
+  const copy = join(await scratch(), "copy");
+  await importLines(lines, copy);
+  {
+    await using imported = await openJournal(copy, { create: false });
+    expect(await imported.verify()).toEqual(verdict);
+    expect(await all(imported.links())).toHaveLength(lines.length);
+  }
+  const at = lines.findIndex((line) => line.startsWith('{"format":2'));
+  const stub = JSON.parse(lines[at] ?? "") as { last: number; transaction: number };
+  for (const edited of [{ last: stub.last + 1 }, { transaction: 1 }, { compaction: 3 }, { more: 1 }]) {
+    const forged = lines.with(at, `${JSON.stringify({ ...stub, ...edited })}\n`);
+    await expect(
+      importLines(forged, join(await scratch(), "forged")),
+      JSON.stringify(edited),
+    ).rejects.toMatchObject({
+      code: expect.stringMatching(/EXPORT_INVALID|JOURNAL_DAMAGED/),
+    });
+  }
 });

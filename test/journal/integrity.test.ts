@@ -54,6 +54,7 @@ describe("a journal as it was written", () => {
     for (const [index, head] of heads.entries()) {
       expect(await journal.verify({ head: head.toUpperCase() })).toEqual({
         records: values.length,
+        dropped: 0,
         sequence: values.length,
         head: last(),
         known: { sequence: index + 1, since: values.length - index - 1 },

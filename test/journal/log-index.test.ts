@@ -104,6 +104,15 @@ describe("the index finds the transactions of a topic, and the records of each,"
     expect(await cost(50, 20)).toBe(await cost(1, 1));
   });
 
+  test("and a topic that is none is refused before anything is written", async () => {
+    const store = new SimulatedStore();
+    const journal = await open(store);
+    const { puts } = store;
+    await expect(journal.begin("x", [7 as unknown as string])).rejects.toThrow(TypeError);
+    expect(store.puts).toBe(puts);
+    await journal.begin("x", ["/a"]);
+  });
+
   test("and every record by its sequence, verified", async () => {
     const store = new SimulatedStore();
     const journal = await open(store);

@@ -29,9 +29,13 @@ async function folded(store: SimulatedStore): Promise<string[]> {
   return indexIn(bare);
 }
 
-/** Does something legal; returns what it did. */
-async function step(journal: Journal, choice: number): Promise<readonly [number, State]> {
+/** Does something legal; returns what became of which transaction, if of any. */
+async function step(journal: Journal, choice: number): Promise<readonly [number, State] | undefined> {
   const pending = journal.pending();
+  if (choice % 13 === 0) {
+    await journal.compact({ keepTransactions: choice % 2 });
+    return undefined;
+  }
   const chosen = pending[choice % (pending.length + 1)];
   if (chosen === undefined)
     return [await journal.begin({ choice }, topicsOf({ kind: "begun", body: { choice } })), "begun"];
@@ -51,6 +55,7 @@ async function step(journal: Journal, choice: number): Promise<readonly [number,
 test("a power cut loses any of what is not synced, what was before the first gap is there, the index is that of the records, and the journal goes on from there", async () => {
   let lost = 0;
   let torn = 0;
+  let compactions = 0;
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.array(fc.nat(1000), { minLength: 1, maxLength: 25 }), { minLength: 1, maxLength: 4 }),
@@ -68,7 +73,15 @@ test("a power cut loses any of what is not synced, what was before the first gap
           ]);
           for (const choice of choices) {
             const now = new Map(truth.get(store.puts));
-            const [transaction, state] = await step(journal, choice);
+            const { puts } = store;
+            const done = await step(journal, choice);
+            if (done === undefined) {
+              if (store.puts > puts) compactions += 1;
+              expect(store.puts === puts || store.synced === store.puts).toBe(true);
+              truth.set(store.puts, now);
+              continue;
+            }
+            const [transaction, state] = done;
             now.set(transaction, state);
             truth.set(store.puts, now);
             // What is decided or planned is never at the mercy of a power cut.
@@ -90,6 +103,10 @@ test("a power cut loses any of what is not synced, what was before the first gap
             new Map(expected),
           );
           await (await open(store)).verify();
+          for (const { transaction } of found) {
+            for await (const part of (await open(store)).parts(transaction))
+              expect(part).toBeTypeOf("number");
+          }
           const next = new SimulatedStore(store.log);
           const reader = await open(next);
           const numbers: number[] = [];
@@ -109,4 +126,5 @@ test("a power cut loses any of what is not synced, what was before the first gap
   );
   expect(lost).toBeGreaterThan(0);
   expect(torn).toBeGreaterThan(0);
+  expect(compactions).toBeGreaterThan(0);
 });

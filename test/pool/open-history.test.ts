@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openHistory, openPool } from "../../src/index.ts";
+import { all } from "../support/all.ts";
 import { poolIn, scratch } from "./lab.ts";
 
 test("a history opened beside its pool shows what the pool would, as it was then", async () => {
@@ -9,17 +10,17 @@ test("a history opened beside its pool shows what the pool would, as it was then
   const pool = await poolIn(dir);
   await pool.create(a, "x", { reason: "first" });
   await pool.create(b, "x");
-  const then = await pool.history();
+  const then = await all(pool.history());
   await using record = await openHistory(join(dir, ".qcowal"));
   await pool.create(a, "y");
-  expect(await record.history()).toEqual(then);
-  expect(await record.history(a)).toEqual(await pool.history(a).then((all) => all.slice(0, 1)));
+  expect(await all(record.entries())).toEqual(then);
+  expect(await all(record.entries(a))).toEqual((await all(pool.history(a))).slice(0, 1));
   expect(record.journal.dir).toBe(pool.journal);
   const { head } = record.journal;
   expect(await record.journal.verify({ head: head.digest })).toMatchObject({ known: { since: 0 } });
   await record.close();
   await record.close();
-  await expect(record.history()).rejects.toMatchObject({ code: "POOL_CLOSED" });
+  await expect(all(record.entries())).rejects.toMatchObject({ code: "POOL_CLOSED" });
   // The pool has held it all the time.
   await expect(openPool(join(dir, ".qcowal"), { waitMs: 0 })).rejects.toMatchObject({
     code: "JOURNAL_IN_USE",

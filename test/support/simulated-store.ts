@@ -31,6 +31,7 @@ export class SimulatedStore implements Store {
   /** Error that the next puts throw, and whether they take effect all the same. */
   fault: { readonly error: Error; readonly written: boolean } | undefined;
   reads = 0;
+  compactions = 0;
   closed = false;
 
   constructor(log: readonly Batch[] = [], machine?: Machine) {
@@ -109,6 +110,18 @@ export class SimulatedStore implements Store {
       if (sync) this.#synced = this.#log.length;
     }
     return this.fault === undefined ? Promise.resolve() : Promise.reject(this.fault.error);
+  }
+
+  /** What was removed takes no space here. */
+  async compact(): Promise<void> {
+    this.compactions += 1;
+    return Promise.resolve();
+  }
+
+  async size(): Promise<number> {
+    let bytes = 0;
+    for (const [key, value] of this.#entries) bytes += key.length + value.length;
+    return Promise.resolve(bytes);
   }
 
   async close(): Promise<void> {

@@ -113,6 +113,28 @@ export function describeStoreContract(name: string, newPlace: () => Promise<Open
       ]);
     });
 
+    test("a put of nothing, which makes durable what came before, changes nothing", async () => {
+      const store = await (await place())();
+      await store.put([[key(1), bytes(1)]], false);
+      await store.put([], true);
+      expect(await entriesOf(store)).toEqual([[key(1), [1]]]);
+    });
+
+    test("compacting a range leaves what is there, and the size is that of something", async () => {
+      const store = await (await place())();
+      await store.put(
+        [1, 2, 3, 4].map((number) => [key(number), bytes(number)] as const),
+        true,
+      );
+      await store.put([], true, [key(2), key(3)]);
+      await store.compact(key(1), key(4));
+      expect(await entriesOf(store)).toEqual([
+        [key(1), [1]],
+        [key(4), [4]],
+      ]);
+      expect(await store.size()).toBeGreaterThan(0);
+    });
+
     test("the caller may use its buffer again once a put has resolved", async () => {
       const store = await (await place())();
       const buffer = bytes(1, 2, 3);

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { type History, openHistory } from "../../index.ts";
+import { type History, type PlannedIntent, isQcowalError, openHistory } from "../../index.ts";
 import { journalHere, namedJournal } from "../journal-dir.ts";
 import { toJson, toJsonLine } from "../json.ts";
 import { type CommonOptions, poolOptionsOf, withJournalOptions } from "../options.ts";
@@ -60,7 +60,7 @@ async function showJson(history: History, number: number, most: number, terminal
   const head = toJson(entryJson(await history.transaction(number)));
   let before = `${head.slice(0, -2)},\n  "intents": [`;
   let count = 0;
-  for await (const intent of history.intents(number)) {
+  for await (const intent of intentsOf(history, number, terminal)) {
     if (count === most) break;
     terminal.data(before);
     before = `    ${toJsonLine(intentJson(intent))},`;
@@ -74,7 +74,7 @@ async function showText(history: History, number: number, most: number, terminal
   terminal.data(entryText(entry, history.journal.dir));
   let place = "";
   let count = 0;
-  for await (const { phase, image, intent } of history.intents(number)) {
+  for await (const { phase, image, intent } of intentsOf(history, number, terminal)) {
     count += 1;
     if (count > most) continue;
     const heading = `${phase}${entry.images.length === 1 ? "" : ` ${shownPath(image)}`}:`;
@@ -83,4 +83,18 @@ async function showText(history: History, number: number, most: number, terminal
     terminal.data(`  ${intentText(intent)}`);
   }
   if (count > most) terminal.data(`and ${plural(count - most, "more intent")}: --intents all shows them`);
+}
+
+/** Where a compaction has dropped them, that is said, and the rest stands. */
+async function* intentsOf(
+  history: History,
+  number: number,
+  terminal: Terminal,
+): AsyncGenerator<PlannedIntent> {
+  try {
+    yield* history.intents(number);
+  } catch (error) {
+    if (!isQcowalError(error, "JOURNAL_COMPACTED")) throw error;
+    terminal.say(error.message);
+  }
 }

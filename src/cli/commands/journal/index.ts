@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { addCompactCommand } from "./compact.ts";
+import { addInfoCommand } from "./info.ts";
 import { addExportCommand } from "./export.ts";
 import { addHeadCommand } from "./head.ts";
 import { addImportCommand } from "./import.ts";
@@ -21,4 +23,6 @@ from it.`,
   addHeadCommand(command);
   addExportCommand(command);
   addImportCommand(command);
+  addInfoCommand(command);
+  addCompactCommand(command);
 }

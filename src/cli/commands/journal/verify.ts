@@ -50,7 +50,7 @@ async function verify(options: VerifyOptions, answer: (exitCode: number) => void
     terminal.data(toJson({ journal: dir, id, ...verdict, known, tornTail }));
   } else {
     terminal.data(
-      `${plural(verdict.records, "record")}, all as written; head ${verdict.head} ${verdict.sequence}`,
+      `${plural(verdict.records, "record")}, all as written${verdict.dropped === 0 ? "" : `, ${plural(verdict.dropped, "intent record")} dropped by compactions that are on the record`}; head ${verdict.head} ${verdict.sequence}`,
     );
     if (known !== undefined) {
       terminal.data(`the head that was given is record ${known.sequence}; ${sinceWords(known.since)}`);

@@ -1,0 +1,147 @@
+/** The writing end of the log: makes each record the next link of the chain. */
+import { QcowalError } from "../src/errors/index.ts";
+import { keyOf } from "./chain.ts";
+import type { Beside } from "./compaction.ts";
+import { indexEntries } from "./index-entries.ts";
+import type { LogIndex } from "./log-index.ts";
+import { type RecordKind, type StoredRecord, encodeRecord } from "./record.ts";
+import type { Entry, Store } from "./store.ts";
+import { type TornTail, staleKeys } from "./tail.ts";
+import type { PendingTransaction, Transactions } from "./transactions.ts";
+
+/** Largest encoded record; longer contents are split by the caller. */
+const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
+
+/** A record to be appended, and what is written with it. */
+export interface Appended {
+  readonly kind: RecordKind;
+  /** Undefined for the sequence that it gets. */
+  readonly transaction: number | undefined;
+  readonly body: unknown;
+  readonly sync: boolean;
+  readonly topics?: readonly string[];
+  readonly beside?: (sequence: number) => Beside;
+}
+
+export interface LogState {
+  readonly dir: string;
+  readonly store: Store;
+  readonly now: () => number;
+  readonly tail: StoredRecord;
+  readonly transactions: Transactions;
+  readonly index: LogIndex;
+  readonly tornTail: TornTail | undefined;
+}
+
+export class Log {
+  readonly #dir: string;
+  readonly #store: Store;
+  readonly #now: () => number;
+  readonly #transactions: Transactions;
+  readonly #index: LogIndex;
+  /** Told of each transaction that has ended and has parts, with their length in bytes. */
+  readonly #onEnd: (partBytes: number) => void;
+  /** The last record. */
+  tail: Pick<StoredRecord, "sequence" | "digest">;
+  /** Keys of what was set aside; the next append takes their place. */
+  #stale: readonly string[];
+  /** Each append needs the digest of the one before. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #failed: unknown;
+
+  constructor(state: LogState, onEnd: (partBytes: number) => void) {
+    this.#dir = state.dir;
+    this.#store = state.store;
+    this.#now = state.now;
+    this.#transactions = state.transactions;
+    this.#index = state.index;
+    this.#onEnd = onEnd;
+    this.tail = state.tail;
+    this.#stale = staleKeys(state.tornTail);
+  }
+
+  get pending(): readonly PendingTransaction[] {
+    return this.#transactions.pending;
+  }
+
+  /** After a failed write nobody knows what is on disk. */
+  get hasFailed(): boolean {
+    return this.#failed !== undefined;
+  }
+
+  /** Resolves when everything that was appended so far is there or has failed. */
+  async idle(): Promise<void> {
+    await this.#queue;
+  }
+
+  /** Appends go one after the other, in the order of the calls. Returns the sequence. */
+  append(appended: Appended): Promise<number> {
+    const result = this.#queue.then(() => this.#write(appended));
+    this.#queue = result.catch(() => undefined);
+    return result;
+  }
+
+  async #write({ kind, transaction, body, sync, topics = [], beside }: Appended): Promise<number> {
+    if (this.#failed !== undefined) {
+      throw new QcowalError(
+        "IO_FAILED_EARLIER",
+        `${this.#dir}: an earlier write of the journal failed; reopen it, recovery decides.`,
+        { cause: this.#failed },
+      );
+    }
+    const sequence = this.tail.sequence + 1;
+    const step = { kind, transaction: transaction ?? sequence };
+    this.#transactions.check(step);
+    const low = this.#lowAfter(step, sequence);
+    const partBytes = this.#transactions.partBytesOf(step.transaction);
+    const record = {
+      ...step,
+      sequence,
+      time: this.#now(),
+      body: body ?? null,
+      low,
+      previous: this.tail.digest,
+    };
+    const { value, digest } = encodeRecord(record);
+    if (value.length > MAX_RECORD_BYTES) {
+      throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
+    }
+    const own = indexEntries({ ...record, digest }, topics, partBytes);
+    const { entries: others = [], stale: dropped = [] } = beside?.(sequence) ?? {};
+    const entries: Entry[] = [[keyOf(sequence), value], ...own, ...others];
+    try {
+      // Synced with the removal: were only that lost, the chain would end in records of two lives.
+      const stale = await this.#staleBut(entries);
+      // What goes must not be gone while the end of its transaction, or any link on the way to this record, is
+      // lost in a power cut: first everything before is made durable.
+      if (dropped.length > 0 || others.length > 0) await this.#store.put([], true);
+      await this.#store.put(entries, sync || stale.length > 0, [...stale, ...dropped]);
+    } catch (error) {
+      // Nobody knows whether it is on disk: only reading the journal again can tell.
+      this.#failed = error;
+      throw error;
+    }
+    this.#transactions.apply({ ...record, digest }, value.length);
+    this.tail = { sequence, digest };
+    this.#stale = [];
+    if (partBytes > 0 && isEnd(kind)) this.#onEnd(partBytes);
+    return sequence;
+  }
+
+  /** What was set aside leads nowhere in the index either. */
+  async #staleBut(entries: readonly Entry[]): Promise<string[]> {
+    if (this.#stale.length === 0) return [];
+    const leads = await this.#index.staleKeys(this.tail.sequence + 1);
+    return [...this.#stale, ...leads].filter((stale) => !entries.some(([key]) => key === stale));
+  }
+
+  #lowAfter({ kind, transaction }: { kind: RecordKind; transaction: number }, sequence: number): number {
+    const ends = isEnd(kind);
+    const others = this.#transactions.pending.filter(
+      (pending) => !ends || pending.transaction !== transaction,
+    );
+    return others[0]?.transaction ?? (kind === "begun" ? sequence : sequence + 1);
+  }
+}
+
+const isEnd = (kind: RecordKind): boolean => kind === "settled" || kind === "aborted";
