@@ -71,6 +71,7 @@ export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./im
 export {
   checkImage,
   journalStamp,
+  lineageOf,
   listSnapshots,
   openHistory,
   openPool,
@@ -87,6 +88,7 @@ export type {
   HistoryOptions,
   HistoryQuery,
   ImageStatus,
+  Lineage,
   ListOptions,
   MendOptions,
   PlannedIntent,

@@ -1,6 +1,8 @@
 export { checkImage } from "./check.ts";
 export type { CheckOptions, CheckReport } from "./check.ts";
 export type { CompactOptions } from "./compact.ts";
+export { lineageOf } from "./lineage.ts";
+export type { Lineage } from "./lineage.ts";
 export { listSnapshots } from "./list-snapshots.ts";
 export type { ListOptions, SnapshotInfo } from "./list-snapshots.ts";
 export { journalStamp } from "../../journal/index.ts";

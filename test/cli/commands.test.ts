@@ -177,7 +177,7 @@ describe("history", () => {
     expect(lines[0]).toMatchObject({ actor: { name: "ops" }, reason: "kernel 6.18" });
     const { stdout } = await lab.qcowal("history", "a.qcow2");
     expect(stdout).toMatch(
-      /^NO +BEGAN +STATUS.*\n\d+ +.* done +create "three" +a\.qcow2 +ops, .* "kernel 6.18"\n/,
+      /^NO +BEGAN +STATUS.*\n\d+ +.* done +create "three" \(id 3\) +a\.qcow2 .* ops, .* "kernel 6.18"\n/,
     );
   });
 

@@ -181,6 +181,47 @@ describe("qcowal tree", () => {
   });
 });
 
+describe("qcowal list", () => {
+  interface Listed {
+    readonly name: string;
+    readonly parent?: { readonly name: string } | null;
+    readonly current?: boolean;
+  }
+
+  test("says what each was taken from and where the disk stands, as far as the record knows", async () => {
+    const listed = await qcowalJson<Listed[]>("list", image);
+    expect(listed.map(({ name, parent }) => [name, parent === null ? null : parent?.name])).toEqual([
+      ["base", null],
+      [HOSTILE, "base"],
+      ["theirs", undefined],
+      ["after", undefined],
+      ["unseen", "after"],
+    ]);
+    expect(listed.filter(({ current }) => current === true).map(({ name }) => name)).toEqual(["unseen"]);
+    expect(await must("list", image)).toMatch(/unseen .* "after" +\* the disk is here\n$/);
+  });
+
+  test("does not say where the disk stands when others were at work since", async () => {
+    const changed = await Lab.open({ "c.qcow2": Lab.EMPTY });
+    await must("create", "x", changed.path("c.qcow2"));
+    await snapshotCreate(changed.path("c.qcow2"), "theirs");
+    const listed = await qcowalJson<Listed[]>("list", changed.path("c.qcow2"));
+    expect(listed.map(({ parent, current }) => [parent, current])).toEqual([
+      [null, undefined],
+      [undefined, undefined],
+    ]);
+  });
+
+  test("as of a transaction comes from the record alone", async () => {
+    const number = (await history("--operation", "revert"))[0]?.transaction ?? 0;
+    const then = await qcowalJson<Listed[]>("list", image, "--as-of", String(number));
+    expect(then.map(({ name }) => name)).toEqual(["base", HOSTILE]);
+    expect(await must("list", image, "--as-of", "tomorrow")).toContain("unseen");
+    expect(await qcowal("list", image, "--as-of", "yesterday")).toMatchObject({ code: 1 });
+    expect(await qcowal("list", image, "--as-of", "soon")).toMatchObject({ code: 2 });
+  });
+});
+
 describe("qcowal blame", () => {
   test("tells who took it, from what and why, who reverted to it, and how it went", async () => {
     const base = await must("blame", image, "base");

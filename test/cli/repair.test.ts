@@ -1,4 +1,4 @@
-import { cp, rename, rm } from "node:fs/promises";
+import { access, cp, rename, rm } from "node:fs/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Operation, isQcowalError, openPool, repairWithoutJournal } from "../../src/index.ts";
 import { requireBuiltCommand } from "../support/command.ts";
@@ -40,8 +40,7 @@ describe("qcowal repair", () => {
       expect(code, args.join(" ")).toBe(6);
       expect(stderr).toContain(`qcowal repair --without-journal ${lab.path("a.qcow2")}`);
     }
-    // What tried to write has made a journal, which knows nothing.
-    await rm(lab.path(".qcowal"), { recursive: true });
+    await expect(access(lab.path(".qcowal"))).rejects.toThrow(/ENOENT/);
     const fenced = await lab.bytes();
     const [dry] = await lab.json<{ summary: object }[]>("repair", "--without-journal", "a.qcow2", "-n");
     expect(fenced.equals(await lab.bytes())).toBe(true);
@@ -94,7 +93,7 @@ describe("qcowal repair", () => {
       },
     ]);
     const { stdout } = await lab.qcowal("history", "a.qcow2");
-    expect(stdout).toMatch(/repaired by a scan +repair after \d+ +a\.qcow2 +ops, .* "journal disk died"/);
+    expect(stdout).toMatch(/repaired by a scan +repair after \d+ +a\.qcow2 .* ops, .* "journal disk died"/);
   });
 
   test("with a journal that cannot be read: recover names the image and the way out, which is open", async () => {

@@ -1,24 +1,31 @@
 /** Snapshots in QEMU's own words: what scripts that read qemu-img's output expect. */
-import type { SnapshotInfo } from "../../index.ts";
+import type { Lineage, SnapshotInfo } from "../../index.ts";
 import { bytes, localTime } from "./text.ts";
 
 const NSEC = 1_000_000_000n;
 
 /** The fields and names of `snapshots` in `qemu-img info --output=json`. */
-export function* qemuJson(snapshots: readonly SnapshotInfo[]): Generator<object> {
-  for (const snapshot of snapshots) yield snapshotJson(snapshot);
+export function* qemuJson(snapshots: readonly Recorded[], lineage?: readonly Lineage[]): Generator<object> {
+  for (const [index, snapshot] of snapshots.entries()) yield snapshotJson(snapshot, lineage?.[index]);
 }
 
-function snapshotJson(snapshot: SnapshotInfo): object {
+/** Of a snapshot that only the record knows, it may know less. */
+type Recorded = { readonly [Field in keyof SnapshotInfo]?: SnapshotInfo[Field] | undefined };
+
+/** What is undefined is left out. */
+function snapshotJson(snapshot: Recorded, known: Lineage | undefined): object {
+  const { vmClockNsec: clockNsec, icount } = snapshot;
   return {
     id: snapshot.id,
     name: snapshot.name,
     "vm-state-size": snapshot.vmStateSize,
     "date-sec": snapshot.dateSec,
     "date-nsec": snapshot.dateNsec,
-    "vm-clock-sec": snapshot.vmClockNsec / NSEC,
-    "vm-clock-nsec": snapshot.vmClockNsec % NSEC,
-    ...(snapshot.icount === undefined ? {} : { icount: BigInt.asIntN(64, snapshot.icount) }),
+    "vm-clock-sec": clockNsec === undefined ? undefined : clockNsec / NSEC,
+    "vm-clock-nsec": clockNsec === undefined ? undefined : clockNsec % NSEC,
+    icount: icount === undefined ? undefined : BigInt.asIntN(64, icount),
+    parent: known?.parent,
+    current: known?.isCurrent === true ? true : undefined,
   };
 }
 

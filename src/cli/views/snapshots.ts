@@ -1,17 +1,28 @@
-import type { SnapshotInfo } from "../../index.ts";
-import { bytes, localTime, printable, tableLines } from "./text.ts";
+import type { Lineage, SnapshotFacts, SnapshotInfo } from "../../index.ts";
+import { bytes, localTime, printable, quoted, tableLines } from "./text.ts";
 
-/** The lines of a table of all snapshots. */
-export function snapshotTable(snapshots: readonly SnapshotInfo[]): Iterable<string> {
+/** A snapshot of an image, or of its record, which may know less. */
+export type Listed = Pick<
+  SnapshotInfo | SnapshotFacts,
+  "id" | "name" | "dateSec" | "diskSize" | "vmStateSize"
+>;
+
+const fromText = ({ parent }: Lineage): string =>
+  parent === undefined ? "?" : parent === null ? "-" : quoted(parent.name);
+
+/** The lines of a table of all snapshots, with what the record knows of where they come from. */
+export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly Lineage[]): Iterable<string> {
   return tableLines(function* () {
-    yield ["ID", "NAME", "DATE", "DISK SIZE", "VM STATE"];
-    for (const { id, name, dateSec, diskSize, vmStateSize } of snapshots) {
+    yield ["ID", "NAME", "DATE", "DISK SIZE", "VM STATE", ...(lineage === undefined ? [] : ["FROM", ""])];
+    for (const [index, { id, name, dateSec, diskSize, vmStateSize }] of snapshots.entries()) {
+      const known = lineage?.[index];
       yield [
         printable(id),
         printable(name),
-        localTime(dateSec * 1000),
+        dateSec === undefined ? "-" : localTime(dateSec * 1000),
         diskSize === undefined ? "-" : bytes(diskSize),
-        vmStateSize === 0 ? "-" : bytes(vmStateSize),
+        vmStateSize === undefined || vmStateSize === 0 ? "-" : bytes(vmStateSize),
+        ...(known === undefined ? [] : [fromText(known), known.isCurrent ? "* the disk is here" : ""]),
       ];
     }
   });
