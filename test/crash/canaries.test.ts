@@ -199,7 +199,8 @@ vi.mock("../support/simulated-store.ts", async (original) => {
   class SimulatedStore extends real.SimulatedStore {
     override async put(...args: Parameters<InstanceType<typeof real.SimulatedStore>["put"]>): Promise<void> {
       const [entries, sync, stale] = args;
-      const kinds = entries.map(([, value]) => decodeRecord(value).kind as string);
+      const records = entries.filter(([key]) => !key.startsWith("!"));
+      const kinds = records.map(([, value]) => decodeRecord(value).kind as string);
       const { unsyncedRecord = "" } = planted.bug;
       await super.put(entries, sync && !kinds.includes(unsyncedRecord), stale);
     }

@@ -70,7 +70,7 @@ async function fill(journal: Journal): Promise<void> {
 
 test(
   "after 10,000 operations on an image the journal is small, and every one of them is on the record",
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const dir = await scratch();
     const store = await unsynced(dir);
