@@ -1,6 +1,7 @@
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { QcowalError, isQcowalError } from "../src/errors/index.ts";
+import { QcowalError, isQcowalError, isStorageFailure, reasonOf } from "../src/errors/index.ts";
 import { readBirthMark } from "./birth-mark.ts";
 import { describeHolder } from "./holder.ts";
 import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
@@ -51,7 +52,7 @@ export async function readJournal(path: string, options: ReadJournalOptions = {}
     return new ViewReader(journal, view);
   } catch (error) {
     await view.remove();
-    throw error;
+    throw unreadable(dir, error);
   }
 }
 
@@ -99,14 +100,15 @@ async function openView(dir: string, view: LevelView, topicsOf?: TopicsOf): Prom
   }
 }
 
+/** Whatever fails of files is as likely to be about the view as about the journal. */
 function unreadable(dir: string, cause: unknown): unknown {
-  if (isQcowalError(cause)) return cause;
-  const message = cause instanceof Error ? cause.message : String(cause);
-  const isFull =
-    cause instanceof Error && "code" in cause && (cause.code === "ENOSPC" || cause.code === "EDQUOT");
+  const isOurs = isQcowalError(cause);
+  if (isOurs && !isStorageFailure(cause)) return cause;
+  const errno = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  const isFull = errno === "NO_SPACE" || errno === "ENOSPC" || errno === "EDQUOT";
   return new QcowalError(
     isFull ? "NO_SPACE" : "IO_FAILED",
-    `${dir}: the journal cannot be read beside its holder: ${message}. Nothing was changed; the reader needs a few MiB in the directory that TMPDIR names.`,
+    `${dir}: the journal cannot be read: ${reasonOf(cause)} Nothing was changed. A reader needs a few MiB in ${tmpdir()}, or where TMPDIR says.`,
     { cause, details: { journal: dir } },
   );
 }
