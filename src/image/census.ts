@@ -10,7 +10,7 @@ import {
   plainCluster,
 } from "../format/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
-import { OWNER, ReferenceCounts } from "./check/reference-counts.ts";
+import { OWNER, PACKED_DATA, PACKED_DATA_END, ReferenceCounts } from "./check/reference-counts.ts";
 import { contradictions } from "./contradictions.ts";
 import { FirstFindings } from "./first-findings.ts";
 import type { Image } from "./image.ts";
@@ -285,16 +285,39 @@ export class Census {
 
   /** `weight` paths lead to this L2 table, and so to every cluster below it. */
   #addEntries(offset: number, words: Uint32Array, weight: number): void {
+    const { clusterBits, l2EntrySize } = this.geometry;
+    const { bytes, chunkBits, chunkClusters } = this.#counts.table;
     const reference = this.#reference;
-    const step = this.geometry.l2EntrySize / 4;
+    const step = l2EntrySize / 4;
+    // Every entry of a disk comes through this loop: the common kind is counted in it.
+    const plainEnd = step === 4 ? 0 : this.#fileClusters;
+    const packedWeight = Math.min(weight, PACKED_DATA_END) | 0;
+    let chunk = -1;
+    let place = 0;
     for (let at = 0; at < words.length; at += step) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
-      const cluster = step === 4 ? -1 : plainCluster(this.geometry.clusterBits, high, low);
-      if (cluster > 0 && cluster < this.#fileClusters) {
+      const cluster = plainCluster(clusterBits, high, low);
+      if (cluster > 0 && cluster < plainEnd) {
+        if (cluster >>> chunkBits !== chunk) {
+          chunk = cluster >>> chunkBits;
+          place = this.#counts.place(chunk);
+        }
+        if (place < 0) continue;
+        if ((place & 1) === 0) {
+          const index = (place >> 1) + (cluster & (chunkClusters - 1));
+          const packed = bytes[index] ?? 0;
+          const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
+          if (sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA)) {
+            bytes[index] = sum;
+            continue;
+          }
+        }
         this.#counts.add(cluster, weight, OWNER.data);
+        chunk = -1;
         continue;
       }
+      chunk = -1;
       const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
       const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
       if ((high | low | zeros | allocated) === 0) continue;
