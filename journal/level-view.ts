@@ -12,6 +12,7 @@
  *   open. Only those that the MANIFEST names: LevelDB begins new tables with the
  *   next number, and would write into the holder's own file if it stood there.
  */
+import { rmSync } from "node:fs";
 import {
   type FileHandle,
   access,
@@ -36,6 +37,20 @@ export interface LevelView {
   readonly remove: () => Promise<void>;
 }
 
+/** Views of this process that are not removed yet. */
+const views = new Set<string>();
+let isTracking = false;
+
+/** Who ends the process in the middle of an answer, as when the reader of a pipe is gone, does not come to `remove`. */
+function keepTrackOf(dir: string): void {
+  views.add(dir);
+  if (isTracking) return;
+  isTracking = true;
+  process.on("exit", () => {
+    for (const left of views) rmSync(left, { recursive: true, force: true });
+  });
+}
+
 /**
  * One attempt to make a view of the database in `source`, in a directory that
  * only we can read. Cost: what is in LevelDB's log, a few MiB.
@@ -44,7 +59,9 @@ export interface LevelView {
 export async function viewOfLevel(source: string): Promise<LevelView | undefined> {
   const dir = await mkdtemp(join(tmpdir(), "qcowal-reader-"));
   const handles: FileHandle[] = [];
+  keepTrackOf(dir);
   const remove = async (): Promise<void> => {
+    views.delete(dir);
     for (const handle of handles.splice(0)) await handle.close();
     await rm(dir, { recursive: true, force: true });
   };

@@ -177,6 +177,21 @@ console.log(typeof opened === "string" ? opened : "opened");`;
   return line;
 }
 
+test("a process that ends while it reads leaves nothing", async () => {
+  const dir = await scratch();
+  await (await openJournal(dir, { create: true })).close();
+  const script = `import { readJournal } from ${JSON.stringify(join(ROOT, "journal/index.ts"))};
+const reader = await readJournal(${JSON.stringify(dir)});
+await reader.verify();
+process.exit(7);`;
+  const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
+    cwd: ROOT,
+    stdio: "inherit",
+  });
+  expect(await once(child, "exit")).toEqual([7, null]);
+  expect(await left()).toEqual([]);
+});
+
 describe("a journal that another process writes to without a pause", () => {
   interface Appender {
     readonly child: ChildProcess;
