@@ -1,4 +1,4 @@
-import type { SnapshotNode, SnapshotTree } from "../../index.ts";
+import type { Ancestor, SnapshotNode, SnapshotTree } from "../../index.ts";
 import type { Paint } from "../colours.ts";
 import { who } from "./history.ts";
 import { localTime, plural, printable, quoted } from "./text.ts";
@@ -23,14 +23,7 @@ export function forestOf({ nodes }: SnapshotTree, all: boolean): Forest {
   const children = new Map<string | null | undefined, SnapshotNode[]>();
   for (const node of nodes) {
     if (!all && node.gone !== undefined) continue;
-    let { parent } = node;
-    for (
-      let above = byKey.get(parent ?? "");
-      !all && above?.gone !== undefined;
-      above = byKey.get(parent ?? "")
-    ) {
-      parent = above.parent;
-    }
+    const parent = shownAncestor(byKey, node.parent, all);
     children.set(parent, [...(children.get(parent) ?? []), node]);
   }
   const branches = (parent: string | null | undefined): Branch[] =>
@@ -64,7 +57,8 @@ export function treeText(image: string, tree: SnapshotTree, all: boolean, paint:
   const { fromBeginning, ofUnknownOrigin } = forestOf(tree, all);
   const here = paint("green", "* the disk is here");
   const lines: string[] = [paint("bold", image)];
-  const shownCurrent = shownAncestor(tree, all);
+  const byKey = new Map(tree.nodes.map((node) => [node.key, node]));
+  const shownCurrent = shownAncestor(byKey, tree.current, all);
   type Item = { readonly text: string; readonly below: readonly Item[] };
   const item = ({ node, children }: Branch): Item => ({
     text: node.gone === undefined ? nodeText(node) : paint("dim", nodeText(node)),
@@ -87,13 +81,15 @@ export function treeText(image: string, tree: SnapshotTree, all: boolean, paint:
   return lines.join("\n");
 }
 
-/** What the active layer hangs below in what is shown. */
-function shownAncestor({ nodes, current }: SnapshotTree, all: boolean): SnapshotTree["current"] {
-  const byKey = new Map(nodes.map((node) => [node.key, node]));
-  let at = current;
-  for (let node = byKey.get(at ?? ""); !all && node?.gone !== undefined; node = byKey.get(at ?? ""))
+/** Without `all`, what hangs below something gone hangs where that hung. */
+function shownAncestor(byKey: ReadonlyMap<string, SnapshotNode>, ancestor: Ancestor, all: boolean): Ancestor {
+  if (all) return ancestor;
+  let at = ancestor;
+  for (;;) {
+    const node = typeof at === "string" ? byKey.get(at) : undefined;
+    if (node?.gone === undefined) return at;
     at = node.parent;
-  return at;
+  }
 }
 
 const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
