@@ -11,10 +11,12 @@ export async function journalStamp(path: string): Promise<string> {
   const level = join(await resolvedPath(path), LEVEL_DIR);
   const names = await readdir(level).catch(() => []);
   const files = await Promise.all(
-    names.toSorted((a, b) => (a < b ? -1 : 1)).map(async (name) => {
-      const file = await stat(join(level, name)).catch(() => undefined);
-      return file === undefined ? name : `${name} ${file.size} ${file.mtimeMs}`;
-    }),
+    names
+      .toSorted((a, b) => (a < b ? -1 : 1))
+      .map(async (name) => {
+        const file = await stat(join(level, name)).catch(() => undefined);
+        return file === undefined ? name : `${name} ${file.size} ${file.mtimeMs}`;
+      }),
   );
   return files.join("\n");
 }
