@@ -113,8 +113,6 @@ export interface LargeCase {
   readonly corruptions: number;
   /** What a report about each of many roots may take beyond the limit, in MiB. */
   readonly usageMiB?: number;
-  /** Whether a plan is made or refused in the time that every entry point has. */
-  readonly plans: boolean;
 }
 
 export const LARGE_IMAGES: readonly LargeCase[] = [
@@ -127,7 +125,6 @@ export const LARGE_IMAGES: readonly LargeCase[] = [
         [256 * KIB, words(4_194_304, () => 192 * KIB)],
       ]),
     corruptions: 4_194_304,
-    plans: true,
   },
   {
     name: "1 M refcount table slots for one block, in a sparse file of 128 GiB",
@@ -137,19 +134,16 @@ export const LARGE_IMAGES: readonly LargeCase[] = [
         [MIB, words(1_048_576, () => 512)],
       ]),
     corruptions: 1_048_575,
-    plans: true,
   },
   {
     name: "65,536 snapshots that share an L1 table of 32 MiB",
     make: () => snapshotsAt(() => [64 * MIB, 4_194_304]),
     corruptions: 65_536,
-    plans: true,
   },
   {
     name: "65,536 snapshots with L1 tables that overlap",
     make: () => snapshotsAt((index) => [64 * MIB + (index % 128) * 64 * KIB, 4_000_000 - index]),
     corruptions: 65_536,
-    plans: true,
   },
   {
     name: "65,536 snapshots with L1 tables of 8 KiB each, in a sparse file of 640 MiB",
@@ -161,7 +155,6 @@ export const LARGE_IMAGES: readonly LargeCase[] = [
       ]),
     corruptions: 60_000,
     usageMiB: 96,
-    plans: false,
   },
   {
     name: `${SCATTERED_TABLES} L2 tables whose entries are scattered over a sparse file of 14 TiB`,
@@ -172,7 +165,6 @@ export const LARGE_IMAGES: readonly LargeCase[] = [
         [MIB, words(SCATTERED_TABLES * 8192, (index) => 16 * MIB + index * STRIDE)],
       ]),
     corruptions: 1_000_000,
-    plans: false,
   },
   {
     name: "1 M refcount blocks, in a sparse file of 128 GiB",
@@ -182,6 +174,5 @@ export const LARGE_IMAGES: readonly LargeCase[] = [
         [MIB, words(1_048_576, (index) => (index === 0 ? 512 : 16 * MIB + index * 512))],
       ]),
     corruptions: 1_000_000,
-    plans: false,
   },
 ];
