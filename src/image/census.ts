@@ -14,7 +14,8 @@ import { OWNER, PACKED_DATA, PACKED_DATA_END, ReferenceCounts } from "./check/re
 import { contradictions } from "./contradictions.ts";
 import { FirstFindings } from "./first-findings.ts";
 import type { Image } from "./image.ts";
-import { type L1Location, checkL1Location, readL1Table } from "./l1-table.ts";
+import { L1Reader } from "./l1-reader.ts";
+import { type L1Location, checkL1Location } from "./l1-table.ts";
 import type { BlockWindow } from "./refcount-blocks.ts";
 import { WINDOW_BYTES } from "./refcount-windows.ts";
 import { SortedOffsets } from "./sorted-offsets.ts";
@@ -216,11 +217,12 @@ export class Census {
     if (crypto !== undefined) this.#claim(crypto.offset, crypto.length, "the encryption header");
     if (header.autoclearFeatures & AUTOCLEAR_BITMAPS) await this.#countBitmaps();
     const paths = new PathCounter();
+    const reader = new L1Reader(this.#image.disk, this.geometry);
     for (const [location, what] of roots(this.#image)) {
       this.#claim(location.offset, location.entries * 8, what);
       // Tables that overlap, thousands of them perhaps: there is nothing to be counted.
       if (this.isHopeless) break;
-      if (this.#isFirst) await this.#addPaths(location, what, paths);
+      if (this.#isFirst) await this.#addPaths(location, what, reader, paths);
     }
     if (this.#isFirst) this.#tables = paths.weights();
   }
@@ -236,8 +238,8 @@ export class Census {
   }
 
   /** How many L1 entries of all roots point to each L2 table. */
-  async #addPaths(location: L1Location, what: string, paths: PathCounter): Promise<void> {
-    const { targets } = await readL1Table(this.#image.disk, this.geometry, location);
+  async #addPaths(location: L1Location, what: string, reader: L1Reader, paths: PathCounter): Promise<void> {
+    const { targets } = await reader.read(location);
     for (const target of targets) {
       if (target === 0) continue;
       if (target / this.geometry.clusterSize < this.#fileClusters) paths.add(target);

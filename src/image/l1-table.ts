@@ -43,6 +43,11 @@ export function checkL1Location(
 export async function readL1Table(disk: Disk, geometry: Geometry, location: L1Location): Promise<L1Table> {
   const bytes = Buffer.alloc(location.entries * 8);
   await disk.read(location.offset, bytes);
+  return decodeL1Table(geometry, location, bytes);
+}
+
+/** The same of bytes that were read, which it may change. @throws QcowalError IMAGE_INVALID */
+export function decodeL1Table(geometry: Geometry, location: L1Location, bytes: Buffer): L1Table {
   const words = tableWords(bytes);
   const targets = new Float64Array(location.entries);
   const copied = new Uint8Array(location.entries);

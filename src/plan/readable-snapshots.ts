@@ -3,8 +3,8 @@ import {
   type Image,
   type L1Location,
   type Snapshot,
+  L1Reader,
   checkL1Location,
-  readL1Table,
   snapshotLabel,
 } from "../image/index.ts";
 
@@ -27,23 +27,20 @@ export interface ReadableSnapshots {
  * somebody gives the snapshot up.
  */
 export async function readableSnapshots(image: Image): Promise<ReadableSnapshots> {
-  const { disk, header, snapshotTable, fileSize } = image;
+  const { disk, header, snapshotTable } = image;
   const readable: ReadableSnapshot[] = [];
-  let bytes = 0;
   const damaged: { snapshot: Snapshot; why: string }[] = [];
+  refuseOverlap(image);
+  const reader = new L1Reader(disk, header.geometry);
   for (const snapshot of snapshotTable.snapshots) {
-    const { l1TableOffset, l1Size } = snapshot.entry;
     const name = snapshotLabel(snapshot);
     try {
-      const location = checkL1Location(header.geometry, l1TableOffset, l1Size, name);
-      if (location.entries > 0 && location.offset + location.entries * 8 > fileEnd(fileSize)) {
+      const location = locationOf(image, snapshot);
+      if (location === undefined) {
         damaged.push({ snapshot, why: `${name}: its L1 table reaches behind the end of the file` });
         continue;
       }
-      bytes += location.entries * 8;
-      // They cannot all be in it unless they overlap, and thousands of them would be read for nothing.
-      if (bytes > MOST_OF_FILE * fileEnd(fileSize)) break;
-      const { copied } = await readL1Table(disk, header.geometry, location);
+      const { copied } = await reader.read(location);
       readable.push({ snapshot, l1: location, hasFlags: copied.includes(1) });
     } catch (error) {
       if (!isQcowalError(error, "IMAGE_INVALID")) throw error;
@@ -51,13 +48,33 @@ export async function readableSnapshots(image: Image): Promise<ReadableSnapshots
       damaged.push({ snapshot, why: why.startsWith(name) ? why : `${name}: ${why}` });
     }
   }
-  if (bytes > MOST_OF_FILE * fileEnd(fileSize)) {
-    throw new QcowalError(
-      "IMAGE_INVALID",
-      `${disk.path}: the L1 tables of ${snapshotTable.snapshots.length} snapshots overlap, for they claim more than the file has. Nothing was changed; restore the image from a copy.`,
-    );
-  }
   return { readable, damaged };
+}
+
+/** Undefined for a table that reaches behind the end of the file. @throws QcowalError IMAGE_INVALID */
+function locationOf({ header, fileSize }: Image, snapshot: Snapshot): L1Location | undefined {
+  const { l1TableOffset, l1Size } = snapshot.entry;
+  const location = checkL1Location(header.geometry, l1TableOffset, l1Size, snapshotLabel(snapshot));
+  const isInFile = location.entries === 0 || location.offset + location.entries * 8 <= fileEnd(fileSize);
+  return isInFile ? location : undefined;
+}
+
+/** The tables cannot all be in the file unless they overlap, and thousands of them would be read for nothing. */
+function refuseOverlap(image: Image): void {
+  const { disk, snapshotTable, fileSize } = image;
+  let bytes = 0;
+  for (const snapshot of snapshotTable.snapshots) {
+    try {
+      bytes += (locationOf(image, snapshot)?.entries ?? 0) * 8;
+    } catch (error) {
+      if (!isQcowalError(error, "IMAGE_INVALID")) throw error;
+    }
+  }
+  if (bytes <= MOST_OF_FILE * fileEnd(fileSize)) return;
+  throw new QcowalError(
+    "IMAGE_INVALID",
+    `${disk.path}: the L1 tables of ${snapshotTable.snapshots.length} snapshots overlap, for they claim more than the file has. Nothing was changed; restore the image from a copy.`,
+  );
 }
 
 /** One damaged snapshot may claim all of the file for its table, beside the others. */

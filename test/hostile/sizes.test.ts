@@ -1,16 +1,14 @@
-/** Small files that ask for large work: check, list and the plan of a snapshot end within 5 s of the processor and 256 MiB, other plans within 5 s, and say what is wrong. */
+/** Small files that ask for large work: check, list and every plan end within 5 s of the processor and 256 MiB, and say what is wrong. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
-import { QcowalError } from "../../src/errors/index.ts";
-import { planOn } from "../support/apply-plan.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
 import { run } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
-import { LARGE_IMAGES, inMemory, tablesInHole, withFullTable, writeTo } from "./large-images.ts";
+import { LARGE_IMAGES, tablesInHole, withFullTable, writeTo } from "./large-images.ts";
 
 /** 5 s on a core of its own; one that is shared with other work is slower by up to a half. */
 const MAX_CPU_MS = 7500;
@@ -19,19 +17,6 @@ const MAX_RSS_MIB = 256;
 const WRITER_RSS_MIB = 384;
 
 beforeAll(requireBuiltCommand);
-
-async function withinLimit(action: () => Promise<unknown>): Promise<unknown> {
-  const began = process.cpuUsage();
-  try {
-    return await action();
-  } catch (error) {
-    if (!(error instanceof QcowalError)) throw error;
-    return undefined;
-  } finally {
-    const { user, system } = process.cpuUsage(began);
-    expect((user + system) / 1000, "milliseconds of the processor").toBeLessThan(MAX_CPU_MS);
-  }
-}
 
 interface Used {
   readonly cpuMs: number;
@@ -74,7 +59,7 @@ interface UsageJson {
 }
 
 describe.each(LARGE_IMAGES)("$name", ({ make, corruptions }) => {
-  test("takes check, list and the plan of a snapshot no more than 5 s and 256 MiB", async () => {
+  test("takes check, list and every plan no more than 5 s and 256 MiB", async () => {
     const path = join(await tempDir(), "large.qcow2");
     await writeTo(path, make());
     for (const args of [["check"], ["check", "--usage"]]) {
@@ -83,20 +68,16 @@ describe.each(LARGE_IMAGES)("$name", ({ make, corruptions }) => {
       expect(report.findings.length).toBe(1000);
     }
     await measured(["list", path]);
-    await measured(["create", "new", "--dry-run", path]);
+    for (const plan of [
+      ["create", "new"],
+      ["revert", "id:"],
+      ["delete", "id:"],
+      ["repair"],
+      ["repair", "--drop-damaged-snapshots"],
+    ]) {
+      await measured([...plan, "--dry-run", path]);
+    }
     await rm(path);
-  });
-});
-
-describe.each(LARGE_IMAGES.filter(({ plans }) => plans))("$name", ({ make }) => {
-  test("takes no plan more than 5 s", async () => {
-    const disk = inMemory(make());
-    const image = disk.path;
-    await withinLimit(() => planOn(disk, { type: "create", image, name: "new" }));
-    await withinLimit(() => planOn(disk, { type: "delete", image, id: "" }));
-    await withinLimit(() => planOn(disk, { type: "repair", image }));
-    await withinLimit(() => planOn(disk, { type: "repair", image, dropDamagedSnapshots: true }));
-    expect(disk.events).toBe(0);
   });
 });
 
