@@ -139,7 +139,7 @@ export class Census {
 
   /** Counts what lies in a window, which ends earlier when not everything fits. */
   async begin(window: BlockWindow): Promise<void> {
-    const fits = this.#ends.find((end) => end > window.first) ?? Infinity;
+    const fits = this.#ends.find((end) => end > window.first) ?? this.#endOfFull(window.first);
     this.#counts.begin({ first: window.first, end: Math.min(window.end, fits) });
     this.#found.restart();
     await this.#claimStructures();
@@ -147,6 +147,14 @@ export class Census {
     this.#isFirst = false;
     this.#noteUsed();
     this.#countAdded();
+  }
+
+  /** Where a window ends that fits if everything in it is referred to. */
+  #endOfFull(first: number): number {
+    const { refcountEntries } = this.geometry;
+    const { windowBytes = WINDOW_BYTES } = this.#options;
+    const end = first + Math.max(1, Math.floor((windowBytes * COUNTS_SHARE) / refcountEntries));
+    return end * refcountEntries > this.#fileClusters ? Infinity : end;
   }
 
   /** From now on structures have these clusters for themselves, to which nothing else refers; 0 stands for none. */
@@ -315,6 +323,7 @@ export class Census {
             continue;
           }
         }
+        this.#found.proceedTo(at / step);
         this.#counts.add(cluster, weight, OWNER.data);
         chunk = -1;
         continue;
@@ -323,6 +332,7 @@ export class Census {
       const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
       const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
       if ((high | low | zeros | allocated) === 0) continue;
+      this.#found.proceedTo(at / step);
       decodeL2Entry(this.geometry, high, low, reference);
       if (subclustersDisagree(reference.kind, zeros, allocated)) {
         this.#findEntry(offset, at / step, "contradicts its subclusters");
