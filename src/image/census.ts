@@ -11,11 +11,12 @@ import {
 } from "../format/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
 import { OWNER, PACKED_DATA, PACKED_DATA_END, ReferenceCounts } from "./check/reference-counts.ts";
+import { roots, subclustersDisagree } from "./census-parts.ts";
 import { contradictions } from "./contradictions.ts";
 import { FirstFindings } from "./first-findings.ts";
 import type { Image } from "./image.ts";
 import { L1Reader } from "./l1-reader.ts";
-import { type L1Location, checkL1Location } from "./l1-table.ts";
+import type { L1Location } from "./l1-table.ts";
 import type { BlockWindow } from "./refcount-blocks.ts";
 import { WINDOW_BYTES } from "./refcount-windows.ts";
 import { SortedOffsets } from "./sorted-offsets.ts";
@@ -388,21 +389,4 @@ export async function takeCensus(image: Image, options: CensusOptions = {}): Pro
   return census;
 }
 
-function* roots({ disk, header, snapshotTable }: Image): Generator<readonly [L1Location, string]> {
-  yield [{ offset: header.l1TableOffset, entries: header.l1Size }, "the active L1 table"];
-  for (const { id, entry } of snapshotTable.snapshots) {
-    const owner = `${disk.path}: snapshot id ${id}`;
-    yield [
-      checkL1Location(header.geometry, entry.l1TableOffset, entry.l1Size, owner),
-      `the L1 table of snapshot id ${id}`,
-    ];
-  }
-}
-
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
-
-/** Compressed data has no subclusters, none can be two things at once, and without a cluster none is allocated. */
-function subclustersDisagree(kind: L2Reference["kind"], zeros: number, allocated: number): boolean {
-  if (kind === "compressed") return (zeros | allocated) !== 0;
-  return (zeros & allocated) !== 0 || (kind === "none" && allocated !== 0);
-}
