@@ -11,11 +11,12 @@ import {
 } from "../format/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
 import { OWNER, PACKED_DATA, PACKED_DATA_END, ReferenceCounts } from "./check/reference-counts.ts";
+import { roots, subclustersDisagree } from "./census-parts.ts";
 import { contradictions } from "./contradictions.ts";
 import { FirstFindings } from "./first-findings.ts";
 import type { Image } from "./image.ts";
 import { L1Reader } from "./l1-reader.ts";
-import { type L1Location, checkL1Location } from "./l1-table.ts";
+import type { L1Location } from "./l1-table.ts";
 import type { BlockWindow } from "./refcount-blocks.ts";
 import { WINDOW_BYTES } from "./refcount-windows.ts";
 import { SortedOffsets } from "./sorted-offsets.ts";
@@ -139,7 +140,7 @@ export class Census {
 
   /** Counts what lies in a window, which ends earlier when not everything fits. */
   async begin(window: BlockWindow): Promise<void> {
-    const fits = this.#ends.find((end) => end > window.first) ?? Infinity;
+    const fits = this.#ends.find((end) => end > window.first) ?? this.#endOfFull(window.first);
     this.#counts.begin({ first: window.first, end: Math.min(window.end, fits) });
     this.#found.restart();
     await this.#claimStructures();
@@ -147,6 +148,14 @@ export class Census {
     this.#isFirst = false;
     this.#noteUsed();
     this.#countAdded();
+  }
+
+  /** Where a window ends that fits if everything in it is referred to. */
+  #endOfFull(first: number): number {
+    const { refcountEntries } = this.geometry;
+    const { windowBytes = WINDOW_BYTES } = this.#options;
+    const end = first + Math.max(1, Math.floor((windowBytes * COUNTS_SHARE) / refcountEntries));
+    return end * refcountEntries > this.#fileClusters ? Infinity : end;
   }
 
   /** From now on structures have these clusters for themselves, to which nothing else refers; 0 stands for none. */
@@ -315,6 +324,7 @@ export class Census {
             continue;
           }
         }
+        this.#found.proceedTo(at / step);
         this.#counts.add(cluster, weight, OWNER.data);
         chunk = -1;
         continue;
@@ -323,6 +333,7 @@ export class Census {
       const zeros = step === 4 ? (words[at + 2] ?? 0) : 0;
       const allocated = step === 4 ? (words[at + 3] ?? 0) : 0;
       if ((high | low | zeros | allocated) === 0) continue;
+      this.#found.proceedTo(at / step);
       decodeL2Entry(this.geometry, high, low, reference);
       if (subclustersDisagree(reference.kind, zeros, allocated)) {
         this.#findEntry(offset, at / step, "contradicts its subclusters");
@@ -378,21 +389,4 @@ export async function takeCensus(image: Image, options: CensusOptions = {}): Pro
   return census;
 }
 
-function* roots({ disk, header, snapshotTable }: Image): Generator<readonly [L1Location, string]> {
-  yield [{ offset: header.l1TableOffset, entries: header.l1Size }, "the active L1 table"];
-  for (const { id, entry } of snapshotTable.snapshots) {
-    const owner = `${disk.path}: snapshot id ${id}`;
-    yield [
-      checkL1Location(header.geometry, entry.l1TableOffset, entry.l1Size, owner),
-      `the L1 table of snapshot id ${id}`,
-    ];
-  }
-}
-
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
-
-/** Compressed data has no subclusters, none can be two things at once, and without a cluster none is allocated. */
-function subclustersDisagree(kind: L2Reference["kind"], zeros: number, allocated: number): boolean {
-  if (kind === "compressed") return (zeros | allocated) !== 0;
-  return (zeros & allocated) !== 0 || (kind === "none" && allocated !== 0);
-}

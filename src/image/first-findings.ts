@@ -1,5 +1,7 @@
 /** More findings say no more. */
 const MAX_FINDINGS = 10;
+/** More than a table has. */
+const ENTRIES = 2 ** 20;
 
 /**
  * The first findings in words. A file that is gone over in several passes says
@@ -21,7 +23,12 @@ export class FirstFindings {
 
   /** The pass goes on to the next structure. */
   proceed(): void {
-    this.#place += 1;
+    this.#place = Math.floor(this.#place) + 1;
+  }
+
+  /** The pass comes to an entry of the structure. */
+  proceedTo(entry: number): void {
+    this.#place = Math.floor(this.#place) + (entry + 1) / ENTRIES;
   }
 
   /** What a later pass may find again is not told twice. */
