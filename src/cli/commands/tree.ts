@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { openHistory } from "../../index.ts";
 import { paintFor } from "../colours.ts";
 import { journalFor } from "../journal-dir.ts";
-import { toJson } from "../json.ts";
+import { jsonLines } from "../json.ts";
 import { asOfOption } from "../moment-option.ts";
 import type { Moment } from "../../index.ts";
 import { type CommonOptions, poolOptionsOf, withJournalOptions } from "../options.ts";
@@ -31,7 +31,9 @@ export function addTreeCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-qcow2 does not store it: it comes from the record. Of what others did the record
+What stands below a snapshot in its column was taken from it; what branches off
+stands between them, to the right. qcow2 does not store it: it comes from the
+record. Of what others did the record
 knows what was seen later: 'qcowal status' tells what it does not know yet. The
 JSON always has everything.
 
@@ -50,15 +52,15 @@ async function tree(image: string, options: TreeOptions): Promise<void> {
   const all = options.all === true;
   switch (options.json === true ? "json" : options.output) {
     case "json":
-      terminal.data(toJson(treeJson(found)));
+      await terminal.lines(jsonLines(treeJson(found)));
       break;
     case "dot":
-      terminal.data(treeDot(found, all));
+      await terminal.lines(treeDot(found, all));
       break;
     case "svg":
-      terminal.data(treeSvg(shownPath(image), found, all));
+      await terminal.lines(treeSvg(shownPath(image), found, all));
       break;
     case "text":
-      terminal.data(treeText(shownPath(image), found, all, paintFor(process.stdout)));
+      await terminal.lines(treeText(shownPath(image), found, all, paintFor(process.stdout)));
   }
 }

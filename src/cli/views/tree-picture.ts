@@ -1,49 +1,49 @@
 /** The tree as a picture: for Graphviz, and as SVG that needs nothing else. */
-import type { SnapshotNode, SnapshotTree } from "../../index.ts";
-import { type Branch, forestOf } from "./tree.ts";
+import type { SnapshotTree } from "../../index.ts";
 import { localTime, printable } from "./text.ts";
+import { type TreeItem, treeRows } from "./tree-rows.ts";
 
 const dotText = (text: string): string =>
   `"${printable(text).replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 
-const label = ({ snapshot }: SnapshotNode): string => `${snapshot.name} (id ${snapshot.id})`;
-
-export function treeDot(tree: SnapshotTree, all: boolean): string {
-  const { fromBeginning, ofUnknownOrigin } = forestOf(tree, all);
-  const lines: string[] = [];
-  const add = (from: string, { node, children }: Branch): void => {
-    const style = node.gone === undefined ? "" : ", style=dashed, fontcolor=gray50";
-    lines.push(`  ${dotText(node.key)} [label=${dotText(label(node))}${style}];`);
-    lines.push(`  ${from} -> ${dotText(node.key)};`);
-    for (const child of children) add(dotText(node.key), child);
-  };
-  for (const branch of fromBeginning) add("beginning", branch);
-  for (const branch of ofUnknownOrigin) add("unknown", branch);
-  const isShown = (key: string): boolean => lines.some((line) => line.startsWith(`  ${dotText(key)} [`));
-  const { current } = tree;
-  const above =
-    current === undefined || (current !== null && !isShown(current))
-      ? "unknown"
-      : current === null
-        ? "beginning"
-        : dotText(current);
-  lines.push(`  disk [label="the disk", shape=plain, fontcolor=darkgreen];`, `  ${above} -> disk;`);
-  return [
-    "digraph snapshots {",
-    "  rankdir=LR;",
-    "  node [shape=box];",
-    `  beginning [label="the beginning", shape=plain];`,
-    ...(lines.some((line) => line.startsWith("  unknown -> "))
-      ? [`  unknown [label="?", shape=plain];`]
-      : []),
-    ...lines,
-    "}",
-  ].join("\n");
+function label(item: TreeItem): string {
+  switch (item) {
+    case "beginning":
+      return "the disk without snapshots";
+    case "unknown":
+      return "?";
+    case "disk":
+      return "the disk";
+    default:
+      return `${item.snapshot.name} (id ${item.snapshot.id})`;
+  }
 }
 
+function dotStyle(item: TreeItem): string {
+  if (item === "disk") return ", shape=plain, fontcolor=darkgreen";
+  if (typeof item === "string") return ", shape=plain";
+  return item.gone === undefined ? "" : ", style=dashed, fontcolor=gray50";
+}
+
+export function* treeDot(tree: SnapshotTree, all: boolean): Generator<string> {
+  yield "digraph snapshots {";
+  yield "  rankdir=LR;";
+  yield "  node [shape=box];";
+  const rows = treeRows(tree, all);
+  const name = (item: TreeItem): string => (typeof item === "string" ? item : dotText(item.key));
+  for (const { item } of rows) yield `  ${name(item)} [label=${dotText(label(item))}${dotStyle(item)}];`;
+  for (const { item, from } of rows) {
+    const above = from === undefined ? undefined : rows[from]?.item;
+    if (above !== undefined) yield `  ${name(above)} -> ${name(item)};`;
+  }
+  yield "}";
+}
+
+const TOP = 50;
+const LEFT = 20;
 const ROW = 44;
 const COLUMN = 28;
-const BOX = 260;
+const BOX = { width: 260, height: 34 } as const;
 const MOST_LETTERS = 34;
 
 const xml = (text: string): string =>
@@ -56,71 +56,55 @@ const xml = (text: string): string =>
 const short = (text: string): string =>
   text.length > MOST_LETTERS ? `${text.slice(0, MOST_LETTERS - 1).toWellFormed()}…` : text;
 
-/** A row for each snapshot, below what it was taken from and to the right of it. */
-export function treeSvg(image: string, tree: SnapshotTree, all: boolean): string {
-  const { fromBeginning, ofUnknownOrigin } = forestOf(tree, all);
-  const parts: string[] = [];
-  let row = 0;
-  let deepest = 0;
-  const box = (
-    depth: number,
-    from: number | undefined,
-    title: string,
-    detail: string,
-    kind: string,
-  ): number => {
-    const [x, y] = [20 + depth * COLUMN, 50 + row * ROW];
-    deepest = Math.max(deepest, depth);
-    row += 1;
-    if (from !== undefined) {
-      parts.push(`<path class="line" d="M ${x - COLUMN + 12} ${from} V ${y + 16} H ${x}"/>`);
-    }
-    parts.push(
-      `<g class="${kind}"><rect x="${x}" y="${y}" width="${BOX}" height="34" rx="5"/>` +
-        `<text x="${x + 10}" y="${y + 15}">${xml(short(title))}<title>${xml(title)}</title></text>` +
-        `<text class="detail" x="${x + 10}" y="${y + 28}">${xml(detail)}</text></g>`,
-    );
-    return y + 34;
-  };
-  const isShown = new Set<string>();
-  const draw = (depth: number, from: number, { node, children }: Branch): void => {
-    isShown.add(node.key);
-    const date = node.snapshot.dateSec === undefined ? "" : localTime(node.snapshot.dateSec * 1000);
-    const end = box(
-      depth,
-      from,
-      label(node),
-      `${date}${node.gone === undefined ? "" : `  ${node.gone.how}`}`,
-      node.gone === undefined ? "snapshot" : "gone",
-    );
-    for (const child of children) draw(depth + 1, end, child);
-    if (tree.current === node.key) box(depth + 1, end, "the disk is here", "", "disk");
-  };
-  const top = box(0, undefined, "the beginning", "the disk without snapshots", "root");
-  for (const branch of fromBeginning) draw(1, top, branch);
-  if (tree.current === null) box(1, top, "the disk is here", "", "disk");
-  const isLost = tree.current !== null && (tree.current === undefined || !isShown.has(tree.current));
-  if (ofUnknownOrigin.length > 0 || isLost) {
-    const unknown = box(0, undefined, "?", "what the record does not know", "root");
-    for (const branch of ofUnknownOrigin) draw(1, unknown, branch);
-    if (tree.current !== null && (tree.current === undefined || !isShown.has(tree.current)))
-      box(1, unknown, "the disk is here", "", "disk");
+function detail(item: TreeItem): string {
+  if (item === "unknown") return "what the record does not know";
+  if (typeof item === "string") return "";
+  const { snapshot, gone } = item;
+  const date = snapshot.dateSec === undefined ? "" : localTime(snapshot.dateSec * 1000);
+  return gone === undefined ? date : `${date}  ${gone.how}`;
+}
+
+const kindOf = (item: TreeItem): string =>
+  typeof item === "string" ? item : item.gone === undefined ? "snapshot" : "gone";
+
+/** A row for each, with a line from what it was taken from. */
+export function* treeSvg(image: string, tree: SnapshotTree, all: boolean): Generator<string> {
+  const rows = treeRows(tree, all);
+  const columns = rows.reduce((most, { column }) => Math.max(most, column), 0);
+  const [width, height] = [BOX.width + 2 * LEFT + columns * COLUMN, TOP + 10 + rows.length * ROW];
+  yield `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">`;
+  yield `<title>${xml(`Snapshots of ${image}`)}</title>`;
+  yield STYLE;
+  yield `<rect width="${width}" height="${height}" style="fill:#fff;stroke:none"/>`;
+  yield `<text x="${LEFT}" y="30" style="font-weight:bold">${xml(image)}</text>`;
+  const place = (row: number): { x: number; y: number } => ({
+    x: LEFT + (rows[row]?.column ?? 0) * COLUMN,
+    y: TOP + row * ROW,
+  });
+  for (const [row, { from }] of rows.entries()) {
+    if (from === undefined) continue;
+    const [above, here] = [place(from), place(row)];
+    const way = above.x === here.x ? `V ${here.y}` : `V ${here.y + BOX.height / 2} H ${here.x}`;
+    yield `<path class="line" d="M ${above.x + 12} ${above.y + BOX.height} ${way}"/>`;
   }
-  const [width, height] = [BOX + 40 + deepest * COLUMN, 60 + row * ROW];
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img">
-<title>${xml(`Snapshots of ${image}`)}</title>
-<style>
+  for (const [row, { item }] of rows.entries()) {
+    const { x, y } = place(row);
+    yield (
+      `<g class="${kindOf(item)}"><rect x="${x}" y="${y}" width="${BOX.width}" height="${BOX.height}" rx="5"/>` +
+      `<text x="${x + 10}" y="${y + 15}">${xml(short(label(item)))}<title>${xml(label(item))}</title></text>` +
+      `<text class="detail" x="${x + 10}" y="${y + 28}">${xml(detail(item))}</text></g>`
+    );
+  }
+  yield "</svg>";
+}
+
+const STYLE = `<style>
 text { font: 13px system-ui, sans-serif; fill: #1a1a1a }
 .detail { font-size: 10px; fill: #666 }
-rect { fill: #eef4fb; stroke: #4a7ab5 }
-.gone rect { fill: #f6f6f6; stroke: #aaa; stroke-dasharray: 4 3 }
+rect { fill: #fff; stroke: #aaa }
+.snapshot rect { fill: #eef4fb; stroke: #4a7ab5 }
+.gone rect { fill: #f6f6f6; stroke-dasharray: 4 3 }
 .gone text { fill: #888 }
 .disk rect { fill: #e5f5e5; stroke: #3a8a3a }
-.root rect { fill: #fff; stroke: #aaa }
 .line { fill: none; stroke: #999 }
-</style>
-<rect x="0" y="0" width="${width}" height="${height}" style="fill:#fff;stroke:none"/>
-<text x="20" y="30" style="font-weight:bold">${xml(image)}</text>
-${parts.join("\n")}
-</svg>`;
-}
+</style>`;
