@@ -24,11 +24,7 @@ export const EXIT_CODES_HELP = `Exit codes:
   1    failed, nothing was changed
   2    wrong use of the command, nothing was changed
   3    repaired as far as possible, damage is left and named (only 'repair')
-  /**
-   * What is looked at is not what the record says: an image ('status'), or the end of a
-   * journal that a power cut tore ('journal verify').
-   */
-  differs: 4,
+  4    an image differs from the record ('status'), or a journal's end is torn ('journal verify')
   5    the image or the journal is in use, nothing was changed
   6    the image needs 'qcowal recover'
   130  called off with Ctrl-C, nothing was changed (143 with SIGTERM)

@@ -25,7 +25,7 @@ describe("wrong use is told on stderr, with a hint, and answered with 2:", () =>
     [["revert", "name"]],
     [["list"]],
     [["list", "a.qcow2", "b.qcow2"]],
-    [["history", "a.qcow2", "b.qcow2"]],
+    [["blame", "a.qcow2"]],
     [["create", "name", "a.qcow2", "elsewhere/b.qcow2"]],
   ])("%j", async (args) => {
     const lab = await Lab.open();
