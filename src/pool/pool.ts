@@ -191,14 +191,29 @@ export class Pool implements AsyncDisposable {
     return this.run([operation], rest);
   }
 
-  /** The snapshots of an image. Needs no journal: `listSnapshots` does the same without a pool. */
-  list(image: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
-    return listSnapshots(image, options);
+  /**
+   * The snapshots of an image. What others did to an image that the record knows
+   * is recorded, as by `status`. `listSnapshots` does the same without a pool.
+   */
+  async list(image: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
+    const snapshots = await listSnapshots(image, options);
+    await this.#notice(image, options);
+    return snapshots;
   }
 
-  /** Checks all metadata of an image. Needs no journal: `checkImage` does the same without a pool. */
-  check(image: string, options: CheckOptions = {}): Promise<CheckReport> {
-    return checkImage(image, options);
+  /**
+   * Checks all metadata of an image. What others did to an image that the record
+   * knows is recorded, as by `status`. `checkImage` does the same without a pool.
+   */
+  async check(image: string, options: CheckOptions = {}): Promise<CheckReport> {
+    const report = await checkImage(image, options);
+    await this.#notice(image, options);
+    return report;
+  }
+
+  /** Whoever only looks at an image gets his answer, whatever becomes of this. */
+  async #notice(image: string, { forceShare = false }: StatusOptions): Promise<void> {
+    if (!this.#journal.isFresh) await this.status(image, { forceShare }).catch(() => undefined);
   }
 
   /**

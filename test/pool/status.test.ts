@@ -40,6 +40,22 @@ describe("pool.status", () => {
     expect(entries[1]?.images[0]?.observed?.snapshots.map(({ name }) => name)).toEqual(["two", "x"]);
   });
 
+  test("list and check notice it too, and answer all the same", async () => {
+    const dir = await scratch("a.qcow2");
+    const image = join(dir, "a.qcow2");
+    const pool = await poolIn(dir);
+    await pool.create(image, "x");
+    await snapshotDelete(image, "one");
+    expect((await pool.list(image)).map(({ name }) => name)).toEqual(["two", "x"]);
+    await snapshotDelete(image, "two");
+    expect(await pool.check(image)).toMatchObject({ corruptions: 0, leaks: 0 });
+    await pool.list(image);
+    const entries = await all(pool.history(image));
+    expect(entries.map(({ status }) => status)).toEqual(["done", "observed", "observed"]);
+    await pool.close();
+    expect(await pool.list(image)).toHaveLength(1);
+  });
+
   test("a moved image is known under its new path, a copy is not what it was copied from", async () => {
     const dir = await scratch("a.qcow2");
     const [image, moved, copy] = ["a.qcow2", "b.qcow2", "c.qcow2"].map((name) => join(dir, name)) as [

@@ -21,9 +21,8 @@ export function addStatusCommand(program: Command, answer: (exitCode: number) =>
       `
 Compares the file and its snapshots with the record: what qemu-img or others did
 to it, whether it was moved, copied, replaced or restored from a backup. Reads
-only, also while another process holds the journal. A running VM or a service
-that embeds qcowal records what it finds, the command does not; the next
-operation will.
+only, also while another process holds the journal: what it finds is recorded by
+the next operation on the image, or by a service that embeds qcowal.
 
 Exit codes:
   0  every image stands as recorded

@@ -33,9 +33,8 @@ export function addTreeCommand(program: Command): void {
       `
 What stands below a snapshot in its column was taken from it; what branches off
 stands between them, to the right. qcow2 does not store it: it comes from the
-record. Of what others did the record
-knows what was seen later: 'qcowal status' tells what it does not know yet. The
-JSON always has everything.
+record. Of what others did the record knows what was seen later: 'qcowal status'
+tells what it does not know yet. The JSON always has everything.
 
 Examples:
   $ qcowal tree web.qcow2
