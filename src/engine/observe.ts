@@ -30,7 +30,7 @@ export async function observe(
   images = 1,
 ): Promise<Observation | undefined> {
   const digest = tableDigest(entries);
-  const known = await knownOf(journal, identity);
+  const known = await knownOf(journal, identity, digest);
   if (known?.identity.path === identity.path && isSameFile(known.identity, identity)) {
     if (known.digest === digest) return undefined;
   }
@@ -42,16 +42,25 @@ export async function observe(
 }
 
 /** The same file under whatever path, else what was last at this path. */
-async function knownOf(journal: JournalReader, identity: ImageIdentity): Promise<Known | undefined> {
-  return (
-    (await lastKnown(journal, fileTopic(identity), (image) => isSameFile(image, identity))) ??
-    (await lastKnown(journal, identity.path, ({ path }) => path === identity.path))
-  );
+async function knownOf(
+  journal: JournalReader,
+  identity: ImageIdentity,
+  digest: string,
+): Promise<Known | undefined> {
+  const sameFile = await lastKnown(journal, fileTopic(identity), (image) => isSameFile(image, identity));
+  // Inodes are used again: without the time at which it was made, the file has to show what it is.
+  const isSure = identity.born !== undefined || sameFile?.digest === digest;
+  if (sameFile !== undefined && (isSure || sameFile.identity.path === identity.path)) return sameFile;
+  return lastKnown(journal, identity.path, ({ path }) => path === identity.path);
 }
 
-/** The device's number may change when the machine starts again. A file system that does not say when a file was made says less. */
+/**
+ * The device's number may change when the machine starts again. When a file was
+ * made, not every file system says, and no record of an earlier version.
+ */
 const isSameFile = (one: FileId, other: FileId): boolean =>
-  one.inode === other.inode && one.born === other.born;
+  one.inode === other.inode &&
+  (one.born === undefined || other.born === undefined || one.born === other.born);
 
 async function explained(
   journal: JournalReader,
