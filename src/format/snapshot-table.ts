@@ -242,21 +242,65 @@ export function snapshotTableBytes(entries: readonly SnapshotEntry[]): number {
   return entries.reduce((end, entry) => roundUp(end, ENTRY_ALIGNMENT) + entryBytes(entry), 0);
 }
 
+/** A part of an encoded table. */
+export interface SnapshotTablePiece {
+  /** From the start of the table. */
+  readonly at: number;
+  readonly length: number;
+  /** Writes it into `length` zeros, any number of times. */
+  readonly writeTo: (zeros: Uint8Array) => void;
+}
+
+/** A table has up to 64 MiB: as a whole it would be held beside the one that it replaces. */
+const PIECE_BYTES = 1024 * 1024;
+
 /**
- * Encodes the table. Like QEMU, every entry gets all extra fields we know; unlike
- * QEMU, padding is zeroed. Entries must have a disk size: the caller resolves
- * what "today's size" was when the entry was read. Behind the last entry, up to
- * `room` bytes, is nothing but zeros.
+ * Encodes the table, piece by piece. Like QEMU, every entry gets all extra fields
+ * we know; unlike QEMU, padding is zeroed. Entries must have a disk size: the
+ * caller resolves what "today's size" was when the entry was read. Behind the
+ * last entry, up to `room` bytes, is nothing but zeros.
  */
-export function encodeSnapshotTable(entries: readonly SnapshotEntry[], room: number): Uint8Array {
-  const bytes = new Uint8Array(room);
-  let end = 0;
-  for (const entry of entries) {
-    const start = roundUp(end, ENTRY_ALIGNMENT);
-    encodeEntry(bytes, start, entry);
-    end = start + entryBytes(entry);
+export function encodeSnapshotTable(entries: readonly SnapshotEntry[], room: number): SnapshotTablePiece[] {
+  const pieces: SnapshotTablePiece[] = [];
+  let [index, start] = [0, 0];
+  for (let at = 0; at < room; at += PIECE_BYTES) {
+    const length = Math.min(PIECE_BYTES, room - at);
+    const [firstIndex, firstStart] = [index, start];
+    pieces.push({
+      at,
+      length,
+      writeTo: (zeros) => encodePiece(entries, firstIndex, firstStart - at, zeros),
+    });
+    for (let entry = entries[index]; entry !== undefined; entry = entries[index]) {
+      const next = roundUp(start + entryBytes(entry), ENTRY_ALIGNMENT);
+      // The next piece begins with the first entry that reaches into it.
+      if (next > at + length) break;
+      [index, start] = [index + 1, next];
+    }
   }
-  return bytes;
+  return pieces;
+}
+
+/** Entries from `index` on, the first of which begins at `start` of the piece, maybe before it. */
+function encodePiece(
+  entries: readonly SnapshotEntry[],
+  index: number,
+  start: number,
+  zeros: Uint8Array,
+): void {
+  let at = start;
+  for (const entry of entries.slice(index, index + zeros.length / (ENTRY_BYTES + KNOWN_EXTRA_BYTES) + 1)) {
+    if (at >= zeros.length) return;
+    const length = entryBytes(entry);
+    if (at >= 0 && at + length <= zeros.length) encodeEntry(zeros, at, entry);
+    else {
+      const whole = new Uint8Array(length);
+      encodeEntry(whole, 0, entry);
+      const from = Math.max(0, -at);
+      zeros.set(whole.subarray(from, Math.min(length, zeros.length - at)), at + from);
+    }
+    at = roundUp(at + length, ENTRY_ALIGNMENT);
+  }
 }
 
 function encodeEntry(bytes: Uint8Array, start: number, entry: SnapshotEntry): void {

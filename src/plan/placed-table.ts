@@ -7,12 +7,13 @@ import {
   snapshotTableBytes,
 } from "../format/index.ts";
 import type { Image } from "../image/index.ts";
+import { type FillIntent, fillOf } from "../intent/index.ts";
 import type { Space } from "./space.ts";
 
-/** Contents of a table, in whole clusters, and where they will be. */
+/** Where a table will be, and what makes its contents, in whole clusters. */
 export interface PlacedTable {
   readonly offset: number;
-  readonly bytes: Uint8Array;
+  readonly fills: readonly FillIntent[];
 }
 
 /** Reserves clusters for a new snapshot table. @throws QcowalError LIMIT_EXCEEDED */
@@ -30,7 +31,12 @@ export async function placeSnapshotTable(
   }
   const clusters = clustersFor(image.header.geometry, length);
   const offset = await space.allocate(clusters);
-  return { offset, bytes: encodeSnapshotTable(entries, clusters * image.header.geometry.clusterSize) };
+  const pieces = encodeSnapshotTable(entries, clusters * image.header.geometry.clusterSize);
+  const scratch = new Uint8Array(pieces[0]?.length ?? 0);
+  return {
+    offset,
+    fills: pieces.map(({ at, length, writeTo }) => fillOf(offset + at, scratch.subarray(0, length), writeTo)),
+  };
 }
 
 /** Whole clusters: what a table does not fill is zeros. */

@@ -22,7 +22,7 @@ import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
 import type { SnapshotOperation, SnapshotOutcome, Operation } from "./operation.ts";
-import { padded, placeSnapshotTable } from "./placed-table.ts";
+import { type PlacedTable, padded, placeSnapshotTable } from "./placed-table.ts";
 import { referenceChanges } from "./reference-changes.ts";
 import { BYTES_PER_CHANGE, type RefcountChanges } from "./refcount-changes.ts";
 import { type StoredBytes, refcountTableOf, release } from "./released.ts";
@@ -138,9 +138,7 @@ async function planSnapshots(
     );
     if (bytes.length > 0) reserve.push(fill(offset, bytes));
   }
-  if (placed.snapshotTable !== undefined && placed.snapshotTable.bytes.length > 0) {
-    reserve.push(fill(placed.snapshotTable.offset, placed.snapshotTable.bytes));
-  }
+  reserve.push(...(placed.snapshotTable?.fills ?? []));
 
   const change: HeaderChange = {
     virtualSize: after.virtualSize,
@@ -256,7 +254,7 @@ interface PlacedTables {
   readonly roots: readonly { readonly root: Root; readonly offset: number; readonly isActive: boolean }[];
   readonly activeOffset: number;
   /** Undefined while the stored table stays. */
-  readonly snapshotTable: { readonly offset: number; readonly bytes: Uint8Array } | undefined;
+  readonly snapshotTable: PlacedTable | undefined;
 }
 
 /** Reserves clusters for every table that has to be written anew, and encodes the snapshot table. */

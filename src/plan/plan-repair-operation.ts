@@ -10,7 +10,7 @@
  */
 import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { type Image, readL1Table } from "../image/index.ts";
-import { type Intent, PackedIntents, fill } from "../intent/index.ts";
+import { type Intent, PackedIntents } from "../intent/index.ts";
 import { ActiveFlags } from "./active-flags.ts";
 import { clearedInL1 } from "./copied-intents.ts";
 import { droppedSnapshots } from "./dropped-snapshots.ts";
@@ -221,9 +221,7 @@ async function plan(image: Image, operation: RepairOperation, options: RepairOpt
   ].slice(0, words.MAX_FINDINGS);
 
   const reserve: Intent[] = [...refcounts.reserve];
-  if (table !== undefined && table.bytes.length > 0) {
-    reserve.push(fill(table.offset, table.bytes));
-  }
+  reserve.push(...(table?.fills ?? []));
   return {
     outcomes: [
       {
