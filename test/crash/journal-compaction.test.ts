@@ -1,7 +1,7 @@
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { type Journal, openJournal } from "../../journal/index.ts";
-import type { Event } from "../../tools/crash/real/change.ts";
+import { withNamesOfTables } from "../../tools/crash/real/names-of-tables.ts";
 import { record } from "../../tools/crash/real/record.ts";
 import { crashStates } from "../../tools/crash/real/states.ts";
 import { readTree, writeTree } from "../../tools/crash/real/tree.ts";
@@ -38,28 +38,6 @@ const COMPACTION = `
   await journal.note("after");
   await journal.close();
 `;
-
-/**
- * LevelDB writes the name of a new table into its MANIFEST before it syncs the
- * directory, and relies on what ext4, XFS and btrfs do though POSIX does not ask
- * for it: a new file that was synced has its name.
- */
-function withNamesOfTables(events: readonly Event[]): Event[] {
-  const shifted: Event[] = [];
-  /** Where each event has come to. */
-  const places: number[] = [];
-  for (const event of events) {
-    places.push(shifted.length);
-    if (event.kind !== "sync") {
-      shifted.push(event);
-      continue;
-    }
-    shifted.push({ ...event, covers: places[event.covers] ?? shifted.length });
-    if (!event.path.endsWith(".ldb")) continue;
-    shifted.push({ kind: "sync", path: dirname(event.path), covers: shifted.length });
-  }
-  return shifted;
-}
 
 test("power fails at any moment of a compaction, of LevelDB's as well: before it or after it, and nothing is lost", async () => {
   const dir = await tempDir();

