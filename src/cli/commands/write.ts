@@ -8,6 +8,7 @@ import {
   planOperations,
 } from "../../index.ts";
 import { journalExists } from "../../../journal/index.ts";
+import { collectGarbage } from "../collect-garbage.ts";
 import { interruptible } from "../interruption.ts";
 import { journalFor } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
@@ -117,6 +118,7 @@ export async function runOperations(
       // What is refused leaves no new journal, with nothing in it, beside the image.
       terminal.status(`${STEP_WORDS.plan} ...`);
       await interruptible((signal) => planOperations(operations, { signal }));
+      await collectGarbage();
     }
     terminal.status("waiting for the journal ...");
     await using pool = await openPool(journal, poolOptionsOf(options));
