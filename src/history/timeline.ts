@@ -51,13 +51,51 @@ async function* ofImages(
   from: number,
   reverse: boolean,
 ): AsyncGenerator<HistoryEntry> {
-  const numbers = new Set<number>();
+  const names = new Map<string, number>();
   for (const image of images) {
-    for (const number of await numbersOf(journal, image)) if (number >= from) numbers.add(number);
+    for (const [path, to] of await namesOf(journal, image)) {
+      names.set(path, Math.max(to, names.get(path) ?? 0));
+    }
   }
-  for (const number of [...numbers].toSorted((a, b) => (reverse ? b - a : a - b))) {
-    const draft = await draftOf(journal, number);
-    if (draft !== undefined) yield* entryOf(draft);
+  const numbers = [...names].map(([topic, to]) => journal.transactionsOf(topic, { from, to, reverse }));
+  // The store answers several questions at once: one after the other takes three times as long.
+  for await (const some of batched(merged(numbers, reverse), BATCH)) {
+    for (const draft of await Promise.all(some.map((number) => draftOf(journal, number)))) {
+      if (draft !== undefined) yield* entryOf(draft);
+    }
+  }
+}
+
+const BATCH = 16;
+
+async function* batched<Item>(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
+  let batch: Item[] = [];
+  for await (const item of items) {
+    batch.push(item);
+    if (batch.length < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Sorted numbers as one, each once. No more of them is asked for than is wanted. */
+async function* merged(sources: readonly AsyncGenerator<number>[], reverse: boolean): AsyncGenerator<number> {
+  const heads = new Map<AsyncGenerator<number>, number>();
+  const advance = async (source: AsyncGenerator<number>): Promise<void> => {
+    const next = await source.next();
+    if (next.done === true) heads.delete(source);
+    else heads.set(source, next.value);
+  };
+  try {
+    for (const source of sources) await advance(source);
+    while (heads.size > 0) {
+      const next = reverse ? Math.max(...heads.values()) : Math.min(...heads.values());
+      yield next;
+      for (const [source, head] of heads) if (head === next) await advance(source);
+    }
+  } finally {
+    for (const source of sources) await source.return(undefined);
   }
 }
 
@@ -81,21 +119,20 @@ async function draftOf(journal: JournalReader, number: number): Promise<EntryDra
 }
 
 /**
- * The transactions of an image: of the path that it has, and of those
- * that it had as far as it had them. Two paths of one file share all.
+ * The paths of an image, each with the last number at which it had it: the one
+ * that it has, and those that it had before it was moved. Two paths of one file
+ * share all.
  */
-async function numbersOf(journal: JournalReader, image: string): Promise<ReadonlySet<number>> {
-  const numbers = new Set<number>();
-  const paths = new Map<string, number>([[image, Infinity]]);
-  for (const [path, before] of paths) {
-    for await (const number of journal.transactionsOf(path)) if (number < before) numbers.add(number);
-    for await (const number of journal.transactionsOf(comingTopic(path))) {
-      const entry = number < before ? await entryAt(journal, number) : undefined;
+async function namesOf(journal: JournalReader, image: string): Promise<ReadonlyMap<string, number>> {
+  const names = new Map<string, number>([[image, Number.MAX_SAFE_INTEGER]]);
+  for (const [path, to] of names) {
+    for await (const number of journal.transactionsOf(comingTopic(path), { to })) {
+      const entry = await entryAt(journal, number);
       const observed = entry?.images.find((candidate) => candidate.image === path)?.observed;
-      if (observed?.from === undefined || paths.has(observed.from)) continue;
-      if (observed.what === "moved") paths.set(observed.from, number);
-      if (observed.what === "linked") paths.set(observed.from, before);
+      if (observed?.from === undefined || names.has(observed.from)) continue;
+      if (observed.what === "moved") names.set(observed.from, number - 1);
+      if (observed.what === "linked") names.set(observed.from, to);
     }
   }
-  return numbers;
+  return names;
 }

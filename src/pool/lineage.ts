@@ -1,5 +1,12 @@
-import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type SnapshotNode, type SnapshotTree, liveNodes } from "../history/index.ts";
+import { resolvedPath } from "../../journal/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import {
+  type HistoryEntry,
+  type SnapshotNode,
+  type SnapshotTree,
+  liveNodes,
+  snapshotTree,
+} from "../history/index.ts";
 import type { SnapshotInfo } from "./list-snapshots.ts";
 import { openHistory } from "./open-history.ts";
 
@@ -16,7 +23,7 @@ const PATIENCE_MS = 500;
 
 /**
  * Where the snapshots of an image come from, as far as the record in `journalDir`
- * knows; undefined when it knows nothing, or cannot be read at once.
+ * knows; undefined when it knows nothing, or cannot be read in half a second.
  */
 export async function lineageOf(
   journalDir: string,
@@ -24,10 +31,17 @@ export async function lineageOf(
   snapshots: readonly SnapshotInfo[],
 ): Promise<Lineage[] | undefined> {
   try {
+    const deadline = performance.now() + PATIENCE_MS;
     await using history = await openHistory(journalDir, { waitMs: PATIENCE_MS });
-    return lineage(await history.tree(image), snapshots);
+    const entries: HistoryEntry[] = [];
+    for await (const entry of history.entries(image)) {
+      if (performance.now() > deadline) return undefined;
+      entries.push(entry);
+    }
+    if (entries.length === 0) return undefined;
+    return lineage(snapshotTree(entries, await resolvedPath(image)), snapshots);
   } catch (error) {
-    if (error instanceof QcowalError && !isQcowalError(error, "POOL_CLOSED")) return undefined;
+    if (error instanceof QcowalError) return undefined;
     throw error;
   }
 }
