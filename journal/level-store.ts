@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
 import { hasCode } from "./has-code.ts";
+import { mendManifest } from "./mend-manifest.ts";
 import type { Entry, Store } from "./store.ts";
 
 const FIRST_RETRY_MS = 5;
@@ -189,6 +190,7 @@ export async function openLevelStore(
   }
   const Opened = await loadLevel();
   const deadline = performance.now() + waitMs;
+  let wasMended = false;
   for (let pause = FIRST_RETRY_MS; ; pause = Math.min(pause * 2, LONGEST_RETRY_MS)) {
     if (!heldHere.has(key)) {
       heldHere.add(key);
@@ -199,7 +201,13 @@ export async function openLevelStore(
         return new LevelStore({ dir, shown, database, lockFile: await lockFileOf(dir), release });
       } catch (cause) {
         await database.close().catch(() => undefined);
+        const isDamaged = levelCode(cause) === "LEVEL_CORRUPTION";
+        const isMended = isDamaged && !wasMended && (await mendManifest(dir));
         release();
+        if (isMended) {
+          wasMended = true;
+          continue;
+        }
         if (levelCode(cause) !== "LEVEL_LOCKED") throw storeError(dir, "open", cause, shown);
       }
     }

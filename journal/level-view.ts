@@ -28,7 +28,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { hasCode } from "./has-code.ts";
-import { tablesIn } from "./level-manifest.ts";
+import { lengthBeforeLostEdit, tablesIn } from "./level-manifest.ts";
 
 export interface LevelView {
   /** A directory of ours that LevelDB can open. */
@@ -84,10 +84,13 @@ async function fill(source: string, dir: string, handles: FileHandle[]): Promise
   // Anything else names no file of the database: LevelDB says what it thinks of that.
   if (!/^MANIFEST-\d+$/.test(name)) return true;
   const manifest = await ifThere(readFile(join(source, name)));
-  if (manifest !== undefined) await writeNew(dir, name, manifest);
-  const tables = manifest === undefined ? new Set<number>() : tablesOf(manifest);
   // After the MANIFEST and before the first log: all but the last of them are complete by now.
-  for (const file of await readdir(source)) {
+  const files = await readdir(source);
+  // As the next one to open it for writing will mend it.
+  const kept = manifest?.subarray(0, lengthBeforeLostEdit(manifest, files));
+  if (kept !== undefined) await writeNew(dir, name, kept);
+  const tables = kept === undefined ? new Set<number>() : tablesOf(kept);
+  for (const file of files) {
     if (file.endsWith(".log")) await ifThere(copyFile(join(source, file), join(dir, file)));
     else if (/^\d+\.(ldb|sst)$/.test(file) && tables.has(Number.parseInt(file, 10))) {
       await ifThere(linkTable(join(source, file), join(dir, file), handles));

@@ -1,7 +1,6 @@
 import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { type Journal, openJournal } from "../../journal/index.ts";
-import { withNamesOfTables } from "../../tools/crash/real/names-of-tables.ts";
 import { record } from "../../tools/crash/real/record.ts";
 import { crashStates } from "../../tools/crash/real/states.ts";
 import { readTree, writeTree } from "../../tools/crash/real/tree.ts";
@@ -51,7 +50,7 @@ test("power fails at any moment of a compaction, of LevelDB's as well: before it
   await journal.close();
   const start = await readTree(home);
   const command = [process.execPath, "--input-type=module", "-e", COMPACTION, join(home, "journal")];
-  const events = withNamesOfTables(await record(command, home, join(dir, "trace")));
+  const events = await record(command, home, join(dir, "trace"));
   const states = crashStates(home, start, events, seededRandom(20260101), { states: STATES });
   const seen = { before: 0, after: 0 };
   for (const { position, fates, tree } of states) {

@@ -23,10 +23,10 @@ test("the newest entries of one image cost what they are, not what ever happened
     await journal.note(body, ["/a"]);
   }
   let reads = 0;
-  const { get } = store;
+  const get = store.get.bind(store);
   store.get = (key) => {
     reads += 1;
-    return get.call(store, key);
+    return get(key);
   };
   const newest: number[] = [];
   for await (const { began } of timeline(journal, ["/a"], { reverse: true })) {

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Journal, openJournal, readJournal } from "../../journal/index.ts";
-import { tablesIn } from "../../journal/level-manifest.ts";
 import { scratch } from "./lab.ts";
 
 type Calls = "copyFile" | "readFile" | "readdir" | "symlink";
@@ -44,8 +43,6 @@ beforeEach(() => Object.assign(before, { call: undefined, always: false, happene
 
 const meanwhile = (call: Calls, end: string, action: () => Promise<void>, always = false): void =>
   void Object.assign(before, { call, end, action, always });
-
-const MIB = 1024 * 1024;
 
 /** So much that LevelDB begins another log, makes a table of the old one, and deletes it. */
 async function outgrow(journal: Journal, dir: string): Promise<void> {
@@ -153,92 +150,4 @@ test("where tables cannot be linked to what is open, they are copied", async () 
   expect(before.happened).toBeGreaterThan(0);
   expect(await reader.verify()).toMatchObject({ records });
   await journal.close();
-});
-
-describe("the tables that a MANIFEST names", () => {
-  test("are those that LevelDB keeps", async () => {
-    const { dir, journal } = await held();
-    await outgrow(journal, dir);
-    await journal.close();
-    const level = join(dir, "leveldb");
-    const names = await readdir(level);
-    const current = (await readFile(join(level, "CURRENT"), "utf8")).trim();
-    const kept = names.filter((name) => name.endsWith(".ldb")).map((name) => Number.parseInt(name, 10));
-    expect(kept.length).toBeGreaterThan(1);
-    expect([...tablesIn(await readFile(join(level, current)))].toSorted((a, b) => a - b)).toEqual(
-      kept.toSorted((a, b) => a - b),
-    );
-  });
-
-  /** LevelDB's log format, written from its description. */
-  function manifest(edits: readonly Uint8Array[]): Uint8Array {
-    const out: Uint8Array[] = [];
-    let at = 0;
-    const put = (bytes: Uint8Array): void => {
-      out.push(bytes);
-      at += bytes.length;
-    };
-    for (const edit of edits) {
-      for (let from = 0, first = true; first || from < edit.length; first = false) {
-        if (32_768 - (at % 32_768) < 7) put(new Uint8Array(32_768 - (at % 32_768)));
-        const room = 32_768 - (at % 32_768) - 7;
-        const piece = edit.subarray(from, from + room);
-        const isLast = from + piece.length === edit.length;
-        const type = first ? (isLast ? 1 : 2) : isLast ? 4 : 3;
-        put(Uint8Array.of(0, 0, 0, 0, piece.length & 0xff, piece.length >> 8, type));
-        put(piece);
-        from += piece.length;
-      }
-    }
-    return new Uint8Array(Buffer.concat(out));
-  }
-
-  function varint(value: number): number[] {
-    const bytes: number[] = [];
-    let rest = value;
-    for (; rest > 127; rest = Math.floor(rest / 128)) bytes.push((rest % 128) | 0x80);
-    return [...bytes, rest];
-  }
-
-  const key = (length: number): number[] => [...varint(length), ...Array.from({ length }, () => 0x61)];
-  const added = (number: number): number[] => [
-    7,
-    ...varint(2),
-    ...varint(number),
-    ...varint(4 * MIB),
-    ...key(24),
-    ...key(24),
-  ];
-  const deleted = (number: number): number[] => [6, ...varint(1), ...varint(number)];
-
-  test("are found over the borders of blocks, in one large edit and in many, whatever is cut off", () => {
-    const numbers = Array.from({ length: 3_000 }, (_, index) => index * 7 + 5);
-    const expected = [13, ...numbers.filter((number) => number % 3 !== 0)].toSorted((a, b) => a - b);
-    const all = Uint8Array.from([
-      1,
-      ...key(26),
-      2,
-      ...varint(9_000_000_000),
-      9,
-      0,
-      ...numbers.flatMap(added),
-    ]);
-    const away = numbers
-      .filter((number) => number % 3 === 0)
-      .map((number) => Uint8Array.from(deleted(number)));
-    const moved = Uint8Array.from([5, 1, ...key(9), ...added(13), ...deleted(13), 3, 99, 4, 7]);
-    const one = manifest([all, ...away, moved]);
-    const many = manifest([
-      ...numbers.map((number) => Uint8Array.from([...added(number), 3, ...varint(number + 1)])),
-      ...away,
-      moved,
-    ]);
-    expect(one.length).toBeGreaterThan(3 * 32_768);
-    for (const file of [one, many]) expect([...tablesIn(file)].toSorted((a, b) => a - b)).toEqual(expected);
-    for (let length = 0; length < many.length; length += 997) {
-      expect(tablesIn(many.subarray(0, length)).size).toBeLessThanOrEqual(numbers.length);
-    }
-    expect(() => tablesIn(manifest([Uint8Array.of(77)]))).toThrow(RangeError);
-    expect(() => tablesIn(manifest([Uint8Array.of(7, 0x80)]))).toThrow(RangeError);
-  });
 });

@@ -36,13 +36,7 @@ type Node = File | Directory;
 
 /** A change that a power cut may undo. */
 export type Pending = { readonly event: number } & (
-  | {
-      readonly kind: "data";
-      readonly file: File;
-      readonly offset: number;
-      readonly data: Buffer;
-      readonly isWhole: boolean;
-    }
+  | { readonly kind: "data"; readonly file: File; readonly offset: number; readonly data: Buffer }
   | { readonly kind: "size"; readonly file: File; readonly size: number }
   | {
       readonly kind: "entry";
@@ -55,16 +49,9 @@ export type Pending = { readonly event: number } & (
 /** Whether a pending change is kept; of data, which of its sectors. */
 export type Fate = boolean | readonly boolean[];
 
-/**
- * LevelDB opens no more when a record at the end of its MANIFEST is torn in the
- * middle, where it could go on from the one before. Such a record has some 200
- * bytes: it reaches over the end of a sector now and then, of a page rarely.
- */
-const isWhole = (path: string): boolean => basename(path).startsWith("MANIFEST-");
-
 /** Into how many pieces a change can be torn. */
 export function piecesOf(pending: Pending): number {
-  if (pending.kind !== "data" || pending.isWhole) return 1;
+  if (pending.kind !== "data") return 1;
   const end = pending.offset + pending.data.length;
   return Math.ceil(end / SECTOR) - Math.floor(pending.offset / SECTOR);
 }
@@ -147,8 +134,7 @@ export class FileSystem {
       change.kind === "write"
         ? change.data
         : Buffer.alloc(Math.max(0, Math.min(change.length, size - offset)));
-    if (data.length > 0)
-      this.#pending.push({ kind: "data", event, file, offset, data, isWhole: isWhole(change.path) });
+    if (data.length > 0) this.#pending.push({ kind: "data", event, file, offset, data });
   }
 
   #rename(change: EntryChange): void {

@@ -13,7 +13,6 @@ import type { CrashCase } from "./cases.ts";
 import type { Event } from "./change.ts";
 import { inProcess } from "./command.ts";
 import { CUT, type Scene, type Subject, judge } from "./judge.ts";
-import { withNamesOfTables } from "./names-of-tables.ts";
 import { record } from "./record.ts";
 import { type CrashState, crashStates, finalTree } from "./states.ts";
 import { type Tree, difference, readTree, writeTree } from "./tree.ts";
@@ -136,7 +135,7 @@ class Stage {
 
   /** Records the command, and that the recording is complete: it makes what the command made. */
   async #record(words: readonly string[], start: Tree, earlier: readonly Event[] = []): Promise<Event[]> {
-    const own = withNamesOfTables(await record(cli(...words), this.#home, join(this.#dir, "trace")));
+    const own = await record(cli(...words), this.#home, join(this.#dir, "trace"));
     const shifted = own.map((event) =>
       event.kind === "sync" ? { ...event, covers: event.covers + earlier.length } : event,
     );
