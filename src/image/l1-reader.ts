@@ -2,7 +2,8 @@ import type { Disk } from "../disk/index.ts";
 import type { Geometry } from "../format/index.ts";
 import { type L1Location, type L1Table, decodeL1Table, readL1Table } from "./l1-table.ts";
 
-/** Read at once where small tables follow each other. */
+/** Read at once where small tables follow each other: twice as much each time, for most images have a few. */
+const FIRST_PIECE_BYTES = 16 * 1024;
 const PIECE_BYTES = 1024 * 1024;
 /** What may lie between them. */
 const MAX_GAP_BYTES = 64 * 1024;
@@ -33,7 +34,9 @@ export class L1Reader {
     this.#end = end;
     const isHeld = (): boolean => offset >= this.#from && end <= this.#from + this.#piece.length;
     if (!isHeld() && isNext && entries * 8 < PIECE_BYTES) {
-      if (this.#piece.length === 0) this.#piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+      const wanted = Math.max(FIRST_PIECE_BYTES, this.#piece.length * 2, entries * 8);
+      const length = Math.min(PIECE_BYTES, wanted);
+      if (length > this.#piece.length) this.#piece = Buffer.allocUnsafeSlow(length);
       await this.#disk.read(offset, this.#piece);
       this.#from = offset;
     }
