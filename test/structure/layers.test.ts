@@ -14,7 +14,10 @@ const LAYERS = [
   "src/plan",
   "journal",
   "src/engine",
+  "src/retention",
   "src/history",
+  "src/export",
+  "src/nbd",
   "src/pool",
   "src/index.ts",
   "src/cli",
@@ -24,7 +27,7 @@ const LAYERS = [
 const JOURNAL_MAY_IMPORT = ["src/errors", "journal"];
 
 /** Folders that touch no I/O, no clock and no randomness: time, ids and names arrive as data. */
-const PURE = ["src/format", "src/plan"];
+const PURE = ["src/format", "src/plan", "src/retention"];
 const IMPURE = [
   /from "node:(fs|child_process|net|os|crypto|worker_threads|timers)/,
   /Date\.now|new Date\(\)/,

@@ -58,6 +58,28 @@ const PROGRAMS = [
       zypper: "e2fsprogs",
     },
   },
+  {
+    program: "nbdinfo",
+    packages: { "apt-get": "libnbd-bin", dnf: "libnbd", apk: "libnbd", pacman: "libnbd", zypper: "libnbd" },
+  },
+  {
+    program: "nbdsh",
+    packages: {
+      "apt-get": "python3-libnbd",
+      dnf: "python3-libnbd",
+      apk: "py3-libnbd",
+      pacman: "libnbd",
+      zypper: "python3-libnbd",
+    },
+  },
+  {
+    program: "fio",
+    packages: { "apt-get": "fio", dnf: "fio", apk: "fio", pacman: "fio", zypper: "fio" },
+  },
+  {
+    program: "restic",
+    packages: { "apt-get": "restic", dnf: "restic", apk: "restic", pacman: "restic", zypper: "restic" },
+  },
 ] as const;
 
 type Manager = keyof (typeof PROGRAMS)[number]["packages"];
@@ -105,7 +127,7 @@ export function ensureSystemPackages(): readonly string[] {
   if (manager !== undefined) {
     const packages = [...new Set(missing.map((entry) => entry.packages[manager]))];
     console.error(
-      `installing ${packages.join(", ")} with ${manager} (the tests compare with the real qemu-img)`,
+      `installing ${packages.join(", ")} with ${manager} (the tests compare with the real programs)`,
     );
     if (manager === "apt-get") asRoot(manager, ["update", "-q"]);
     asRoot(manager, [...INSTALL[manager], ...packages]);

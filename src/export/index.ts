@@ -1,0 +1,1 @@
+export type { Extent, GuestDisk } from "./guest-disk.ts";
