@@ -20,8 +20,18 @@ export function currentActor(program: string, name: string | undefined): Actor {
   };
 }
 
-/** A container's uid may have no name: that must not keep anyone from a snapshot. */
+const names = new Map<number | undefined, string>();
+
+/** Looking through the system's users takes longer than a small operation does; a process may change its uid. */
 function userName(): string {
+  const uid = process.geteuid?.();
+  const name = names.get(uid) ?? lookUpUserName();
+  names.set(uid, name);
+  return name;
+}
+
+/** A container's uid may have no name: that must not keep anyone from a snapshot. */
+function lookUpUserName(): string {
   try {
     return userInfo().username;
   } catch {

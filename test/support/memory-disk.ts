@@ -146,6 +146,11 @@ export class MemoryDisk implements Disk {
     return result;
   }
 
+  /** The same for the same bytes, synced or not. */
+  digest(): string {
+    return this.#chunks.digest();
+  }
+
   /**
    * What the next process finds after this one was killed: everything, and what
    * was not synced is still not. Faults do not carry over.

@@ -1,4 +1,14 @@
+import { hash } from "node:crypto";
+
 const CHUNK = 8 * 1024;
+
+/** Of chunks that copies share: nobody writes to those any more. */
+const DIGESTS = new WeakMap<Uint8Array, string>();
+
+const ZEROS = new Uint8Array(CHUNK);
+
+const digestOf = (chunk: Uint8Array): string => hash("sha1", chunk, "base64");
+const DIGEST_OF_ZEROS = digestOf(ZEROS);
 
 /**
  * Bytes with a length, of which only the chunks that were written take memory.
@@ -52,6 +62,21 @@ export class SparseBytes {
     // What is cut off must not come back when the file grows again.
     if (size < this.length) this.zero(size, this.length - size);
     this.length = size;
+  }
+
+  /** The same for the same bytes. What neighbours share is hashed once for all of them. */
+  digest(): string {
+    // From now on a copy shares them: whoever writes makes its own.
+    this.#own.clear();
+    const parts = [String(this.length)];
+    for (const index of [...this.#chunks.keys()].toSorted((a, b) => a - b)) {
+      const chunk = this.#chunks.get(index) ?? ZEROS;
+      const digest = DIGESTS.get(chunk) ?? digestOf(chunk);
+      DIGESTS.set(chunk, digest);
+      // A chunk of zeros reads like one that is not there.
+      if (digest !== DIGEST_OF_ZEROS) parts.push(`${index} ${digest}`);
+    }
+    return hash("sha1", parts.join(), "base64");
   }
 
   #writable(index: number): Uint8Array {

@@ -65,7 +65,7 @@ export class Judge {
   readonly #options: JudgeOptions;
   readonly #subjects: readonly Subject[];
   readonly #images = new Map<string, JudgedImage>();
-  readonly #digests = new WeakMap<object, string>();
+  readonly #digests = new WeakMap<Uint8Array, string>();
   /** Recovered worlds that were found to be good, with their outcome. */
   readonly #good = new Map<string, Outcome>();
 
@@ -91,9 +91,9 @@ export class Judge {
 
   /** A digest of everything that the next process finds. */
   digest({ images, journal }: World): string {
-    const parts = [...images.values()].map((file) => this.#digestOf(file, () => file.bytes()));
+    const parts = [...images.values()].map((file) => file.digest());
     for (const [key, value] of journal.flat()) {
-      parts.push(value === undefined ? `no ${key}` : this.#digestOf(value, () => value));
+      parts.push(value === undefined ? `no ${key}` : this.#digestOf(value));
     }
     return sha(Buffer.from(parts.join()));
   }
@@ -218,17 +218,17 @@ export class Judge {
     return "before";
   }
 
-  /** Each process works on copies, so what a world holds stays as it is. */
-  #digestOf(thing: object, bytes: () => Uint8Array): string {
-    const digest = this.#digests.get(thing) ?? sha(bytes());
-    this.#digests.set(thing, digest);
+  /** Of a value in the journal's store. Each process works on copies, so what a world holds stays as it is. */
+  #digestOf(value: Uint8Array): string {
+    const digest = this.#digests.get(value) ?? sha(value);
+    this.#digests.set(value, digest);
     return digest;
   }
 
   #imageAt(world: World, path: string): JudgedImage {
     const file = world.images.get(path);
     assert.ok(file);
-    const digest = this.#digestOf(file, () => file.bytes());
+    const digest = file.digest();
     const known = this.#images.get(digest);
     if (known !== undefined) return known;
     const image = judged(file.bytes(), digest);

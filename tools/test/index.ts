@@ -38,7 +38,8 @@ const vitest = await startVitest("test", process.argv.slice(2), {
   root,
   config: false,
   watch: false,
-  maxWorkers: availableParallelism(),
+  // One more than there are cores: a test often waits for a sync, or for a program that it started.
+  maxWorkers: availableParallelism() + 1,
   include: ["test/**/*.test.ts"],
   testTimeout: 120_000,
   hookTimeout: 120_000,
