@@ -118,6 +118,30 @@ export function plainCluster(clusterBits: number, high: number, low: number): nu
   return (top << (32 - clusterBits)) | (low >>> clusterBits);
 }
 
+/**
+ * How many entries from word `at` on refer to one host cluster behind the other
+ * and are else like the first, which `plainCluster` knows: then it knows them
+ * all. At most `most`, which may be cut by the end of the table.
+ */
+export function plainRun(
+  words: Uint32Array,
+  at: number,
+  step: number,
+  clusterSize: number,
+  most: number,
+): number {
+  const high = words[at];
+  const end = Math.min(at + most * step, words.length);
+  let low = words[at + 1] ?? 0;
+  let next = at + step;
+  // Past 2^32 no word is equal: the run ends there.
+  for (; next < end; next += step) {
+    low += clusterSize;
+    if (words[next + 1] !== low || words[next] !== high) break;
+  }
+  return (next - at) / step;
+}
+
 function decodeCompressed(geometry: Geometry, high: number, low: number, out: L2Reference): void {
   const offset = compressedOffset(geometry, high, low);
   const end = offset + compressedLength(geometry, high, low);

@@ -61,6 +61,26 @@ export function writeRefcount(block: DataView, geometry: RefcountWidth, index: n
   }
 }
 
+/** Stores the same refcount in `count` entries from `first` on; `value` must be at most `geometry.refcountMax`. */
+export function fillRefcounts(
+  block: DataView,
+  geometry: RefcountWidth,
+  first: number,
+  count: number,
+  value: number,
+): void {
+  const entryBytes = 2 ** geometry.refcountOrder / 8;
+  if (entryBytes < 1 || count < 2) {
+    for (let entry = first; entry < first + count; entry += 1) writeRefcount(block, geometry, entry, value);
+    return;
+  }
+  writeRefcount(block, geometry, first, value);
+  const bytes = Buffer.from(block.buffer, block.byteOffset, block.byteLength);
+  const start = first * entryBytes;
+  const pattern = Buffer.from(bytes.subarray(start, start + entryBytes));
+  bytes.fill(pattern, start, start + count * entryBytes);
+}
+
 /** The refcounts of one block in host order, a number each. */
 export type RefcountArray = Uint8Array | Uint16Array | Uint32Array | Float64Array;
 

@@ -1,6 +1,6 @@
 import type { Disk } from "../disk/index.ts";
 import { invariant } from "../errors/index.ts";
-import { readRefcount, refcountByteRange, writeRefcount } from "../format/index.ts";
+import { fillRefcounts, readRefcount, refcountByteRange } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { RefcountIntent } from "./intent.ts";
 import { readWindow } from "./window.ts";
@@ -26,9 +26,7 @@ async function load(disk: Reader, intent: RefcountIntent) {
 export async function applyRefcount(disk: Disk, intent: RefcountIntent): Promise<void> {
   const { geometry, start, bytes, view, firstEntry } = await load(disk, intent);
   for (const [first, count, , to] of intent.runs) {
-    for (let entry = first; entry < first + count; entry += 1) {
-      writeRefcount(view, geometry, entry - firstEntry, to);
-    }
+    fillRefcounts(view, geometry, first - firstEntry, count, to);
   }
   await disk.write(intent.block + start, bytes);
 }

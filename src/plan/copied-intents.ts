@@ -1,7 +1,7 @@
 import { type Geometry, writeL1Entry } from "../format/index.ts";
 import type { L1Table } from "../image/index.ts";
 import { type CopiedIntent, type EntryRun, copiedChecksum } from "../intent/index.ts";
-import type { RefcountChanges } from "./refcount-changes.ts";
+import type { OnWrongFlags, RefcountChanges } from "./refcount-changes.ts";
 
 export interface CopiedIntents {
   /** Flags that clear: before the switch, or a guest could write to a shared cluster in place. */
@@ -31,15 +31,13 @@ class Runs {
   #flag = false;
 
   /** Entries come in order. */
-  add(entry: number, flag: boolean): void {
-    if (entry === this.#end && flag === this.#flag && this.#end > this.#first) {
-      this.#end += 1;
-      return;
+  add(first: number, count: number, flag: boolean): void {
+    if (first !== this.#end || flag !== this.#flag || this.#end === this.#first) {
+      this.#close();
+      this.#first = first;
+      this.#flag = flag;
     }
-    this.#close();
-    this.#first = entry;
-    this.#end = entry + 1;
-    this.#flag = flag;
+    this.#end = first + count;
   }
 
   #close(): void {
@@ -61,8 +59,8 @@ class Runs {
   }
 }
 
-/** Tells each entry from `first` to before `end` whose flag is wrong, in order, with the flag that it should have. */
-type CompareFlags = (first: number, end: number, onWrong: (entry: number, flag: boolean) => void) => void;
+/** Tells the entries from `first` to before `end` whose flag is wrong, in order. */
+type CompareFlags = (first: number, end: number, onWrong: OnWrongFlags) => void;
 
 /**
  * What makes the flags of an L2 table right, as far as `compare` tells. `words`
@@ -87,7 +85,7 @@ export function flagsInL2(
   for (const end of [...without, (words.length * 4) / l2EntrySize]) {
     const runs = new Runs();
     const base = first;
-    compare(base, end, (entry, flag) => runs.add(entry - base, flag));
+    compare(base, end, (from, count, flag) => runs.add(from - base, count, flag));
     parts.push([base, end, runs]);
     first = end + 1;
   }
@@ -139,7 +137,7 @@ export function copiedInL1(
     const runs = new Runs();
     for (let entry = 0; entry < count; entry += 1) {
       const flag = flags[base + entry] === 1;
-      if (flag !== (l1.copied[base + entry] === 1)) runs.add(entry, flag);
+      if (flag !== (l1.copied[base + entry] === 1)) runs.add(entry, 1, flag);
     }
     runs.into(result, l1.offset + base * 8, () => l1Bytes(l1, base, count), 8);
   }
@@ -157,7 +155,7 @@ export function clearedInL1(
     const runs = new Runs();
     for (let entry = 0; entry < count; entry += 1) {
       const isSet = l1.copied[base + entry] === 1;
-      if (isSet && isWanted(l1.targets[base + entry] ?? 0)) runs.add(entry, false);
+      if (isSet && isWanted(l1.targets[base + entry] ?? 0)) runs.add(entry, 1, false);
     }
     runs.into(result, l1.offset + base * 8, () => l1Bytes(l1, base, count), 8);
   }

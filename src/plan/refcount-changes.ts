@@ -6,6 +6,7 @@ import {
   decodeL2Entry,
   isCopied,
   plainCluster,
+  plainRun,
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
@@ -14,8 +15,13 @@ import { damagedImage } from "./damaged-image.ts";
 /** What the change of one refcount takes while it is counted. */
 export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
 
+const OVERFLOW = "a refcount change exceeds 32 bits";
+
 /** A run of host clusters. */
 export type ClusterRun = readonly [first: number, count: number];
+
+/** `count` entries of an L2 table from `first` on should have this flag, and have the other. */
+export type OnWrongFlags = (first: number, count: number, flag: boolean) => void;
 
 /** Entries of one refcount block that change, in order. */
 export interface BlockChanges {
@@ -48,6 +54,8 @@ export class RefcountChanges {
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
   readonly #taken = new Set<number>();
+  /** Until something is counted again. */
+  #counted: { readonly changed: number; readonly newlyExclusive: number } | undefined;
   /** Arrays that may be written over: those of the window before. */
   readonly #spare: Int32Array[];
 
@@ -71,6 +79,7 @@ export class RefcountChanges {
 
   /** Counts no longer what lies behind the end of a shorter window. */
   shorten(window: BlockWindow): void {
+    this.#counted = undefined;
     this.stored = this.stored.part(window);
     this.#spare.push(
       ...this.#blocks.splice(window.end - window.first).filter((block) => block !== undefined),
@@ -79,6 +88,7 @@ export class RefcountChanges {
 
   /** Gives up its arrays for another window. */
   spare(): Int32Array[] {
+    this.#counted = undefined;
     return [...this.#spare, ...this.#blocks.splice(0).filter((block) => block !== undefined)];
   }
 
@@ -109,6 +119,7 @@ export class RefcountChanges {
     const { refcountEntries } = this.#geometry;
     const block = this.#changesOf(Math.floor(cluster / refcountEntries));
     const entry = cluster % refcountEntries;
+    this.#counted = undefined;
     block[entry] = changed(block[entry] ?? 0, weight);
   }
 
@@ -120,21 +131,26 @@ export class RefcountChanges {
 
   /** Adds `weight` to every cluster that an L2 table refers to. */
   addL2Table(offset: number, words: Uint32Array, weight: number): void {
-    const { clusterBits, l2EntrySize, refcountEntries } = this.#geometry;
+    const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
     const step = l2EntrySize / 4;
     const entryBits = this.#entryBits;
     const entryMask = refcountEntries - 1;
+    this.#counted = undefined;
     let index = -1;
     let isHere = false;
     let stored = this.#nothing;
     let changes = this.#unchanged;
-    for (let at = 0; at < words.length; at += step) {
+    for (let at = 0; at < words.length;) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
-      if ((high | low) === 0) continue;
+      if ((high | low) === 0) {
+        at += step;
+        continue;
+      }
       const cluster = plainCluster(clusterBits, high, low);
       if (cluster <= 0) {
         this.#addOtherEntry(offset, at / step, high, low, weight);
+        at += step;
         continue;
       }
       if (cluster >>> entryBits !== index) {
@@ -143,10 +159,18 @@ export class RefcountChanges {
         stored = this.stored.block(index) ?? this.#nothing;
         changes = isHere ? this.#changesOf(index) : this.#unchanged;
       }
+      const first = cluster & entryMask;
+      const count = plainRun(words, at, step, clusterSize, refcountEntries - first);
+      at += count * step;
       if (!isHere) continue;
-      const entry = cluster & entryMask;
-      if (stored[entry] === 0) throw this.#uncounted(cluster);
-      changes[entry] = changed(changes[entry] ?? 0, weight);
+      let isWrapped = false;
+      for (let entry = first; entry < first + count; entry += 1) {
+        if (stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
+        const sum = (changes[entry] ?? 0) + weight;
+        if (sum !== (sum | 0)) isWrapped = true;
+        changes[entry] = sum;
+      }
+      invariant(!isWrapped, OVERFLOW);
     }
   }
 
@@ -160,8 +184,8 @@ export class RefcountChanges {
 
   /**
    * Compares the COPIED flags of the entries from `first` to before `end` of an L2 table with the rule: set where, and only
-   * where, exactly one path leads to the cluster. `onWrong` is called for each
-   * entry with the flag that it should have, in order. Returns how many clusters
+   * where, exactly one path leads to the cluster. `onWrong` is told of all others
+   * in order. Returns how many clusters
    * had other references before, and have none afterwards.
    * @throws QcowalError IMAGE_INVALID for a cluster that would not be counted
    */
@@ -170,26 +194,32 @@ export class RefcountChanges {
     words: Uint32Array,
     first: number,
     end: number,
-    onWrong: (entry: number, flag: boolean) => void,
+    onWrong: OnWrongFlags,
   ): number {
-    const { clusterBits, l2EntrySize, refcountEntries } = this.#geometry;
+    const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
     const step = l2EntrySize / 4;
     const entryBits = this.#entryBits;
     const entryMask = refcountEntries - 1;
+    const taken = this.#taken;
     let index = -1;
     let isHere = false;
     let stored = this.#nothing;
     let changes = this.#unchanged;
     let newlyExclusive = 0;
-    for (let at = first * step; at < end * step; at += step) {
+    for (let at = first * step; at < end * step;) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
-      if ((high | low) === 0) continue;
+      if ((high | low) === 0) {
+        at += step;
+        continue;
+      }
       const cluster = plainCluster(clusterBits, high, low);
       if (cluster <= 0) {
-        const only = this.#onlyClusterOfOtherEntry(offset, at / step, high, low);
+        const entry = at / step;
+        at += step;
+        const only = this.#onlyClusterOfOtherEntry(offset, entry, high, low);
         if (only === undefined) continue;
-        if (only > 0 !== isCopied(high)) onWrong(at / step, only > 0);
+        if (only > 0 !== isCopied(high)) onWrong(entry, 1, only > 0);
         if (only > 0 && this.isNewlyExclusive(only)) newlyExclusive += 1;
         continue;
       }
@@ -199,14 +229,28 @@ export class RefcountChanges {
         stored = this.stored.block(index) ?? this.#nothing;
         changes = this.#changesIn(index) ?? this.#unchanged;
       }
+      const from = cluster & entryMask;
+      const most = Math.min(refcountEntries - from, end - at / step);
+      const count = plainRun(words, at, step, clusterSize, most);
+      const isSet = isCopied(high);
+      const base = at / step - from;
+      at += count * step;
       if (!isHere) continue;
-      const entry = cluster & entryMask;
-      const before = stored[entry] ?? 0;
-      const after = before + (changes[entry] ?? 0);
-      if (after === 0 || (before === 0 && this.#taken.has(cluster))) throw this.#uncounted(cluster);
-      const flag = after === 1;
-      if (flag !== isCopied(high)) onWrong(at / step, flag);
-      if (flag && before > 1) newlyExclusive += 1;
+      let wrong = from;
+      for (let entry = from; entry < from + count; entry += 1) {
+        const before = stored[entry] ?? 0;
+        const after = before + (changes[entry] ?? 0);
+        if (after === 0 || (before === 0 && taken.has(cluster + entry - from))) {
+          throw this.#uncounted(cluster + entry - from);
+        }
+        const flag = after === 1;
+        if (flag && before > 1) newlyExclusive += 1;
+        if (flag !== isSet) continue;
+        // Those before this one, which is right, are wrong.
+        if (entry > wrong) onWrong(base + wrong, entry - wrong, !isSet);
+        wrong = entry + 1;
+      }
+      if (from + count > wrong) onWrong(base + wrong, from + count - wrong, !isSet);
     }
     return newlyExclusive;
   }
@@ -232,15 +276,31 @@ export class RefcountChanges {
 
   /** How many clusters had several references, and have one afterwards. */
   newlyExclusive(): number {
-    let count = 0;
+    return this.#totals().newlyExclusive;
+  }
+
+  /** Entries that change. */
+  count(): number {
+    return this.#totals().changed;
+  }
+
+  /** Both in one pass over everything that is counted. */
+  #totals(): { readonly changed: number; readonly newlyExclusive: number } {
+    if (this.#counted !== undefined) return this.#counted;
+    let changed = 0;
+    let newlyExclusive = 0;
     this.#blocks.forEach((changes, index) => {
+      if (changes === undefined) return;
       const stored = this.stored.block(this.stored.first + index) ?? this.#nothing;
-      for (let entry = 0; entry < stored.length; entry += 1) {
-        const change = changes?.[entry] ?? 0;
-        if (change < 0 && (stored[entry] ?? 0) + change === 1) count += 1;
+      for (let entry = 0; entry < changes.length; entry += 1) {
+        const change = changes[entry] ?? 0;
+        if (change === 0) continue;
+        changed += 1;
+        if (change < 0 && (stored[entry] ?? 0) + change === 1) newlyExclusive += 1;
       }
     });
-    return count;
+    this.#counted = { changed, newlyExclusive };
+    return this.#counted;
   }
 
   #decode(offset: number, entry: number, high: number, low: number): L2Reference {
@@ -260,16 +320,6 @@ export class RefcountChanges {
 
   #uncounted(cluster: number): QcowalError {
     return this.damaged(`cluster ${cluster} is in use but its refcount is 0`);
-  }
-
-  /** Entries that change. */
-  count(): number {
-    let count = 0;
-    this.#blocks.forEach((changes) => {
-      if (changes === undefined) return;
-      for (let entry = 0; entry < changes.length; entry += 1) if (changes[entry] !== 0) count += 1;
-    });
-    return count;
   }
 
   damaged(what: string): QcowalError {
@@ -322,6 +372,6 @@ export class RefcountChanges {
 
 function changed(change: number, weight: number): number {
   const sum = change + weight;
-  invariant(sum === (sum | 0), "a refcount change exceeds 32 bits");
+  invariant(sum === (sum | 0), OVERFLOW);
   return sum;
 }

@@ -1,4 +1,4 @@
-import { writeRefcount } from "../format/index.ts";
+import { fillRefcounts } from "../format/index.ts";
 import { invariant } from "../errors/index.ts";
 import type { Image, RefcountTable } from "../image/index.ts";
 import { type FillIntent, type Intent, PackedIntents, fill, fillOf } from "../intent/index.ts";
@@ -68,7 +68,7 @@ function newBlock(changes: RefcountChanges, index: number, offset: number, scrat
     const view = new DataView(bytes.buffer);
     for (let at = 0; at < runs.length; at += 3) {
       const [first = 0, count = 0, to = 0] = runs.subarray(at, at + 3);
-      for (let entry = first; entry < first + count; entry += 1) writeRefcount(view, geometry, entry, to);
+      fillRefcounts(view, geometry, first, count, to);
     }
   });
   return runs.byteLength < geometry.clusterSize ? made : fill(offset, scratch.slice());

@@ -3,6 +3,7 @@ import { type Image, SortedOffsets, readL1Table, readTables } from "../image/ind
 import { unalignedZeros } from "./active-flags.ts";
 import { flagsInL2 } from "./copied-intents.ts";
 import { FoundFlags } from "./found-flags.ts";
+import type { OnWrongFlags } from "./refcount-changes.ts";
 
 /**
  * COPIED flags of compressed clusters in those of the L2 tables that the active
@@ -24,9 +25,9 @@ export async function wrongStreamFlags(
   for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
     onTable?.();
     const without = leavesOut ? unalignedZeros(geometry, words) : undefined;
-    const compare = (first: number, end: number, onWrong: (entry: number, flag: boolean) => void): void => {
+    const compare = (first: number, end: number, onWrong: OnWrongFlags): void => {
       for (let entry = first; entry < end; entry += 1) {
-        if (isFlaggedStream(geometry, words, entry)) onWrong(entry, false);
+        if (isFlaggedStream(geometry, words, entry)) onWrong(entry, 1, false);
       }
     };
     flagsInL2(geometry, offset, words, compare, { clear, set: [] }, without);

@@ -8,6 +8,7 @@ import {
   isCopied,
   isZeroFlagged,
   plainCluster,
+  plainRun,
 } from "../../format/index.ts";
 import type { CheckContext } from "./context.ts";
 import { hex } from "./findings.ts";
@@ -94,18 +95,20 @@ export class L2Walk {
     this.#active = active;
     this.#lowest = Infinity;
     this.#highest = -1;
-    for (let at = 0; at < words.length; at += step) {
+    for (let at = 0; at < words.length;) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
       const cluster = plainCluster(clusterBits, high, low);
       if (cluster <= 0 || cluster >= plainEnd) {
         const zeros = extendedL2 ? (words[at + 2] ?? 0) : 0;
         const subclusters = extendedL2 ? (words[at + 3] ?? 0) : 0;
-        if ((high | low | subclusters | zeros) === 0) continue;
-        this.#contiguous = contiguous;
-        this.#entry(at / step, high, low, zeros, subclusters);
-        contiguous = this.#contiguous;
-        chunk = -1;
+        if ((high | low | subclusters | zeros) !== 0) {
+          this.#contiguous = contiguous;
+          this.#entry(at / step, high, low, zeros, subclusters);
+          contiguous = this.#contiguous;
+          chunk = -1;
+        }
+        at += step;
         continue;
       }
       if (cluster >>> chunkBits !== chunk) {
@@ -117,35 +120,46 @@ export class L2Walk {
         if (chunk < this.#lowest) this.#lowest = chunk;
         if (chunk > this.#highest) this.#highest = chunk;
       }
+      const first = cluster & (chunkClusters - 1);
+      const most = Math.min(chunkClusters - first, plainEnd - cluster);
+      const count = plainRun(words, at, step, clusterSize, most);
       if (onesAt > UNREADABLE) {
-        const isOne = onesAt >= 0 && isBitSet(ones, onesAt * 8 + (cluster & (refcountEntries - 1)));
-        if (isCopied(high) !== isOne) this.#wrongFlag(at / step, isOne, cluster);
+        const isSet = isCopied(high);
+        const bit = onesAt * 8 + (cluster & (refcountEntries - 1));
+        for (let index = 0; index < count; index += 1) {
+          const isOne = onesAt >= 0 && isBitSet(ones, bit + index);
+          if (isSet !== isOne) this.#wrongFlag(at / step + index, isOne, cluster + index);
+        }
       }
+      at += count * step;
       if (isFirst) {
-        allocated += active;
+        allocated += active * count;
         const target = cluster * clusterSize;
         if (contiguous !== 0 && target !== contiguous) fragmented += active;
-        contiguous = target + clusterSize;
+        contiguous = target + count * clusterSize;
       }
       if (place < 0) continue;
-      const entry = cluster & (chunkClusters - 1);
+      let entry = first;
+      const end = first + count;
       if ((place & 1) === 0) {
-        const packed = bytes[counts + entry] ?? 0;
-        const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
-        if (sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA)) {
+        for (; entry < end; entry += 1) {
+          const packed = bytes[counts + entry] ?? 0;
+          const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
+          if (sum >= PACKED_DATA_END || (packed !== 0 && packed < PACKED_DATA)) break;
           bytes[counts + entry] = sum;
-          continue;
         }
       } else {
-        const owner = bytes[owners + entry] ?? 0;
-        if (owner === 0 || owner === OWNER.data) {
+        for (; entry < end; entry += 1) {
+          const owner = bytes[owners + entry] ?? 0;
+          if (owner !== 0 && owner !== OWNER.data) break;
           bytes[owners + entry] = OWNER.data;
           const index = (counts >> 2) + entry;
           counted[index] = Math.min((counted[index] ?? 0) + weight, MAX_COUNT);
-          continue;
         }
       }
-      this.#counts.add(cluster, weight, OWNER.data);
+      if (entry === end) continue;
+      // Counting one of them may move the chunk.
+      for (; entry < end; entry += 1) this.#counts.add(cluster + entry - first, weight, OWNER.data);
       chunk = -1;
     }
     this.allocated += allocated;

@@ -6,7 +6,7 @@ import { QcowalError } from "../../../src/errors/index.ts";
 import { type L2Reference, decodeL2Entry, isCopied } from "../../../src/format/index.ts";
 import type { Refcounts } from "../../../src/image/index.ts";
 import type { RefcountRun } from "../../../src/intent/index.ts";
-import type { BlockChanges, ClusterRun } from "../../../src/plan/refcount-changes.ts";
+import type { BlockChanges, ClusterRun, OnWrongFlags } from "../../../src/plan/refcount-changes.ts";
 
 export const BYTES_PER_CHANGE = 0;
 
@@ -66,7 +66,7 @@ export class RefcountChanges {
     words: Uint32Array,
     first: number,
     end: number,
-    onWrong: (entry: number, flag: boolean) => void,
+    onWrong: OnWrongFlags,
   ): number {
     let newlyExclusive = 0;
     for (const { entry, high, reference } of this.#entries(offset, words)) {
@@ -76,7 +76,7 @@ export class RefcountChanges {
         if (this.#taken.has(cluster)) throw this.#uncounted(cluster);
       }
       if (after === 0) throw this.#uncounted(reference.first);
-      if ((after === 1) !== isCopied(high)) onWrong(entry, after === 1);
+      if ((after === 1) !== isCopied(high)) onWrong(entry, 1, after === 1);
       if (after === 1 && this.isNewlyExclusive(reference.first)) newlyExclusive += 1;
     }
     return newlyExclusive;
