@@ -28,6 +28,7 @@ export type {
   Moment,
   SnapshotEvent,
   SnapshotNode,
+  SnapshotRename,
   SnapshotTree,
 } from "./history/index.ts";
 export { headerChanges } from "./format/index.ts";
@@ -60,6 +61,7 @@ export type {
   Operation,
   OperationOutcome,
   PlanSummary,
+  RenameOperation,
   RepairOperation,
   RepairOutcome,
   RepairSummary,
@@ -96,6 +98,7 @@ export type {
   PoolOptions,
   RecoverOptions,
   RecoveryReport,
+  RenameOptions,
   RepairOptions,
   RevertOptions,
   SnapshotInfo,

@@ -7,6 +7,7 @@ import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
+import { addRenameCommand } from "./commands/rename.ts";
 import { addRepairCommand } from "./commands/repair.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
 import { addBlameCommand } from "./commands/blame.ts";
@@ -48,6 +49,7 @@ Examples:
   $ qcowal history web.qcow2`,
     );
   addWriteCommands(command);
+  addRenameCommand(command);
   addListCommand(command);
   addCheckCommand(command, answer);
   addRecoverCommand(command);

@@ -18,7 +18,7 @@ export interface HistoryFilter {
   readonly statuses?: readonly HistoryStatus[];
 }
 
-export const HISTORY_KINDS = ["create", "revert", "delete", "repair", "observed"] as const;
+export const HISTORY_KINDS = ["create", "revert", "delete", "rename", "repair", "observed"] as const;
 export type HistoryKind = (typeof HISTORY_KINDS)[number];
 
 /** Whether an entry is wanted. */
@@ -49,7 +49,13 @@ function kindsOf({ operations, status, images }: HistoryEntry): HistoryKind[] {
 /** Names and ids of the snapshots that were asked for, worked on or seen. */
 function snapshotsOf({ operations, images }: HistoryEntry): string[] {
   const asked = operations.flatMap((operation) =>
-    operation.type === "repair" ? [] : [operation.name, "id" in operation ? operation.id : undefined],
+    operation.type === "repair"
+      ? []
+      : [
+          operation.name,
+          "id" in operation ? operation.id : undefined,
+          "to" in operation ? operation.to : undefined,
+        ],
   );
   const done = images.flatMap(({ outcomes, observed }) => [
     ...outcomes.flatMap((outcome) =>
@@ -57,7 +63,12 @@ function snapshotsOf({ operations, images }: HistoryEntry): string[] {
     ),
     ...(observed?.snapshots ?? []),
   ]);
-  return [...asked, ...done.flatMap(({ id, name }) => [id, name])].filter((text) => text !== undefined);
+  const renamed = images.flatMap(({ outcomes }) =>
+    outcomes.flatMap((outcome) => (outcome.type === "repair" ? [] : [outcome.to])),
+  );
+  return [...asked, ...renamed, ...done.flatMap(({ id, name }) => [id, name])].filter(
+    (text) => text !== undefined,
+  );
 }
 
 const actorsOf = ({ actor, recoveredBy }: HistoryEntry): Actor[] =>

@@ -19,6 +19,11 @@ export interface SnapshotEvent {
   readonly reason?: string;
 }
 
+export interface SnapshotRename extends SnapshotEvent {
+  readonly from: string;
+  readonly to: string;
+}
+
 /**
  * What a disk was made from: the key of a snapshot, null for the disk as it was
  * before there was any, undefined when the record cannot know.
@@ -34,6 +39,8 @@ export interface SnapshotNode {
   readonly came: SnapshotEvent;
   readonly parent: Ancestor;
   readonly reverts: readonly SnapshotEvent[];
+  /** Oldest first; `snapshot` has the name that it got last. */
+  readonly renames: readonly SnapshotRename[];
   readonly gone?: SnapshotEvent & {
     /** `dropped` by a repair, `vanished` when others deleted it, `replaced` with the whole file. */
     readonly how: "deleted" | "dropped" | "vanished" | "replaced";
@@ -70,7 +77,10 @@ export function liveNodes({ nodes, live }: SnapshotTree): SnapshotNode[] {
   return live.flatMap((key) => byKey.get(key) ?? []);
 }
 
-type Draft = { -readonly [Field in keyof SnapshotNode]: SnapshotNode[Field] } & { reverts: SnapshotEvent[] };
+type Draft = { -readonly [Field in keyof SnapshotNode]: SnapshotNode[Field] } & {
+  reverts: SnapshotEvent[];
+  renames: SnapshotRename[];
+};
 
 class TreeFold {
   readonly #nodes: Draft[] = [];
@@ -112,13 +122,14 @@ class TreeFold {
       for (const dropped of outcome.mended.snapshotsDropped) this.#remove(entry, dropped, "dropped");
       return;
     }
-    const { type, snapshot } = outcome;
+    const { type, snapshot, to } = outcome;
     if (type === "delete") this.#remove(entry, snapshot, "deleted");
     if (type === "create") {
       const node = this.#bring(entry, snapshot, "created", this.#current);
       this.#live.push(node);
       this.#current = node.key;
     }
+    if (to !== undefined) this.#rename(entry, snapshot, to);
     if (type === "revert") {
       const node = this.#findLive(snapshot);
       node?.reverts.push(eventOf(entry));
@@ -139,6 +150,10 @@ class TreeFold {
         : (this.#find(snapshot, (node) => isFree(node) && wasLive.has(node)) ?? this.#find(snapshot, isFree));
       const node = known ?? this.#bring(entry, snapshot, "found", undefined);
       delete node.gone;
+      // A backup from before it was renamed has its name of then.
+      if (known !== undefined && known.snapshot.name !== snapshot.name) {
+        this.#setName(node, snapshot.name, tracesOf(entry));
+      }
       found.add(node);
       return node;
     });
@@ -177,11 +192,36 @@ class TreeFold {
     const count = (this.#counts.get(transaction) ?? 0) + 1;
     this.#counts.set(transaction, count);
     const came = origin === "created" ? eventOf(entry) : tracesOf(entry);
-    const node: Draft = { key: `${transaction}.${count}`, snapshot, origin, came, parent, reverts: [] };
+    const node: Draft = {
+      key: `${transaction}.${count}`,
+      snapshot,
+      origin,
+      came,
+      parent,
+      reverts: [],
+      renames: [],
+    };
     this.#nodes.push(node);
-    const name = nameOf(snapshot);
-    this.#namesakes.set(name, [...(this.#namesakes.get(name) ?? []), node]);
+    this.#file(node);
     return node;
+  }
+
+  /** It is found by every name that it ever had. */
+  #file(node: Draft): void {
+    const name = nameOf(node.snapshot);
+    const others = this.#namesakes.get(name) ?? [];
+    if (!others.includes(node)) this.#namesakes.set(name, [...others, node]);
+  }
+
+  #rename(entry: HistoryEntry, snapshot: SnapshotFacts, to: string): void {
+    const node = this.#findLive(snapshot);
+    if (node !== undefined) this.#setName(node, to, eventOf(entry));
+  }
+
+  #setName(node: Draft, to: string, event: SnapshotEvent): void {
+    node.renames.push({ ...event, from: node.snapshot.name, to });
+    node.snapshot = { ...node.snapshot, name: to };
+    this.#file(node);
   }
 
   #remove(entry: HistoryEntry, snapshot: SnapshotFacts, how: NonNullable<SnapshotNode["gone"]>["how"]): void {
@@ -193,9 +233,13 @@ class TreeFold {
 
   /** The newest that is the same as far as both are known. */
   #find(wanted: SnapshotFacts, isEligible: (node: Draft) => boolean): Draft | undefined {
-    return this.#namesakes
-      .get(nameOf(wanted))
-      ?.findLast((node) => isEligible(node) && hasSameDate(node.snapshot, wanted));
+    const namesakes = this.#namesakes.get(nameOf(wanted)) ?? [];
+    const isIt = (node: Draft): boolean => isEligible(node) && hasSameDate(node.snapshot, wanted);
+    // One that has the name before one that had it.
+    return (
+      namesakes.findLast((node) => node.snapshot.name === wanted.name && isIt(node)) ??
+      namesakes.findLast((node) => node.snapshot.name !== wanted.name && isIt(node))
+    );
   }
 
   #findLive(wanted: SnapshotFacts): Draft | undefined {

@@ -1,32 +1,12 @@
 import { QcowalError } from "../errors/index.ts";
-import { MAX_NAME_BYTES, MAX_SNAPSHOTS } from "../format/index.ts";
+import { MAX_SNAPSHOTS } from "../format/index.ts";
 import { snapshotFacts, toSnapshot } from "../image/index.ts";
 import { type Draft, copiedRoot, withRoot } from "./draft.ts";
 import type { CreateOperation } from "./operation.ts";
-import { snapshotsNamed } from "./select-snapshot.ts";
+import { checkName } from "./snapshot-name.ts";
 import type { Step } from "./step.ts";
 
 const utf8 = new TextEncoder();
-
-function checkName(draft: Draft, { image, name, force = false }: CreateOperation): void {
-  const bytes = utf8.encode(name);
-  const refuse = (what: string): never => {
-    throw new QcowalError("SNAPSHOT_NAME_INVALID", `${what}. ${image} was not changed.`);
-  };
-  if (bytes.length > MAX_NAME_BYTES) {
-    refuse(`A snapshot name has at most ${MAX_NAME_BYTES} bytes, this one has ${bytes.length}`);
-  }
-  if (name.includes("\0")) refuse("A snapshot name cannot contain a NUL byte");
-  // A lone surrogate has no UTF-8 form: it would be stored as another name than the one asked for.
-  if (!name.isWellFormed()) refuse("A snapshot name must be well-formed Unicode");
-  if (name === "" && !force) refuse("A snapshot name cannot be empty");
-  if (!force && snapshotsNamed(draft.snapshots, name).length > 0) {
-    throw new QcowalError(
-      "SNAPSHOT_EXISTS",
-      `${image} already has a snapshot ${JSON.stringify(name)}. Nothing was changed; choose another name, or force a second one.`,
-    );
-  }
-}
 
 /** QEMU's rule: one more than the largest id, where an id counts as far as it is a decimal number. */
 function nextId(draft: Draft): string {
@@ -40,7 +20,7 @@ function nextId(draft: Draft): string {
 }
 
 export function create(draft: Draft, operation: CreateOperation, now: number): Step {
-  checkName(draft, operation);
+  checkName(draft, operation.image, operation.name, operation.force);
   if (draft.snapshots.length >= MAX_SNAPSHOTS) {
     throw new QcowalError(
       "LIMIT_EXCEEDED",

@@ -4,7 +4,7 @@ import type { SnapshotFacts } from "../image/index.ts";
 export type Operation = SnapshotOperation | RepairOperation;
 
 /** What changes what a user can see: several of them on one image are one pass. */
-export type SnapshotOperation = CreateOperation | RevertOperation | DeleteOperation;
+export type SnapshotOperation = CreateOperation | RevertOperation | DeleteOperation | RenameOperation;
 
 export interface CreateOperation {
   readonly type: "create";
@@ -30,6 +30,16 @@ export interface RevertOperation extends SnapshotSelection {
 export interface DeleteOperation extends SnapshotSelection {
   readonly type: "delete";
   readonly image: string;
+}
+
+/** Gives a snapshot another name. Its id, its date and all else stay. */
+export interface RenameOperation extends SnapshotSelection {
+  readonly type: "rename";
+  readonly image: string;
+  /** The new name, at most 255 bytes of UTF-8. */
+  readonly to: string;
+  /** Allow an empty name, or one that a snapshot has already. */
+  readonly force?: boolean;
 }
 
 /**
@@ -76,7 +86,10 @@ export type OperationOutcome = SnapshotOutcome | RepairOutcome;
 
 export interface SnapshotOutcome {
   readonly type: SnapshotOperation["type"];
+  /** As it was when the operation came to it. */
   readonly snapshot: SnapshotFacts;
+  /** Its new name, where it was renamed. */
+  readonly to?: string;
   /** Virtual size of the disk before and after, where a revert changed it. */
   readonly resized?: { readonly from: number; readonly to: number };
   /** Names of the persistent bitmaps that went with a revert, in the order of their directory. */
@@ -143,9 +156,9 @@ export function assertOperation(value: unknown): asserts value is Operation {
     assertRepair(value);
     return;
   }
-  const { type, image, name, id, lookup, force, dropBitmaps, ...rest } = value as Record<string, unknown>;
-  if (type !== "create" && type !== "revert" && type !== "delete") {
-    wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, repair`);
+  const { type, image, name, id, lookup, force, dropBitmaps, to, ...rest } = value as Record<string, unknown>;
+  if (type !== "create" && type !== "revert" && type !== "delete" && type !== "rename") {
+    wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, rename, repair`);
   }
   const unknown = Object.keys(rest);
   if (unknown.length > 0) wrong(`unknown field ${JSON.stringify(unknown[0])}`);
@@ -155,13 +168,18 @@ export function assertOperation(value: unknown): asserts value is Operation {
     if (type !== "revert") wrong("'dropBitmaps' belongs to revert");
     if (typeof dropBitmaps !== "boolean") wrong("'dropBitmaps' must be true or false");
   }
+  if (type === "rename") {
+    if (typeof to !== "string") wrong("rename needs 'to', the new name");
+  } else if (to !== undefined) wrong("'to' belongs to rename");
+  if (force !== undefined) {
+    if (type !== "create" && type !== "rename") wrong("'force' belongs to create and rename");
+    if (typeof force !== "boolean") wrong("'force' must be true or false");
+  }
   if (type === "create") {
     if (name === undefined) wrong("create needs a 'name'");
     if (id !== undefined || lookup !== undefined) wrong("create takes neither 'id' nor 'lookup'");
-    if (force !== undefined && typeof force !== "boolean") wrong("'force' must be true or false");
     return;
   }
-  if (force !== undefined) wrong("'force' belongs to create");
   if (id !== undefined && typeof id !== "string") wrong("'id' must be a string");
   if ((id === undefined) === (name === undefined)) wrong(`${type} needs either a 'name' or an 'id'`);
   if (lookup !== undefined && lookup !== "unique" && lookup !== "first" && lookup !== "id-then-name") {

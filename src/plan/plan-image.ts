@@ -27,6 +27,7 @@ import { referenceChanges } from "./reference-changes.ts";
 import { BYTES_PER_CHANGE, type RefcountChanges } from "./refcount-changes.ts";
 import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
+import { rename } from "./rename.ts";
 import { revert } from "./revert.ts";
 import { Space } from "./space.ts";
 import type { Step } from "./step.ts";
@@ -208,6 +209,8 @@ function applyOperations(
         return revert(draft, operation, geometry, bitmaps);
       case "delete":
         return deleteSnapshot(draft, operation);
+      case "rename":
+        return rename(draft, operation);
     }
   };
   let draft = before;

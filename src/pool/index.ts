@@ -15,10 +15,11 @@ export type {
   PoolOptions,
   RecoverOptions,
   RecoveryReport,
+  RenameOptions,
   RevertOptions,
   SnapshotOptions,
   SnapshotRef,
-} from "./pool.ts";
+} from "./pool-options.ts";
 export type { ImageStatus, StatusOptions } from "./status.ts";
 export type { TransactionListener } from "./transaction-events.ts";
 export { repairWithoutJournal } from "./repair.ts";

@@ -3,7 +3,6 @@ import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
   type Environment,
-  type RecoveredTransaction,
   type RunOptions,
   type RunReport,
   currentActor,
@@ -29,43 +28,20 @@ import { type CompactOptions, compactJournal } from "./compact.ts";
 import { defaultProgram } from "./default-program.ts";
 import { type Blame, HistoryReader, type HistoryQuery, type PlannedIntent } from "./history-reader.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
+import {
+  type MendOptions,
+  type PoolOptions,
+  type RecoverOptions,
+  type RecoveryReport,
+  type RenameOptions,
+  type RevertOptions,
+  type SnapshotOptions,
+  type SnapshotRef,
+  selection,
+} from "./pool-options.ts";
 import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
 import { TransactionEvents, type TransactionListener } from "./transaction-events.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
-
-export interface PoolOptions {
-  /** False: JOURNAL_NOT_FOUND when the directory holds no journal. Default true: one is made. */
-  readonly create?: boolean;
-  /** How long to wait, in milliseconds, while another process holds the journal. Default 10 000. */
-  readonly waitMs?: number;
-  /** Name of the embedding program, for the record. Default: that of the running script. */
-  readonly program?: string;
-}
-
-export type SnapshotOptions = RunOptions & { readonly force?: boolean };
-
-export type RevertOptions = RunOptions & { readonly dropBitmaps?: boolean };
-
-export type MendOptions = RunOptions & Omit<RepairOperation, "type" | "image">;
-
-/** Which snapshot: its exact name, or `{ id }`. */
-export type SnapshotRef = string | { readonly id: string };
-
-export interface RecoverOptions {
-  /** A name for the record, beside user, host, pid and program. */
-  readonly actor?: string;
-  /** Why, for the record. */
-  readonly reason?: string;
-  /** Judge only: report what would be done, write nothing to images and record. */
-  readonly dryRun?: boolean;
-}
-
-/** What the recovery of several transactions did, and what it could not do. */
-export interface RecoveryReport {
-  readonly recovered: readonly RecoveredTransaction[];
-  /** Transactions that stay pending, with the reason. Empty when all went well. */
-  readonly failed: readonly { readonly transaction: number; readonly error: QcowalError }[];
-}
 
 /**
  * Opens the journal in `journalDir`, where every operation on images is
@@ -176,6 +152,13 @@ export class Pool implements AsyncDisposable {
 
   delete(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {
     return this.run([{ type: "delete", image, ...selection(snapshot) }], options);
+  }
+
+  /** Gives a snapshot another name; its id stays. `force` allows a name that another one has, or an empty name. */
+  rename(image: string, snapshot: SnapshotRef, to: string, options: RenameOptions = {}): Promise<RunReport> {
+    const { force, ...rest } = options;
+    const forced = force === undefined ? {} : { force };
+    return this.run([{ type: "rename", image, ...selection(snapshot), to, ...forced }], rest);
   }
 
   /** Mends refcounts, COPIED flags and marks of damage that others left; content stays as it is. */
@@ -391,8 +374,4 @@ function assertEvent(event: unknown, listener: unknown): void {
   if (event !== "transaction")
     throw new TypeError(`unknown event ${JSON.stringify(event)}; known is "transaction"`);
   if (typeof listener !== "function") throw new TypeError("a listener must be a function");
-}
-
-function selection(snapshot: SnapshotRef): { name: string } | { id: string } {
-  return typeof snapshot === "string" ? { name: snapshot } : { id: snapshot.id };
 }

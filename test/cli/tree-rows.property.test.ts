@@ -18,6 +18,7 @@ function treeOf(picks: readonly number[], current: number, goneEvery = 0): Snaps
       came,
       parent: ancestor(pick, index),
       reverts: [],
+      renames: [],
       ...(goneEvery > 0 && index % goneEvery === 0 ? { gone: { ...came, how: "deleted" as const } } : {}),
     };
   });

@@ -53,6 +53,8 @@ export const reverted = (transaction: number, snapshot: SnapshotFacts): HistoryE
   entry(transaction, { outcome: { type: "revert", snapshot } });
 export const deleted = (transaction: number, snapshot: SnapshotFacts): HistoryEntry =>
   entry(transaction, { outcome: { type: "delete", snapshot } });
+export const renamed = (transaction: number, snapshot: SnapshotFacts, to: string): HistoryEntry =>
+  entry(transaction, { outcome: { type: "rename", snapshot, to } });
 export const seen = (
   transaction: number,
   what: Observation["what"],

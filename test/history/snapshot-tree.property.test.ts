@@ -2,16 +2,16 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type HistoryEntry, entriesUntil, snapshotTree } from "../../src/history/index.ts";
 import type { SnapshotFacts } from "../../src/index.ts";
-import { IMAGE, created, deleted, facts, reverted, seen } from "./entries.ts";
+import { IMAGE, created, deleted, facts, renamed, reverted, seen } from "./entries.ts";
 
 type Step = {
-  readonly do: "create" | "revert" | "delete" | "others create" | "others delete";
+  readonly do: "create" | "revert" | "delete" | "rename" | "others create" | "others delete";
   readonly pick: number;
 };
 
 const steps = fc.array(
   fc.record<Step>({
-    do: fc.constantFrom("create", "revert", "delete", "others create", "others delete"),
+    do: fc.constantFrom("create", "revert", "delete", "rename", "others create", "others delete"),
     pick: fc.nat(7),
   }),
   { maxLength: 40 },
@@ -27,6 +27,10 @@ class Model {
     const snapshot = facts(id, name, (this.#clock += 1));
     this.snapshots = [...this.snapshots, snapshot];
     return snapshot;
+  }
+
+  rename(snapshot: SnapshotFacts, name: string): void {
+    this.snapshots = this.snapshots.map((other) => (other === snapshot ? { ...other, name } : other));
   }
 
   drop(pick: number): SnapshotFacts | undefined {
@@ -61,7 +65,10 @@ test("whatever happens, by us and by others, the tree has the snapshots that are
         if (what === "create") entries.push(created(next, model.take(`ours ${pick % 3}`)));
         else if (picked === undefined) continue;
         else if (what === "revert") entries.push(reverted(next, picked));
-        else entries.push(deleted(next, model.drop(pick) ?? picked));
+        else if (what === "rename") {
+          entries.push(renamed(next, picked, `name ${pick % 2}`));
+          model.rename(picked, `name ${pick % 2}`);
+        } else entries.push(deleted(next, model.drop(pick) ?? picked));
         states.push(model.snapshots);
       }
       for (const [index, expected] of states.entries()) {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type HistoryEntry, type SnapshotTree, snapshotTree } from "../../src/history/index.ts";
-import { IMAGE, created, deleted, entry, facts, reverted, seen } from "./entries.ts";
+import { IMAGE, created, deleted, entry, facts, renamed, reverted, seen } from "./entries.ts";
 
 const tree = (...entries: readonly HistoryEntry[]): SnapshotTree => snapshotTree(entries, IMAGE);
 const EMPTY = seen(1, "first seen", []);
@@ -44,6 +44,37 @@ describe("the tree of snapshots", () => {
       ["2.1", 3],
       ["4.1", 5],
     ]);
+  });
+
+  test("a snapshot that is renamed is the same one, and so it is in a backup from before", () => {
+    const [a, b] = [facts(1, "a"), facts(2, "b")];
+    const entries = [EMPTY, created(2, a), created(3, b), renamed(4, a, "golden")];
+    const result = tree(...entries);
+    expect(shape(result)).toEqual({
+      live: ["golden", "b"],
+      parents: { golden: "-", b: "golden" },
+      current: "b",
+    });
+    expect(result.nodes[0]).toMatchObject({
+      key: "2.1",
+      renames: [{ from: "a", to: "golden", transaction: 4 }],
+    });
+    const restored = tree(...entries, seen(5, "replaced", [a, b], { as: 3 }));
+    expect(restored.nodes).toHaveLength(2);
+    expect(shape(restored)).toEqual({ live: ["a", "b"], parents: { a: "-", b: "a" }, current: "b" });
+  });
+
+  test("a name that two had in turn is that of the one that has it", () => {
+    const [a, b] = [facts(1, "a", 5), facts(1, "b", 5)];
+    const result = tree(
+      EMPTY,
+      created(2, a),
+      created(3, b),
+      renamed(4, a, "old"),
+      renamed(5, b, "a"),
+      deleted(6, facts(1, "a", 5)),
+    );
+    expect(result.live).toEqual(["2.1"]);
   });
 
   test("refused, failed and undone operations change nothing", () => {

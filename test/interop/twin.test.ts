@@ -35,7 +35,7 @@ interface Twins {
   readonly pool: Pool;
 }
 
-type Action = "create" | "revert" | "delete" | "write";
+type Action = "create" | "revert" | "delete" | "rename" | "write";
 
 async function perform(twins: Twins, shape: Shape, random: Random, step: number): Promise<string> {
   const { ours, twin, image, pool } = twins;
@@ -47,7 +47,7 @@ async function perform(twins: Twins, shape: Shape, random: Random, step: number)
   const room = snapshots.length < (shape.maxSnapshots ?? 65_536);
   const actions: Action[] = ["write"];
   if (room) actions.push("create", "create");
-  if (unique.length > 0) actions.push("delete");
+  if (unique.length > 0) actions.push("delete", "rename");
   // qemu-img raises every refcount of a snapshot before it lowers those of the active layer: at the limit it fails.
   if (unique.length > 0 && room && shape.noRevert !== true) actions.push("revert", "revert");
   const action = step === 0 && room ? "create" : random.pick(actions);
@@ -72,6 +72,10 @@ async function perform(twins: Twins, shape: Shape, random: Random, step: number)
       else await pool.revert(ours, { id: snapshot?.id ?? "" });
       await snapshotApply(image(twin), snapshot?.id ?? "");
       return `revert ${snapshot?.id}${byQemu ? " by qemu-img" : ""}`;
+    case "rename":
+      // qemu-img cannot: it is asked what it makes of an image in which it was done.
+      for (const path of [ours, twin]) await pool.rename(path, { id: snapshot?.id ?? "" }, `name ${step}`);
+      return `rename ${snapshot?.id}`;
     case "delete":
       if (byQemu) await snapshotDelete(image(ours), snapshot?.name ?? "");
       else await pool.delete(ours, snapshot?.name ?? "");

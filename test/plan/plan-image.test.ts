@@ -17,6 +17,13 @@ const create = (name: string, force?: boolean): Operation => ({
 });
 const revert = (name: string): Operation => ({ type: "revert", image, name });
 const remove = (name: string): Operation => ({ type: "delete", image, name });
+const rename = (name: string, to: string, force?: boolean): Operation => ({
+  type: "rename",
+  image,
+  name,
+  to,
+  ...(force === undefined ? {} : { force }),
+});
 
 const KIB = 1024;
 
@@ -340,5 +347,67 @@ describe("COPIED flags", () => {
     await planImage(await readImage(disk), [revert("s")], { now: 0, onTable: () => (read += 1) });
     // One refcount block, the two tables that differ to be counted, and one of them for its flags.
     expect(read).toBe(4);
+  });
+});
+
+describe("rename", () => {
+  const two = (): MemoryDisk => given({ snapshots: [{ name: "one" }, { name: "two" }] });
+
+  test("changes the name and nothing else: ids, dates, tables and their order stay", async () => {
+    const disk = two();
+    const before = inspectImage(disk.bytes());
+    const { plan, report } = await when(disk, rename("one", "first of all"));
+    expect(plan.outcomes).toMatchObject([
+      { type: "rename", snapshot: { id: "1", name: "one" }, to: "first of all" },
+    ]);
+    expect(plan.summary).toMatchObject({ copiedFlagsChanged: 0, tablesCounted: 0 });
+    expect(report.snapshots).toEqual(
+      before.snapshots.map((snapshot) =>
+        snapshot.id === "1" ? { ...snapshot, name: "first of all" } : snapshot,
+      ),
+    );
+  });
+
+  test("two snapshots change their names in one pass", async () => {
+    const { report } = await when(two(), rename("one", "x"), rename("two", "one"), rename("x", "two"));
+    expect(report.snapshots.map(({ id, name }) => [id, name])).toEqual([
+      ["1", "two"],
+      ["2", "one"],
+    ]);
+  });
+
+  test("a name gets free for a new snapshot: the oldest of a rotation moves up", async () => {
+    const { report } = await when(two(), rename("one", "older"), create("one"));
+    expect(report.snapshots.map(({ id, name }) => [id, name])).toEqual([
+      ["1", "older"],
+      ["2", "two"],
+      ["3", "one"],
+    ]);
+  });
+
+  test.each([
+    ["a name that another one has", "two", "SNAPSHOT_EXISTS"],
+    ["the name that it has", "one", "SNAPSHOT_EXISTS"],
+    ["no name", "", "SNAPSHOT_NAME_INVALID"],
+    ["a name of 256 bytes", "ä".repeat(128), "SNAPSHOT_NAME_INVALID"],
+    ["a NUL byte", "a\0b", "SNAPSHOT_NAME_INVALID"],
+    ["half a character", "\uD800", "SNAPSHOT_NAME_INVALID"],
+  ])("%s is refused as for a new snapshot", async (_, to, code) => {
+    expect((await refusal(two(), rename("one", to))).code).toBe(code);
+  });
+
+  test("force allows a second one of a name, and none", async () => {
+    const { report } = await when(two(), rename("one", "two", true), {
+      type: "rename",
+      image,
+      id: "2",
+      to: "",
+      force: true,
+    });
+    expect(report.snapshots.map(({ name }) => name)).toEqual(["two", ""]);
+  });
+
+  test("one that is not there is refused", async () => {
+    expect((await refusal(two(), rename("three", "four"))).code).toBe("SNAPSHOT_NOT_FOUND");
   });
 });

@@ -57,6 +57,13 @@ export function expected(before: Visible, operation: Operation): Visible {
         ...(operation.dropBitmaps === true && { bitmaps: "" }),
       };
     }
+    case "rename":
+      return {
+        ...before,
+        snapshots: before.snapshots.map((snapshot) =>
+          snapshot === chosen ? { ...snapshot, name: operation.to } : snapshot,
+        ),
+      };
     case "delete":
       return { ...before, snapshots: before.snapshots.filter((snapshot) => snapshot !== chosen) };
   }

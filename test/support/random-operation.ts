@@ -8,11 +8,13 @@ export function randomOperation(
   snapshots: readonly { readonly id: string }[],
   label: string,
 ): Operation {
-  const kinds = snapshots.length === 0 ? (["create"] as const) : (["create", "revert", "delete"] as const);
+  const kinds =
+    snapshots.length === 0 ? (["create"] as const) : (["create", "revert", "delete", "rename"] as const);
   const type = random.pick(kinds);
   if (type === "create") return { type, image, name: label };
   const { id } = random.pick(snapshots);
   // Says nothing where there are no bitmaps.
+  if (type === "rename") return { type, image, id, to: label };
   return type === "revert" && random.chance(0.5)
     ? { type, image, id, dropBitmaps: true }
     : { type, image, id };

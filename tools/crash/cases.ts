@@ -83,18 +83,20 @@ function operationsOn(random: Random, image: string, start: Visible, count: numb
     const type =
       chosen === undefined
         ? "create"
-        : random.pick(["create", "revert", "revert", "delete", "delete"] as const);
+        : random.pick(["create", "revert", "revert", "delete", "delete", "rename"] as const);
     // An id that occurs twice in the wild names nothing.
     const isUnique = state.snapshots.filter(({ id }) => id === chosen?.id).length === 1;
     const operation: Operation =
       type === "create" || chosen === undefined || !isUnique
         ? { type: "create", image, name: label }
-        : {
-            type,
-            image,
-            id: chosen.id,
-            ...(type === "revert" && state.bitmaps !== "" && dropBitmaps(random)),
-          };
+        : type === "rename"
+          ? { type, image, id: chosen.id, to: `other ${operations.length}` }
+          : {
+              type,
+              image,
+              id: chosen.id,
+              ...(type === "revert" && state.bitmaps !== "" && dropBitmaps(random)),
+            };
     operations.push(operation);
     state = expected(state, operation);
   }

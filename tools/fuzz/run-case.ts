@@ -127,6 +127,7 @@ export async function tryMutant(
     { type: "create", image: PATH, name: "new" },
     { type: "revert", image: PATH, id },
     { type: "delete", image: PATH, id },
+    { type: "rename", image: PATH, id, to: "other" },
     repair({ what: "leaks" }),
   ];
   for (const operation of operations) await plannedOn(operation);

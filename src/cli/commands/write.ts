@@ -18,9 +18,14 @@ import { type Terminal, openTerminal } from "../terminal.ts";
 import { doneLines, planJson, planText, recoveredLine } from "../views/operations.ts";
 import { STEP_WORDS } from "../views/steps.ts";
 
-const IMAGES = ["<image...>", "qcow2 images; several are changed together or not at all"] as const;
+export const IMAGES = ["<image...>", "qcow2 images; several are changed together or not at all"] as const;
 
-const examples = (...lines: readonly string[]): string =>
+export const SELECTING = [
+  "<snapshot>",
+  "exact name, or id:N (name:TEXT for a name that begins with id: or name:)",
+] as const;
+
+export const examples = (...lines: readonly string[]): string =>
   `\nExamples:\n${lines.map((line) => `  $ qcowal ${line}`).join("\n")}`;
 
 export function addWriteCommands(program: Command): void {
@@ -43,13 +48,9 @@ export function addWriteCommands(program: Command): void {
         options,
       );
     });
-  const selecting = [
-    "<snapshot>",
-    "exact name, or id:N (name:TEXT for a name that begins with id: or name:)",
-  ] as const;
   withWriteOptions(program.command("revert"))
     .description("make the disk as it was in a snapshot; what was written since is lost")
-    .argument(...selecting)
+    .argument(...SELECTING)
     .argument(...IMAGES)
     .option("--drop-bitmaps", "drop persistent bitmaps, which a revert makes wrong (a refusal without it)")
     .addHelpText("after", examples("revert before-upgrade web.qcow2", "revert id:3 web.qcow2 --dry-run"))
@@ -67,7 +68,7 @@ export function addWriteCommands(program: Command): void {
     });
   withWriteOptions(program.command("delete"))
     .description("delete a snapshot and free what only it held")
-    .argument(...selecting)
+    .argument(...SELECTING)
     .argument(...IMAGES)
     .addHelpText("after", examples("delete before-upgrade web.qcow2", "delete id:3 web.qcow2"))
     .action(async (snapshot: string, images: string[], options: WriteOptions) => {

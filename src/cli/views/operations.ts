@@ -9,27 +9,29 @@ import type {
 import { mendedText } from "./repair.ts";
 import { bytes, plural, printable, quoted, shownPath } from "./text.ts";
 
-const DONE = { create: "created", revert: "reverted to", delete: "deleted" } as const;
-const WOULD = { create: "create", revert: "revert to", delete: "delete" } as const;
+const DONE = { create: "created", revert: "reverted to", delete: "deleted", rename: "renamed" } as const;
+const WOULD = { create: "create", revert: "revert to", delete: "delete", rename: "rename" } as const;
 
 /** An operation as it was asked for: the record of one that never got far knows no more. */
 export function askedFor(operation: Operation): string {
   if (operation.type === "repair") return operation.what === "leaks" ? "repair of leaks" : "repair";
   const { type, name } = operation;
   const id = "id" in operation && operation.id !== undefined ? `id:${printable(operation.id)}` : "";
-  return `${type} ${name === undefined ? id : quoted(name)}`;
+  const to = operation.type === "rename" ? ` to ${quoted(operation.to)}` : "";
+  return `${type} ${name === undefined ? id : quoted(name)}${to}`;
 }
 
 function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): string {
   if (outcome.type === "repair") return mendedText(outcome, words === WOULD);
-  const { type, snapshot, resized, droppedBitmaps = [] } = outcome;
+  const { type, snapshot, to, resized, droppedBitmaps = [] } = outcome;
+  const renamed = to === undefined ? "" : ` to ${quoted(to)}`;
   const size = resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
   const drop = words === WOULD ? "drop" : "dropped";
   const dropped =
     droppedBitmaps.length === 0
       ? ""
       : `, ${drop} ${droppedBitmaps.length === 1 ? "bitmap" : "bitmaps"} ${droppedBitmaps.map(quoted).join(", ")}`;
-  return `${words[type]} ${quoted(snapshot.name)} (id ${printable(snapshot.id)})${size}${dropped}`;
+  return `${words[type]} ${quoted(snapshot.name)}${renamed} (id ${printable(snapshot.id)})${size}${dropped}`;
 }
 
 /** What a repair leaves, and why. */

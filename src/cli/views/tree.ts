@@ -12,11 +12,12 @@ const GONE = {
 } as const;
 
 /** A snapshot in one line. */
-function nodeText({ snapshot, came, origin, reverts, gone }: SnapshotNode): string {
+function nodeText({ snapshot, came, origin, reverts, renames, gone }: SnapshotNode): string {
   const facts = [
     snapshot.dateSec === undefined ? "" : localTime(snapshot.dateSec * 1000),
     origin === "found" ? "taken by others" : came.actor === undefined ? "" : `by ${who(came.actor)}`,
     reverts.length === 0 ? "" : `${plural(reverts.length, "revert")} to it`,
+    renames.length === 0 ? "" : `was ${renames.map(({ from }) => quoted(from)).join(", ")}`,
     gone === undefined ? "" : `${GONE[gone.how]} ${localTime(gone.time)}`,
   ];
   const name = `${quoted(snapshot.name)} (id ${printable(snapshot.id)})`;
@@ -59,12 +60,13 @@ export function treeJson({ nodes, asOf, ...tree }: SnapshotTree): unknown {
   };
 }
 
-export function nodeJson({ came, reverts, gone, ...node }: SnapshotNode): Record<string, unknown> {
+export function nodeJson({ came, reverts, renames, gone, ...node }: SnapshotNode): Record<string, unknown> {
   const event = <Event extends { readonly time: number }>(one: Event) => ({ ...one, time: iso(one.time) });
   return {
     ...node,
     came: event(came),
     reverts: reverts.map(event),
+    renames: renames.map(event),
     ...(gone === undefined ? {} : { gone: event(gone) }),
   };
 }
