@@ -53,6 +53,16 @@ export type {
   TransactionState,
   VerifyOptions,
 } from "../journal/index.ts";
+export { diffHistory, diffSnapshots, diffTotals } from "./export/index.ts";
+export type {
+  ChangedKind,
+  ChangedRange,
+  DiffOptions,
+  DiffSide,
+  DiffSides,
+  DiffStep,
+  DiffTotals,
+} from "./export/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { isQcowalError } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
 import { addCheckCommand } from "./commands/check.ts";
+import { addDiffCommand } from "./commands/diff.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
@@ -52,6 +53,7 @@ Examples:
   addRenameCommand(command);
   addListCommand(command);
   addCheckCommand(command, answer);
+  addDiffCommand(command);
   addRecoverCommand(command);
   addRepairCommand(command, answer);
   addHistoryCommand(command);

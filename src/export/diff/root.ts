@@ -1,0 +1,77 @@
+import type { Disk } from "../../disk/index.ts";
+import { QcowalError } from "../../errors/index.ts";
+import { fencedError } from "../../engine/index.ts";
+import { type Header, u64ToNumber } from "../../format/index.ts";
+import {
+  type Image,
+  type L1Location,
+  type Snapshot,
+  checkL1Location,
+  readHead,
+  readSnapshotTable,
+  snapshotLabel,
+} from "../../image/index.ts";
+import { selectSnapshot } from "../../plan/index.ts";
+
+/** A state of the guest's disk: a snapshot, or the active layer. */
+export interface DiffSide {
+  /** Null for the active layer. */
+  readonly snapshot: { readonly id: string; readonly name: string } | null;
+  /** Size of the disk in it, in bytes. */
+  readonly size: number;
+}
+
+/** The same with its mapping. */
+export interface Root extends DiffSide {
+  readonly l1: L1Location;
+}
+
+/** A snapshot by its exact name, or by `{ id }`. */
+export type SnapshotRef = string | { readonly id: string };
+
+/**
+ * An image whose states are to be looked at.
+ * @throws QcowalError NEEDS_RECOVERY for a fenced image, IMAGE_UNSUPPORTED, IMAGE_INVALID
+ */
+export async function readStates(disk: Disk): Promise<Image> {
+  const head = await readHead(disk);
+  if (head.header.fenced) throw await fencedError(disk.path, head);
+  if (head.header.externalDataFile) {
+    throw new QcowalError(
+      "IMAGE_UNSUPPORTED",
+      `${disk.path} keeps its data in another file, which goes with no snapshots. Nothing was changed.`,
+    );
+  }
+  return { ...head, disk, snapshotTable: await readSnapshotTable(disk, head.header) };
+}
+
+/** @throws QcowalError SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, IMAGE_INVALID */
+export function rootOf(image: Image, ref: SnapshotRef | undefined): Root {
+  if (ref === undefined) return activeRoot(image.header);
+  const selection = typeof ref === "string" ? { name: ref } : ref;
+  return snapshotRoot(
+    image.header,
+    selectSnapshot(image.disk.path, image.snapshotTable.snapshots, selection),
+  );
+}
+
+export function activeRoot({ virtualSize, l1TableOffset, l1Size }: Header): Root {
+  return { snapshot: null, size: virtualSize, l1: { offset: l1TableOffset, entries: l1Size } };
+}
+
+export function snapshotRoot({ geometry, virtualSize }: Header, snapshot: Snapshot): Root {
+  const { entry, id, name } = snapshot;
+  const label = snapshotLabel(snapshot);
+  const size = entry.diskSize === undefined ? virtualSize : u64ToNumber(entry.diskSize);
+  if (size === undefined) {
+    throw new QcowalError(
+      "IMAGE_INVALID",
+      `${label}: its disk size is out of range. Nothing was changed; 'qcowal check' says more.`,
+    );
+  }
+  return {
+    snapshot: { id, name },
+    size,
+    l1: checkL1Location(geometry, entry.l1TableOffset, entry.l1Size, label),
+  };
+}
