@@ -11,6 +11,17 @@ import { type Refcounts, WHOLE_TABLE } from "./refcounts.ts";
  * tables for each window, and a machine with little memory can still do it.
  */
 export const WINDOW_BYTES = 112 * 1024 * 1024;
+/** What a plan holds of an L2 table: its place in lists of offsets and weights, where it leads, its intents. */
+const BYTES_PER_TABLE = 128;
+
+/**
+ * What is left for a window beside `tables` L2 tables. With clusters of 4 KiB there
+ * are sixteen times as many as with 64 KiB, and what is known of each takes more
+ * than the window may.
+ */
+export const windowBytesBeside = (tables: number): number =>
+  Math.max(WINDOW_BYTES / 4, WINDOW_BYTES - tables * BYTES_PER_TABLE);
+
 /** An object for a block, and its place in lists. */
 const BLOCK_OVERHEAD_BYTES = 512;
 

@@ -8,7 +8,7 @@
  */
 import { QcowalError, withPath } from "../errors/index.ts";
 import { type SnapshotEntry, clustersFor } from "../format/index.ts";
-import { type Image, checkL1Location, openRefcounts } from "../image/index.ts";
+import { type Image, checkL1Location, openRefcounts, windowBytesBeside } from "../image/index.ts";
 import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { countedTables } from "./counted-tables.ts";
 import { L1Tables } from "./l1-tables.ts";
@@ -95,7 +95,7 @@ async function planSnapshots(
 
   const windows = await openRefcounts(image.disk, header, image.fileSize, {
     perEntry: BYTES_PER_CHANGE,
-    bytes: options.windowBytes,
+    bytes: options.windowBytes ?? windowBytesBeside(after.active.entries),
     onBlock: options.onTable,
   });
   const tables = new L1Tables(image);
