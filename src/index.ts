@@ -53,7 +53,14 @@ export type {
   TransactionState,
   VerifyOptions,
 } from "../journal/index.ts";
-export { diffHistory, diffSnapshots, diffTotals } from "./export/index.ts";
+export {
+  contentDigest,
+  diffHistory,
+  diffSnapshots,
+  diffTotals,
+  encodeStream,
+  receiveStream,
+} from "./export/index.ts";
 export type {
   ChangedKind,
   ChangedRange,
@@ -62,6 +69,15 @@ export type {
   DiffSides,
   DiffStep,
   DiffTotals,
+  Extent,
+  GuestDisk,
+  ReceiveOptions,
+  ReceivePhase,
+  ReceiveReport,
+  StreamContent,
+  StreamEnd,
+  StreamHeader,
+  StreamSide,
 } from "./export/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {

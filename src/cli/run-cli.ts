@@ -7,6 +7,7 @@ import { addDiffCommand } from "./commands/diff.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
+import { addReceiveCommand } from "./commands/receive.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRenameCommand } from "./commands/rename.ts";
 import { addRepairCommand } from "./commands/repair.ts";
@@ -54,6 +55,7 @@ Examples:
   addListCommand(command);
   addCheckCommand(command, answer);
   addDiffCommand(command);
+  addReceiveCommand(command);
   addRecoverCommand(command);
   addRepairCommand(command, answer);
   addHistoryCommand(command);

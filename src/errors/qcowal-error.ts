@@ -51,6 +51,10 @@ export type ErrorCode =
   | "JOURNAL_DAMAGED"
   /** What is to be imported is not a journal as it was exported; the line is named. */
   | "EXPORT_INVALID"
+  /** A stream of changes is torn, altered or none at all; the place is named. */
+  | "STREAM_INVALID"
+  /** What a stream is to be applied to does not hold what the stream begins with. */
+  | "TARGET_MISMATCH"
   /** What was asked for, the intents of an ended transaction, was dropped by a compaction of the journal. */
   | "JOURNAL_COMPACTED"
   /** The caller's signal was raised before the decision; nothing was changed. */

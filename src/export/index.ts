@@ -16,3 +16,15 @@ export type {
   DiffTotals,
 } from "./diff/index.ts";
 export type { Extent, GuestDisk } from "./guest-disk.ts";
+export { contentDigest, decodeStream, encodeStream, receiveStream } from "./stream/index.ts";
+export type {
+  EncodeOptions,
+  ReceiveOptions,
+  ReceivePhase,
+  ReceiveReport,
+  StreamContent,
+  StreamEnd,
+  StreamHeader,
+  StreamItem,
+  StreamSide,
+} from "./stream/index.ts";

@@ -16,3 +16,4 @@ export * from "./snapshots.ts";
 export * from "./sorted-offsets.ts";
 export * from "./table-pass.ts";
 export * from "./table-weights.ts";
+export { isZeros } from "./zeros.ts";

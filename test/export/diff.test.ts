@@ -213,6 +213,20 @@ describe("a comparison", () => {
     expect(places.filter((offset) => !known.has(offset))).toHaveLength(2);
   });
 
+  test("takes no COPIED flag for a difference, not even where none may be", async () => {
+    const bytes = makeImage({
+      version: 3,
+      clusterBits: 12,
+      virtualSize: 1 << 20,
+      snapshots: [{ name: "one", changes: [{ at: 1, kind: "compressed", seed: 1 }] }],
+      active: { changes: [{ at: 9, kind: "data", seed: 2 }] },
+    });
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    const l2 = Number(view.getBigUint64(inspectImage(bytes).active.l1Offset) & 0x00ff_ffff_ffff_fe00n);
+    view.setBigUint64(l2 + 8, view.getBigUint64(l2 + 8) | (1n << 63n));
+    expect(await rangesOf(bytes, 0, "active")).toMatchObject([{ offset: 9 * 4096, length: 4096 }]);
+  });
+
   test("finds nothing between a snapshot and what was made of it", async () => {
     const dir = await tempDir();
     const path = join(dir, "a.qcow2");

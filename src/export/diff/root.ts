@@ -9,13 +9,14 @@ import {
   checkL1Location,
   readHead,
   readSnapshotTable,
+  shortNames,
   snapshotLabel,
 } from "../../image/index.ts";
 import { selectSnapshot } from "../../plan/index.ts";
 
 /** A state of the guest's disk: a snapshot, or the active layer. */
 export interface DiffSide {
-  /** Null for the active layer. */
+  /** Null for the active layer. A name that exceeds QEMU's limit is cut short. */
   readonly snapshot: { readonly id: string; readonly name: string } | null;
   /** Size of the disk in it, in bytes. */
   readonly size: number;
@@ -60,7 +61,7 @@ export function activeRoot({ virtualSize, l1TableOffset, l1Size }: Header): Root
 }
 
 export function snapshotRoot({ geometry, virtualSize }: Header, snapshot: Snapshot): Root {
-  const { entry, id, name } = snapshot;
+  const { entry } = snapshot;
   const label = snapshotLabel(snapshot);
   const size = entry.diskSize === undefined ? virtualSize : u64ToNumber(entry.diskSize);
   if (size === undefined) {
@@ -70,7 +71,7 @@ export function snapshotRoot({ geometry, virtualSize }: Header, snapshot: Snapsh
     );
   }
   return {
-    snapshot: { id, name },
+    snapshot: shortNames(entry),
     size,
     l1: checkL1Location(geometry, entry.l1TableOffset, entry.l1Size, label),
   };

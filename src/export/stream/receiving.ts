@@ -1,0 +1,109 @@
+import type { Disk } from "../../disk/index.ts";
+import { QcowalError } from "../../errors/index.ts";
+import type { Extent, GuestDisk } from "../guest-disk.ts";
+import { decodeStream } from "./decode-stream.ts";
+import { contentDigest } from "./guest-chunks.ts";
+import type { Spool } from "./spool.ts";
+import type { StreamEnd, StreamHeader, StreamItem } from "./stream-item.ts";
+
+export type ReceivePhase =
+  /** The stream is read and verified; `done` are its bytes. */
+  | "verify"
+  /** What the target holds is compared with what the stream begins with. */
+  | "compare"
+  /** The target is being changed, or the new file written. */
+  | "apply"
+  /** What is there now is compared with what the stream ends with. */
+  | "check";
+
+export interface ReceiveOptions {
+  /** Ends it with ABORTED. A target that is being changed stays marked, and the same stream can go on. */
+  readonly signal?: AbortSignal;
+  /** Bytes that are done; `total` where it is known. */
+  readonly onProgress?: (phase: ReceivePhase, done: number, total?: number) => void;
+  /** What the stream is called in messages. Default: its path, else "the stream". */
+  readonly name?: string;
+}
+
+export interface ReceiveReport extends StreamHeader {
+  /** Path of the target with links resolved. */
+  readonly target: string;
+  /** Bytes of data, and of zeros, that the stream brought, and in how many records. */
+  readonly data: number;
+  readonly zero: number;
+  readonly records: number;
+  /** SHA-256 of what the target holds, as the stream says it: see the README. */
+  readonly digest: string;
+  /**
+   * `unchanged`: the target held already what the stream leads to. `resumed`: an
+   * earlier call with the same stream had been interrupted.
+   */
+  readonly result: "created" | "applied" | "resumed" | "unchanged";
+}
+
+/** A verified stream and all that is known of it. */
+export interface VerifiedStream {
+  readonly name: string;
+  readonly header: StreamHeader;
+  readonly end: StreamEnd;
+  /** Its identity. */
+  readonly digest: string;
+  readonly read: Spool["read"];
+}
+
+/** @throws QcowalError ABORTED */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new QcowalError("ABORTED", "Receiving was called off. Nothing was changed.", {
+    cause: signal.reason,
+  });
+}
+
+/** The digest of what a raw file holds. */
+export async function digestOfDisk(
+  disk: Disk,
+  size: number,
+  phase: ReceivePhase,
+  { signal, onProgress }: ReceiveOptions,
+): Promise<string> {
+  return contentDigest(new RawGuest(disk, size), (done) => {
+    throwIfAborted(signal);
+    onProgress?.(phase, done, size);
+  });
+}
+
+/** A raw file as a guest sees it. */
+class RawGuest implements GuestDisk {
+  readonly #disk: Disk;
+  readonly size: number;
+
+  constructor(disk: Disk, size: number) {
+    this.#disk = disk;
+    this.size = size;
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    await this.#disk.read(offset, target);
+  }
+
+  async *extents(offset: number, length: number): AsyncIterable<Extent> {
+    if (length > 0)
+      yield await Promise.resolve({ offset, length, kind: "data", depth: 0, hostOffset: offset });
+  }
+
+  async close(): Promise<void> {
+    await this.#disk.close();
+  }
+}
+
+/** The records of a stream that was verified, verified again: whoever keeps the file may have changed it. */
+export async function* recordsOf(
+  stream: VerifiedStream,
+): AsyncGenerator<Extract<StreamItem, { type: "data" | "zero" }>> {
+  for await (const item of decodeStream(stream.read(), stream.name)) {
+    if (item.type === "data" || item.type === "zero") yield item;
+    else if (item.type === "end" && item.digest !== stream.digest) {
+      throw new QcowalError("STREAM_INVALID", `${stream.name} was replaced while it was being applied.`);
+    }
+  }
+}
