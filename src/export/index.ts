@@ -1,6 +1,7 @@
 export {
   CONTENT_UNIT,
   contentDifferences,
+  diffContent,
   diffHistory,
   diffSnapshots,
   totalsOf as diffTotals,
@@ -16,12 +17,14 @@ export type {
   DiffTotals,
 } from "./diff/index.ts";
 export type { Extent, GuestDisk } from "./guest-disk.ts";
-export { contentDigest, decodeStream, encodeStream, receiveStream } from "./stream/index.ts";
+export type { OpenState } from "./open-state.ts";
+export { contentDigest, decodeStream, encodeStream, receiveStream, sendSnapshot } from "./stream/index.ts";
 export type {
   EncodeOptions,
   ReceiveOptions,
   ReceivePhase,
   ReceiveReport,
+  SendOptions,
   StreamContent,
   StreamEnd,
   StreamHeader,

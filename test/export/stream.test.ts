@@ -1,4 +1,4 @@
-import { stat, truncate, writeFile } from "node:fs/promises";
+import { rm, stat, truncate, writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
@@ -348,6 +348,21 @@ describe("receiving that was interrupted", () => {
       expect((await receiver.bytes()).equals(states.content(2))).toBe(true);
       expect(await receiver.leftovers()).toEqual([]);
     }
+  });
+
+  test("and given up for a full stream leaves no mark that keeps others away", async () => {
+    const receiver = await Receiver.at(states.content(2));
+    await receiveStream(receiver.target, dribble(await states.stream(2, 3)), {
+      onProgress: (phase) => {
+        if (phase === "apply") throw new Error("enough");
+      },
+    }).catch(() => undefined);
+    expect(await receiver.leftovers()).toHaveLength(1);
+    await rm(receiver.target);
+    await receiveStream(receiver.target, dribble(await states.stream(undefined, 3)));
+    expect(await receiveStream(receiver.target, dribble(await states.stream(3, 4)))).toMatchObject({
+      result: "applied",
+    });
   });
 
   test("is noticed when somebody else wrote to the target meanwhile, and stays marked", async () => {

@@ -132,13 +132,17 @@ export async function totalsOf(ranges: AsyncIterable<ChangedRange>): Promise<Dif
 
 const sideOf = ({ snapshot, size }: Root): DiffSide => ({ snapshot, size });
 
+/** @throws QcowalError ABORTED */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new QcowalError("ABORTED", "The comparison was called off. Nothing was changed.", {
+    cause: signal.reason,
+  });
+}
+
 function checkpointOf({ signal, onProgress }: DiffOptions): DiffCheckpoint {
   return (done, total) => {
-    if (signal?.aborted === true) {
-      throw new QcowalError("ABORTED", "The comparison was called off. Nothing was changed.", {
-        cause: signal.reason,
-      });
-    }
+    throwIfAborted(signal);
     onProgress?.(done, total);
   };
 }

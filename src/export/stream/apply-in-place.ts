@@ -10,7 +10,7 @@ import {
   recordsOf,
   throwIfAborted,
 } from "./receiving.ts";
-import { readMark, removeMark, writeMark } from "./target-mark.ts";
+import { markPath, readMark, removeMark, writeMark } from "./target-mark.ts";
 
 /** Changes what is at `target` into what a stream leads to. */
 export async function applyInPlace(
@@ -43,7 +43,7 @@ async function stateOf(
       if (mark.stream === stream.digest) return "begun";
       throw new QcowalError(
         "TARGET_MISMATCH",
-        `${target} is between two states: another stream (SHA-256 ${mark.stream}) was being applied. Nothing was changed; receive that one again first.`,
+        `${target} is between two states: another stream (SHA-256 ${mark.stream}) was being applied. Nothing was changed; receive that one again first, or, if the file was replaced by a whole one, remove ${markPath(target)}.`,
         { details: { stream: mark.stream } },
       );
     }

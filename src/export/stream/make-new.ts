@@ -10,7 +10,7 @@ import {
   recordsOf,
   throwIfAborted,
 } from "./receiving.ts";
-import { syncDirectory } from "./target-mark.ts";
+import { removeMark, syncDirectory } from "./target-mark.ts";
 
 /** Makes the file that a full stream describes. It has another name until it is whole. */
 export async function makeNew(
@@ -86,6 +86,8 @@ async function fill(
     if (digest !== end.to) {
       throw new QcowalError("STREAM_INVALID", `${stream.name} does not make what it says it makes.`);
     }
+    // One of a file that is gone would keep the streams that follow away.
+    await removeMark(target);
     await nameIt(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
