@@ -55,13 +55,16 @@ export type {
 } from "../journal/index.ts";
 export {
   contentDigest,
+  diffContent,
   diffHistory,
   diffSnapshots,
   diffTotals,
   encodeStream,
   receiveStream,
+  sendSnapshot,
 } from "./export/index.ts";
 export type {
+  ByteRange,
   ChangedKind,
   ChangedRange,
   DiffOptions,
@@ -71,9 +74,11 @@ export type {
   DiffTotals,
   Extent,
   GuestDisk,
+  OpenState,
   ReceiveOptions,
   ReceivePhase,
   ReceiveReport,
+  SendOptions,
   StreamContent,
   StreamEnd,
   StreamHeader,

@@ -7,3 +7,9 @@ export function parseSelector(text: string): { readonly id: string } | { readonl
   if (text.startsWith("name:")) return { name: text.slice("name:".length) };
   return { name: text };
 }
+
+/** The same as the API takes it. */
+export function refOf(text: string): string | { readonly id: string } {
+  const selector = parseSelector(text);
+  return "id" in selector ? selector : selector.name;
+}

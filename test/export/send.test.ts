@@ -2,32 +2,14 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
-import { type OpenState, diffContent, sendSnapshot } from "../../src/export/index.ts";
+import { diffContent, sendSnapshot } from "../../src/export/index.ts";
 import { openPool, receiveStream } from "../../src/index.ts";
-import { inspectImage, readRoot } from "../support/naive-qcow2.ts";
 import { must } from "../support/programs.ts";
 import { createImage, io, requireQemu, tempDir } from "../support/qemu.ts";
-import { BytesGuest, all } from "./lab.ts";
+import { all } from "./lab.ts";
+import { naiveState, openStates } from "./naive-state.ts";
 
 beforeAll(requireQemu);
-
-let opened = 0;
-
-/** What the plain reader says that a state holds. */
-const naiveState: OpenState = async (path, snapshot) => {
-  const bytes = await readFile(path);
-  const { snapshots } = inspectImage(bytes);
-  const place = snapshots.findIndex(({ id, name }) =>
-    typeof snapshot === "string" ? name === snapshot : id === snapshot?.id,
-  );
-  opened += 1;
-  return new (class extends BytesGuest {
-    override async close(): Promise<void> {
-      opened -= 1;
-      await super.close();
-    }
-  })(readRoot(bytes, snapshot === undefined ? "active" : place));
-};
 
 /** A disk that qemu has written to, with a snapshot after each of three nights. */
 async function nights(): Promise<{ dir: string; path: string }> {
@@ -77,7 +59,7 @@ describe("sending", () => {
     expect(lengths.map((length) => Math.round(length / 1024))).toEqual(
       [3072 + 1, 65, 5, 5].map((n) => expect.closeTo(n, -1) as number),
     );
-    expect(opened).toBe(0);
+    expect(openStates()).toBe(0);
   });
 
   test("shares the image with readers, and with no writer", async () => {
@@ -92,7 +74,7 @@ describe("sending", () => {
     await expect(all(sendSnapshot(path, naiveState, { forceShare: true }))).rejects.toThrow(TypeError);
     expect(await all(sendSnapshot(path, naiveState, { forceShare: true, to: "night 0" }))).not.toEqual([]);
     await writer.close();
-    expect(opened).toBe(0);
+    expect(openStates()).toBe(0);
   });
 
   test("ends when it is called off, and refuses what is fenced or not there", async () => {
@@ -106,7 +88,7 @@ describe("sending", () => {
     bytes[72] = 0x40;
     await writeFile(path, bytes);
     await expect(all(sendSnapshot(path, naiveState))).rejects.toMatchObject({ code: "NEEDS_RECOVERY" });
-    expect(opened).toBe(0);
+    expect(openStates()).toBe(0);
   });
 });
 
@@ -120,5 +102,5 @@ test("a comparison by content leaves out what was written again as it was", asyn
   ]);
   const aborted = diffContent(path, "night 1", undefined, naiveState, { signal: AbortSignal.abort() });
   await expect(all(aborted)).rejects.toMatchObject({ code: "ABORTED" });
-  expect(opened).toBe(0);
+  expect(openStates()).toBe(0);
 });

@@ -6,7 +6,7 @@ import { type StreamItem, contentDigest, decodeStream, encodeStream } from "../.
 import { Chain, MAGIC, encodeFrameHead } from "../../src/export/stream/wire.ts";
 import { receiveStream } from "../../src/index.ts";
 import { run } from "../support/programs.ts";
-import { seededRandom } from "../support/random.ts";
+import { type Random, seededRandom } from "../support/random.ts";
 import { BytesGuest, all } from "./lab.ts";
 import { Receiver, States, dribble } from "./stream-lab.ts";
 
@@ -25,6 +25,40 @@ async function read(bytes: Uint8Array): Promise<{ items: StreamItem[]; error: un
 }
 
 const STREAM_INVALID = expect.objectContaining({ code: "STREAM_INVALID" }) as unknown;
+
+const UNIT = 512;
+
+/** Pieces of data, of zeros and of what was there, in lengths that fit nothing. */
+function twoDisks(random: Random): [Buffer, Buffer] {
+  const fill = (bytes: Buffer, chance: number): Buffer => {
+    for (let at = 0; at < bytes.length;) {
+      const end = Math.min(bytes.length, at + UNIT * (1 + random.int(random.chance(0.1) ? 3000 : 40)));
+      if (random.chance(chance)) bytes.fill(random.chance(0.4) ? 0 : 1 + random.int(255), at, end);
+      at = end;
+    }
+    return bytes;
+  };
+  const size = (): number => UNIT * random.int(9000);
+  const before = fill(Buffer.alloc(size()), 0.8);
+  const after = Buffer.alloc(random.chance(0.4) ? before.length : size());
+  before.copy(after);
+  return [before, fill(after, random.pick([0.01, 0.1, 0.9]))];
+}
+
+/** Where two disks differ: units of 512 bytes, and all that only the second one has. */
+function differences(before: Buffer, after: Buffer): [offset: number, end: number][] {
+  const found: [number, number][] = [];
+  for (let at = 0; at < after.length; at += UNIT) {
+    const isSame =
+      at + UNIT <= before.length &&
+      before.subarray(at, at + UNIT).equals(after.subarray(at, Math.min(at + UNIT, after.length)));
+    if (isSame) continue;
+    const last = found.at(-1);
+    if (last?.[1] === at) last[1] = at + UNIT;
+    else found.push([at, at + UNIT]);
+  }
+  return found;
+}
 
 describe("a full stream and five incremental ones", () => {
   test("make each state in turn, byte by byte, from files and from pipes", async () => {
@@ -68,6 +102,49 @@ describe("a full stream and five incremental ones", () => {
     expect(result.equals(after)).toBe(true);
   });
 
+  test.each(Array.from({ length: 40 }, (_, seed) => seed))(
+    "make any disk of any other, of whatever sizes, seed %i",
+    async (seed) => {
+      const random = seededRandom(4000 + seed);
+      const [before, after] = twoDisks(random);
+      const changed = (async function* () {
+        // As a mapping would have it: all that differs, and a bit more.
+        for (const [offset, end] of differences(before, after)) {
+          await Promise.resolve();
+          yield { offset, length: end - offset };
+        }
+      })();
+      const side = (bytes: Buffer) => ({ snapshot: null, size: bytes.length });
+      const isFull = random.chance(0.2);
+      const stream = Buffer.concat(
+        await all(
+          encodeStream(
+            { image: "x", from: isFull ? null : side(before), to: side(after) },
+            {
+              ...(isFull ? {} : { from: new BytesGuest(before), changed }),
+              to: new BytesGuest(after),
+            },
+          ),
+        ),
+      );
+      const { items, error } = await read(stream);
+      expect(error).toBeUndefined();
+      const result = Buffer.alloc(after.length);
+      if (!isFull) before.copy(result);
+      for (const item of items) {
+        if (item.type === "data") item.bytes.copy(result, item.offset);
+        else if (item.type === "zero") result.fill(0, item.offset, item.offset + item.length);
+        else if (item.type === "end") {
+          expect(item.end).toMatchObject({
+            from: isFull ? null : await contentDigest(new BytesGuest(before)),
+            to: await contentDigest(new BytesGuest(after)),
+          });
+        }
+      }
+      expect(result.equals(after)).toBe(true);
+    },
+  );
+
   test("read of the later state only the pieces in which something changed", async () => {
     const bytes = Buffer.alloc(64 << 20, 1);
     const changed = Buffer.from(bytes);
@@ -87,6 +164,23 @@ describe("a full stream and five incremental ones", () => {
     const stream = Buffer.concat(await all(frames));
     expect(to.reads).toBe(1);
     expect(stream.length).toBeLessThan(10_000);
+  });
+
+  test("clear what became zeros altogether, and read nothing that is said to be zeros", async () => {
+    const bytes = Buffer.alloc(3 << 20, 9);
+    const cleared = Buffer.from(bytes);
+    cleared.fill(0, 1 << 20, 2 << 20);
+    const [from, to] = [new BytesGuest(bytes), new BytesGuest(cleared)];
+    const side = { snapshot: null, size: bytes.length };
+    const frames = await all(encodeStream({ image: "x", from: side, to: side }, { from, to }));
+    expect(to.reads).toBe(2);
+    const receiver = await Receiver.at(bytes);
+    expect(await receiveStream(receiver.target, dribble(Buffer.concat(frames)))).toMatchObject({
+      data: 0,
+      zero: 1 << 20,
+    });
+    expect((await receiver.bytes()).equals(cleared)).toBe(true);
+    expect((await stat(receiver.target)).blocks * 512).toBeLessThan(bytes.length);
   });
 
   test("keep a sparse disk sparse", async () => {
@@ -190,12 +284,23 @@ describe("a stream that is not as it was made is refused:", () => {
   const end = (counts: object): Buffer =>
     Buffer.from(JSON.stringify({ records: 0, data: 0, zero: 0, from: null, to: "0".repeat(64), ...counts }));
 
-  test.each([
-    ["a record behind the end of the disk", [["zero", 8192, 1, none]]],
-    ["a record that reaches over it", [["data", 8000, 512, Buffer.alloc(512)]]],
-    ["a record at 2^63", [["zero", 2 ** 63, 512, none]]],
+  type Forged = readonly [tag: string, offset: number, length: number, payload: Buffer];
+
+  /** The same with an end that counts them, so that nothing but the frames themselves is wrong. */
+  function ended(frames: readonly Forged[]): Buffer {
+    const sum = (wanted: string): number =>
+      frames.reduce((total, [tag, , length]) => total + (tag === wanted ? length : 0), 0);
+    const counts = { records: frames.length, data: sum("data"), zero: sum("zero") };
+    return forged([...frames, ["end ", 0, 0, end(counts)]]);
+  }
+
+  test.each<[string, RegExp, Forged[]]>([
+    ["a record behind the end of the disk", /record that makes no sense/, [["zero", 8192, 1, none]]],
+    ["a record that reaches over it", /record that makes no sense/, [["data", 8000, 512, Buffer.alloc(512)]]],
+    ["a record at 2^63", /record that makes no sense/, [["zero", 2 ** 63, 512, none]]],
     [
       "records in the wrong order",
+      /record that makes no sense/,
       [
         ["zero", 4096, 512, none],
         ["zero", 0, 512, none],
@@ -203,27 +308,46 @@ describe("a stream that is not as it was made is refused:", () => {
     ],
     [
       "records that overlap",
+      /record that makes no sense/,
       [
         ["zero", 0, 512, none],
         ["zero", 511, 512, none],
       ],
     ],
-    ["data of another length than it says", [["data", 0, 512, Buffer.alloc(100)]]],
-    ["nothing in a record", [["zero", 0, 0, none]]],
-    ["an unknown frame", [["more", 0, 0, none]]],
     [
-      "an end that counts wrong",
-      [
-        ["zero", 0, 512, none],
-        ["end ", 0, 0, end({ records: 2, zero: 512 })],
-      ],
+      "data of another length than it says",
+      /record that makes no sense/,
+      [["data", 0, 512, Buffer.alloc(100)]],
     ],
-    ["an end with no digest", [["end ", 0, 0, end({ to: "abc" })]]],
-    ["an end that is no JSON", [["end ", 0, 0, Buffer.from("{")]]],
-    ["a second header", [["head", 0, 0, Buffer.from("{}")]]],
-  ] as const)("%s", async (_, frames) => {
-    expect((await read(forged(frames))).error).toEqual(STREAM_INVALID);
-    expect((await read(forged([["end ", 0, 0, end({})]]))).error).toBeUndefined();
+    ["zeros with a payload", /record that makes no sense/, [["zero", 0, 512, Buffer.alloc(512)]]],
+    ["nothing in a record", /record that makes no sense/, [["zero", 0, 0, none]]],
+    ["an unknown frame", /unknown kind/, [["more", 0, 0, none]]],
+    ["a second header", /unknown kind/, [["head", 0, 0, Buffer.from("{}")]]],
+  ])("%s", async (_, reason, frames) => {
+    expect((await read(ended(frames))).error).toMatchObject({
+      code: "STREAM_INVALID",
+      message: expect.stringMatching(reason) as string,
+    });
+    expect((await read(ended([["zero", 0, 512, none]]))).error).toBeUndefined();
+  });
+
+  test.each([
+    ["that counts other records", { records: 2, zero: 512 }],
+    ["that counts other data", { records: 1, zero: 512, data: 1 }],
+    ["that counts other zeros", { records: 1, zero: 513 }],
+    ["with no digest", { records: 1, zero: 512, to: "abc" }],
+    [
+      "of an incremental stream behind the header of a full one",
+      { records: 1, zero: 512, from: "0".repeat(64) },
+    ],
+  ])("an end %s", async (_, counts) => {
+    const { error } = await read(
+      forged([
+        ["zero", 0, 512, none],
+        ["end ", 0, 0, end(counts)],
+      ]),
+    );
+    expect(error).toMatchObject({ message: expect.stringContaining("does not count") as string });
   });
 
   test("and the target stays as it was, with nothing beside it", async () => {

@@ -1,9 +1,12 @@
 import type { Command } from "commander";
 import {
+  type ByteRange,
   type ChangedRange,
   type DiffSides,
   type DiffStep,
+  type OpenState,
   type SnapshotRef,
+  diffContent,
   diffHistory,
   diffSnapshots,
   diffTotals,
@@ -11,10 +14,18 @@ import {
 import { interruptible } from "../interruption.ts";
 import { jsonLines, toJson, toJsonLine } from "../json.ts";
 import { misuse } from "../misuse.ts";
-import { parseSelector } from "../selector.ts";
+import { refOf } from "../selector.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
 import { percentOf } from "../views/progress.ts";
-import { rangeJson, rangeLine, sideJson, sidesLine, stepJson, stepTable } from "../views/diff.ts";
+import {
+  contentLine,
+  rangeJson,
+  rangeLine,
+  sideJson,
+  sidesLine,
+  stepJson,
+  stepTable,
+} from "../views/diff.ts";
 import { printable } from "../views/text.ts";
 
 interface DiffCommandOptions {
@@ -22,10 +33,13 @@ interface DiffCommandOptions {
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly forceShare?: boolean;
+  readonly content?: boolean;
+  readonly openState?: OpenState;
 }
 
-export function addDiffCommand(program: Command): void {
-  program
+/** With `openState` there is also the comparison by content. */
+export function addDiffCommand(program: Command, openState?: OpenState): void {
+  const command = program
     .command("diff")
     .description("what differs between two snapshots, or a snapshot and the disk as it is")
     .usage(
@@ -57,7 +71,14 @@ Examples:
   $ qcowal diff --stat web.qcow2                # how much each snapshot changed
   $ qcowal diff --json web.qcow2 monday | jq '[.ranges[].length] | add'`,
     )
-    .action(diff);
+    .action((image: string, from: string | undefined, to: string | undefined, options: DiffCommandOptions) =>
+      diff(image, from, to, { ...options, ...(openState === undefined ? {} : { openState }) }),
+    );
+  if (openState === undefined) return;
+  command.option(
+    "--content",
+    "compare the bytes where the mapping differs: only what really differs, to 512 bytes",
+  );
 }
 
 async function diff(
@@ -67,6 +88,9 @@ async function diff(
   options: DiffCommandOptions,
 ): Promise<void> {
   if (from === undefined && options.stat !== true) throw misuse("Name a snapshot, or use --stat");
+  if (options.content === true && options.stat === true) {
+    throw misuse("--stat counts what is mapped differently: it does not go with --content");
+  }
   const terminal = openTerminal(options.quiet === true);
   try {
     await interruptible(async (signal) => {
@@ -76,7 +100,17 @@ async function diff(
         onProgress: percentOf(terminal, `comparing ${printable(image)}`),
       };
       if (from === undefined) await printHistory(terminal, image, common, options);
-      else await printDiff(terminal, image, { from: refOf(from), to: refOf(to) }, common, options);
+      else if (options.content === true && options.openState !== undefined) {
+        const refs = { from: refOf(from), to: to === undefined ? undefined : refOf(to) };
+        await printContent(terminal, image, refs, options.openState, common, options.json === true);
+      } else
+        await printDiff(
+          terminal,
+          image,
+          { from: refOf(from), to: to === undefined ? undefined : refOf(to) },
+          common,
+          options,
+        );
     });
   } finally {
     terminal.status("");
@@ -106,7 +140,7 @@ async function printDiff(
   options: DiffCommandOptions,
 ): Promise<void> {
   let sides: DiffSides | undefined;
-  const printer = new RangePrinter(terminal, options.json === true);
+  const printer = new RangePrinter(terminal, options.json === true, { line: rangeLine, json: rangeJson });
   const found = diffSnapshots(image, refs.from, refs.to, {
     ...common,
     onSides: (told) => {
@@ -125,6 +159,32 @@ async function printDiff(
   await printer.end(sides, totals);
 }
 
+/** Ranges of bytes; how they are stored was not the question. */
+async function printContent(
+  terminal: Terminal,
+  image: string,
+  refs: { readonly from: SnapshotRef; readonly to: SnapshotRef | undefined },
+  openState: OpenState,
+  common: Common,
+  isJson: boolean,
+): Promise<void> {
+  let sides: DiffSides | undefined;
+  const found = diffContent(image, refs.from, refs.to, openState, {
+    ...common,
+    onSides: (told) => {
+      sides = told;
+    },
+  });
+  const printer = new RangePrinter(terminal, isJson, contentText);
+  const totals = { ranges: 0, bytes: 0 };
+  for await (const range of found) {
+    totals.ranges += 1;
+    totals.bytes += range.length;
+    await printer.range(range, sides);
+  }
+  if (sides !== undefined) await printer.end(sides, totals);
+}
+
 async function* each(
   ranges: AsyncIterable<ChangedRange>,
   visit: (range: ChangedRange) => Promise<void>,
@@ -135,30 +195,43 @@ async function* each(
   }
 }
 
+/** How a range is printed. */
+interface RangeText<Range> {
+  readonly line: (range: Range) => string;
+  readonly json: (range: Range, hasBacking: boolean) => object;
+}
+
+const contentText: RangeText<ByteRange> = {
+  line: contentLine,
+  json: ({ offset, length }) => ({ start: offset, length }),
+};
+
 const BATCH = 256;
 
 /** Prints ranges as they are found: there may be millions. */
-class RangePrinter {
+class RangePrinter<Range> {
   readonly #terminal: Terminal;
   readonly #isJson: boolean;
+  readonly #text: RangeText<Range>;
   #lines: string[] = [];
   /** JSON: the last range, which gets a comma when another one follows. */
   #last: string | undefined;
   #isOpen = false;
 
-  constructor(terminal: Terminal, isJson: boolean) {
+  constructor(terminal: Terminal, isJson: boolean, text: RangeText<Range>) {
     this.#terminal = terminal;
     this.#isJson = isJson;
+    this.#text = text;
   }
 
-  async range(range: ChangedRange, sides: DiffSides | undefined): Promise<void> {
+  async range(range: Range, sides: DiffSides | undefined): Promise<void> {
     if (sides === undefined) return;
     if (this.#isJson) {
       this.#open(sides);
       if (this.#last !== undefined) this.#lines.push(`${this.#last},`);
-      this.#last = `    ${toJsonLine(rangeJson(range, sides.hasBacking))}`;
+      this.#last = `    ${toJsonLine(this.#text.json(range, sides.hasBacking))}`;
     } else {
-      this.#lines.push(rangeLine(range));
+      this.#lines.push(this.#text.line(range));
     }
     if (this.#lines.length >= BATCH) await this.#write();
   }
@@ -184,12 +257,4 @@ class RangePrinter {
     await this.#terminal.lines(this.#lines);
     this.#lines = [];
   }
-}
-
-function refOf(text: string): SnapshotRef;
-function refOf(text: string | undefined): SnapshotRef | undefined;
-function refOf(text: string | undefined): SnapshotRef | undefined {
-  if (text === undefined) return undefined;
-  const selector = parseSelector(text);
-  return "id" in selector ? selector : selector.name;
 }

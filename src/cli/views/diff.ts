@@ -12,6 +12,9 @@ export function rangeLine({ offset, length, kind, hostOffset }: ChangedRange): s
   return `${hex(offset).padStart(OFFSET_WIDTH)} ${hex(length).padStart(LENGTH_WIDTH)}  ${kind}${where}`;
 }
 
+export const contentLine = ({ offset, length }: Pick<ChangedRange, "offset" | "length">): string =>
+  `${hex(offset).padStart(OFFSET_WIDTH)} ${hex(length).padStart(LENGTH_WIDTH)}`;
+
 /**
  * An element of `qemu-img map --output=json`, and the kind. What only a backing
  * file knows is left out.
@@ -46,12 +49,12 @@ export const stepJson = ({ from, to, totals }: DiffStep): object => ({
 const nameOf = ({ snapshot }: DiffSide): string =>
   snapshot === null ? "the disk" : `${quoted(snapshot.name)} (id ${printable(snapshot.id)})`;
 
-export function sidesLine({ from, to }: DiffSides, totals: DiffTotals): string {
+export function sidesLine({ from, to }: DiffSides, totals: Pick<DiffTotals, "ranges" | "bytes">): string {
   const sizes =
     from.size === to.size ? "" : ` The disk was ${bytes(from.size)} and is ${bytes(to.size)} large.`;
   const what =
     totals.ranges === 0
-      ? "map the same"
+      ? "do not differ"
       : `differ in ${bytes(totals.bytes)} of ${bytes(Math.max(from.size, to.size))}, ${plural(totals.ranges, "range")}`;
   return `${nameOf(from)} and ${nameOf(to)} ${what}.${sizes}`;
 }
