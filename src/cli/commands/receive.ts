@@ -28,7 +28,8 @@ kept beside the target meanwhile.
 
 Killed or called off, it is run again with the same stream, and goes on. Until
 then .TARGET.qcowal-receive beside the target says that it is between two states,
-and every other stream is refused.
+and every other stream is refused. An answer of 1, 130 or 143 means that nothing
+was changed, unless the message says that.
 
 Examples:
   $ qcowal receive web.raw monday.full
