@@ -103,6 +103,7 @@ export type {
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
 export {
   checkImage,
+  cloneImage,
   journalStamp,
   lineageOf,
   listSnapshots,
@@ -116,6 +117,8 @@ export type {
   Blame,
   CheckOptions,
   CheckReport,
+  CloneOptions,
+  CloneReport,
   CompactOptions,
   History,
   HistoryOptions,

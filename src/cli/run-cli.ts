@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { isQcowalError } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
 import { addCheckCommand } from "./commands/check.ts";
+import { addCloneCommand } from "./commands/clone.ts";
 import { addDiffCommand } from "./commands/diff.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
@@ -56,6 +57,7 @@ Examples:
   addCheckCommand(command, answer);
   addDiffCommand(command);
   addReceiveCommand(command);
+  addCloneCommand(command);
   addRecoverCommand(command);
   addRepairCommand(command, answer);
   addHistoryCommand(command);

@@ -6,6 +6,8 @@
 export type ErrorCode =
   /** The image file does not exist or cannot be opened. */
   | "IMAGE_NOT_FOUND"
+  /** A file is there already where a new image is to be made. */
+  | "IMAGE_EXISTS"
   /** The file is not a qcow2 image. */
   | "IMAGE_NOT_QCOW2"
   /** Metadata of the image breaks the qcow2 specification; nothing was changed. */

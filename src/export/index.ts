@@ -31,3 +31,4 @@ export type {
   StreamItem,
   StreamSide,
 } from "./stream/index.ts";
+export { nameNewFile } from "./new-file.ts";

@@ -1,5 +1,7 @@
 export { checkImage } from "./check.ts";
 export type { CheckOptions, CheckReport } from "./check.ts";
+export { cloneImage } from "./clone.ts";
+export type { CloneOptions, CloneReport } from "./clone.ts";
 export type { CompactOptions } from "./compact.ts";
 export { lineageOf } from "./lineage.ts";
 export type { Lineage } from "./lineage.ts";

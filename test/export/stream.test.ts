@@ -145,6 +145,21 @@ describe("a full stream and five incremental ones", () => {
     },
   );
 
+  test("see a change that lies across the border of two pieces, by a sector on each side", async () => {
+    const before = Buffer.alloc(2 << 20, 3);
+    const after = Buffer.from(before);
+    after.fill(4, (1 << 20) - 512, (1 << 20) + 512);
+    const changed = (async function* () {
+      yield await Promise.resolve({ offset: (1 << 20) - 512, length: 1024 });
+    })();
+    const side = { snapshot: null, size: before.length };
+    const content = { from: new BytesGuest(before), to: new BytesGuest(after), changed };
+    const frames = await all(encodeStream({ image: "x", from: side, to: side }, content));
+    const receiver = await Receiver.at(before);
+    await receiveStream(receiver.target, dribble(Buffer.concat(frames)));
+    expect((await receiver.bytes()).equals(after)).toBe(true);
+  });
+
   test("read of the later state only the pieces in which something changed", async () => {
     const bytes = Buffer.alloc(64 << 20, 1);
     const changed = Buffer.from(bytes);

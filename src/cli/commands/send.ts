@@ -1,6 +1,6 @@
-import { access } from "node:fs/promises";
 import type { Command } from "commander";
-import { type OpenState, type SnapshotRef, sendSnapshot } from "../../index.ts";
+import { type OpenState, sendSnapshot } from "../../index.ts";
+import { imageAndSnapshot } from "../image-and-snapshot.ts";
 import { interruptible } from "../interruption.ts";
 import { misuse } from "../misuse.ts";
 import { refOf } from "../selector.ts";
@@ -45,7 +45,7 @@ async function send(words: string, options: SendCommandOptions, openState: OpenS
   if (options.output === "-" && process.stdout.isTTY) {
     throw misuse("A stream is not for a terminal: use -o FILE, or a pipe");
   }
-  const { image, to } = await imageAndSnapshot(words);
+  const { image, snapshot: to } = await imageAndSnapshot(words);
   if (options.forceShare === true && to === undefined) {
     throw misuse("Beside a running VM only a snapshot can be sent: name one behind the image (IMAGE@NAME)");
   }
@@ -74,17 +74,4 @@ async function send(words: string, options: SendCommandOptions, openState: OpenS
   terminal.say(
     `sent ${printable(words)}${options.from === undefined ? "" : ` since ${printable(options.from)}`}: ${bytes(sent)}`,
   );
-}
-
-/** A file of that very name is the image, whatever is in the name. */
-async function imageAndSnapshot(
-  words: string,
-): Promise<{ readonly image: string; readonly to?: SnapshotRef }> {
-  const at = words.lastIndexOf("@");
-  const isFile = await access(words).then(
-    () => true,
-    () => false,
-  );
-  if (isFile || at <= 0) return { image: words };
-  return { image: words.slice(0, at), to: refOf(words.slice(at + 1)) };
 }

@@ -1,7 +1,8 @@
-import { link, open, rename, rm, stat } from "node:fs/promises";
+import { open, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { openFileDisk } from "../../disk/index.ts";
 import { QcowalError, isQcowalError, reasonOf } from "../../errors/index.ts";
+import { nameNewFile } from "../new-file.ts";
 import {
   type ReceiveOptions,
   type ReceiveReport,
@@ -10,7 +11,7 @@ import {
   recordsOf,
   throwIfAborted,
 } from "./receiving.ts";
-import { removeMark, syncDirectory } from "./target-mark.ts";
+import { removeMark } from "./target-mark.ts";
 
 /** Makes the file that a full stream describes. It has another name until it is whole. */
 export async function makeNew(
@@ -88,26 +89,11 @@ async function fill(
     }
     // One of a file that is gone would keep the streams that follow away.
     await removeMark(target);
-    await nameIt(temporary, target);
+    await nameNewFile(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   } finally {
     await disk.close();
   }
-}
-
-const NO_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "EMLINK"]);
-
-/** A link replaces no file that came into being meanwhile, as a rename would. */
-async function nameIt(temporary: string, target: string): Promise<void> {
-  try {
-    await link(temporary, target);
-    await rm(temporary);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "";
-    if (!NO_LINKS.has(code)) throw error;
-    await rename(temporary, target);
-  }
-  await syncDirectory(dirname(target));
 }

@@ -1,6 +1,7 @@
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { QcowalError, reasonOf } from "../../errors/index.ts";
+import { syncDirectory } from "../new-file.ts";
 
 /** Which stream a target is being changed by. */
 export interface TargetMark {
@@ -58,16 +59,6 @@ export async function writeMark(target: string, mark: TargetMark): Promise<void>
 export async function removeMark(target: string): Promise<void> {
   await rm(markPath(target), { force: true });
   await syncDirectory(dirname(target));
-}
-
-/** Makes names durable. */
-export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 function unreadable(path: string, cause: unknown): QcowalError {

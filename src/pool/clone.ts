@@ -1,0 +1,218 @@
+/**
+ * An image of its own, made of another one or of one of its snapshots. Nothing of
+ * it can be seen under its name before it is whole: it is copied into a directory
+ * of its own beside that name, brought to the snapshot there by a journaled
+ * transaction, synced, and named last.
+ */
+import { constants, copyFile, mkdtemp, open, rm, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { resolvedPath } from "../../journal/index.ts";
+import { type Disk, openFileDisk } from "../disk/index.ts";
+import { fencedError } from "../engine/index.ts";
+import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
+import { nameNewFile } from "../export/index.ts";
+import { type Image, type Snapshot, isZeros, readHead, readSnapshotTable } from "../image/index.ts";
+import { type Operation, selectSnapshot } from "../plan/index.ts";
+import { type SnapshotRef, openPool } from "./pool.ts";
+
+export interface CloneOptions {
+  /** The clone's disk is as in this snapshot, which is the only one it has. Default: the disk as it is, and every snapshot. */
+  readonly snapshot?: SnapshotRef;
+  /** Ends it with ABORTED; nothing is left. */
+  readonly signal?: AbortSignal;
+  /** Bytes of the image file that are copied; not told where the file system shares them. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface CloneReport {
+  /** Path of the image with links resolved. */
+  readonly image: string;
+  /** That of the clone. */
+  readonly clone: string;
+  /** Null for the disk as it was. */
+  readonly snapshot: { readonly id: string; readonly name: string } | null;
+  /** The file system shares what both hold: the copy took no space, and no time. */
+  readonly shared: boolean;
+}
+
+const PIECE_BYTES = 1024 * 1024;
+
+/**
+ * Makes `target`, a file that is not there yet. The image is locked as a reader
+ * does while it is copied, and is not changed. A relative name of a backing file
+ * means another file elsewhere: with one, the clone lies beside the image.
+ *
+ * @throws QcowalError IMAGE_EXISTS, IMAGE_NOT_FOUND, IMAGE_IN_USE, NEEDS_RECOVERY, IMAGE_NOT_QCOW2, IMAGE_INVALID,
+ * IMAGE_UNSUPPORTED, IMAGE_DAMAGED, SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, REFCOUNT_OVERFLOW, NO_SPACE, ABORTED, IO_FAILED
+ */
+export async function cloneImage(
+  image: string,
+  target: string,
+  options: CloneOptions = {},
+): Promise<CloneReport> {
+  const clone = await resolvedPath(target);
+  await refuseExisting(clone);
+  const disk = await openFileDisk(image, "read");
+  let directory: string | undefined;
+  try {
+    const found = await readSource(disk, clone);
+    const { snapshots } = found.snapshotTable;
+    const selection = selectionOf(options.snapshot);
+    const snapshot = selection === undefined ? undefined : selectSnapshot(disk.path, snapshots, selection);
+    directory = await mkdtemp(join(dirname(clone), `.${basename(clone)}.qcowal-clone-`));
+    const copy = join(directory, basename(clone));
+    const shared = await copyTo(disk, copy, options);
+    await disk.close();
+    if (snapshot !== undefined && selection !== undefined) {
+      await carryOut(
+        join(directory, "journal"),
+        operationsFor(copy, snapshots, snapshot, selection),
+        options,
+      );
+    }
+    await syncFile(copy);
+    await nameNewFile(copy, clone);
+    const chosen = snapshot === undefined ? null : { id: snapshot.id, name: snapshot.name };
+    return { image: disk.path, clone, snapshot: chosen, shared };
+  } catch (error) {
+    throw notMade(error, clone);
+  } finally {
+    await disk.close();
+    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function refuseExisting(clone: string): Promise<void> {
+  const found = await stat(clone).catch(() => undefined);
+  if (found === undefined) return;
+  throw new QcowalError(
+    "IMAGE_EXISTS",
+    `${clone} exists already. Nothing was changed; name another file, or remove it.`,
+  );
+}
+
+async function readSource(disk: Disk, clone: string): Promise<Image> {
+  const head = await readHead(disk);
+  const { header, cluster } = head;
+  if (header.fenced) throw await fencedError(disk.path, head);
+  if (header.externalDataFile) {
+    throw new QcowalError(
+      "IMAGE_UNSUPPORTED",
+      `${disk.path} keeps its data in another file, which both would write to. Nothing was changed.`,
+    );
+  }
+  const backing = Buffer.from(
+    cluster.subarray(header.backingFileOffset, header.backingFileOffset + header.backingFileSize),
+  );
+  const isRelative = header.backingFileOffset !== 0 && backing.length > 0 && backing[0] !== 0x2f;
+  if (isRelative && dirname(disk.path) !== dirname(clone)) {
+    throw new QcowalError(
+      "IMAGE_UNSUPPORTED",
+      `${disk.path} names its backing file relative to its own directory (${JSON.stringify(backing.toString())}), which is another file elsewhere. Nothing was changed; clone it into ${dirname(disk.path)}.`,
+    );
+  }
+  return { ...head, disk, snapshotTable: await readSnapshotTable(disk, header) };
+}
+
+const selectionOf = (ref: SnapshotRef | undefined): { name: string } | { id: string } | undefined => {
+  if (ref === undefined) return undefined;
+  return typeof ref === "string" ? { name: ref } : { id: ref.id };
+};
+
+/** The disk as in the snapshot, and no other snapshot: what only those hold is given back. Bitmaps say what changed since another time. */
+function operationsFor(
+  image: string,
+  snapshots: readonly Snapshot[],
+  kept: Snapshot,
+  selection: { readonly name: string } | { readonly id: string },
+): Operation[] {
+  const others = snapshots.filter((snapshot) => snapshot !== kept);
+  return [
+    { type: "revert", image, ...selection, dropBitmaps: true },
+    ...others.map(({ id }): Operation => ({ type: "delete", image, id })),
+  ];
+}
+
+async function carryOut(
+  journal: string,
+  operations: readonly Operation[],
+  { signal }: CloneOptions,
+): Promise<void> {
+  await using pool = await openPool(journal);
+  await pool.run(operations, signal === undefined ? {} : { signal });
+}
+
+/** True when the file system shares the bytes, as a reflink. */
+async function copyTo(disk: Disk, copy: string, options: CloneOptions): Promise<boolean> {
+  throwIfAborted(options.signal);
+  try {
+    await copyFile(disk.path, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
+    return true;
+  } catch {
+    // Most file systems cannot: then every byte is copied, and holes stay holes.
+    await rm(copy, { force: true });
+  }
+  const handle = await open(copy, "wx", (await stat(disk.path)).mode & 0o777);
+  try {
+    const size = await disk.size();
+    await handle.truncate(size);
+    const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+    for (let at = 0; at < size; at += PIECE_BYTES) {
+      throwIfAborted(options.signal);
+      const bytes = piece.subarray(0, Math.min(PIECE_BYTES, size - at));
+      await disk.read(at, bytes);
+      if (!isZeros(bytes)) await writeWhole(handle, bytes, at);
+      options.onProgress?.(at + bytes.length, size);
+    }
+  } finally {
+    await handle.close();
+  }
+  return false;
+}
+
+async function writeWhole(
+  handle: Awaited<ReturnType<typeof open>>,
+  bytes: Buffer,
+  at: number,
+): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, "r+");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted !== true) return;
+  throw new QcowalError("ABORTED", "Cloning was called off. Nothing was changed.", { cause: signal.reason });
+}
+
+const NO_SPACE = new Set(["ENOSPC", "EDQUOT"]);
+
+/** Whatever happened to the copy, neither the image nor the clone's name has seen it. */
+function notMade(error: unknown, clone: string): unknown {
+  if (isQcowalError(error)) return error;
+  const errno = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (errno === "EEXIST") {
+    return new QcowalError(
+      "IMAGE_EXISTS",
+      `${clone} was made by somebody else meanwhile. Nothing was changed.`,
+      {
+        cause: error,
+      },
+    );
+  }
+  if (errno === "") return error;
+  return new QcowalError(
+    NO_SPACE.has(errno) ? "NO_SPACE" : "IO_FAILED",
+    `${clone} cannot be made: ${reasonOf(error)} Nothing was changed.`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,124 @@
+import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { beforeAll, describe, expect, test } from "vitest";
+import { openFileDisk } from "../../src/disk/index.ts";
+import { cloneImage, listSnapshots } from "../../src/index.ts";
+import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools/image-maker/index.ts";
+import { inspectImage, readRoot } from "../support/naive-qcow2.ts";
+import { run } from "../support/programs.ts";
+import { judge, requireQemu, tempDir } from "../support/qemu.ts";
+
+beforeAll(requireQemu);
+
+const SPEC: ImageSpec = {
+  version: 3,
+  clusterBits: 12,
+  virtualSize: 3 << 20,
+  snapshots: [
+    { name: "one", changes: [{ at: 0, count: 200, kind: "data", seed: 1 }] },
+    { name: "two", changes: [{ at: 100, count: 300, kind: "data", seed: 2 }] },
+    { name: "three", changes: [{ at: 50, count: 80, kind: "compressed", seed: 3 }] },
+  ],
+  active: { changes: [{ at: 7, count: 50, kind: "data", seed: 4 }] },
+};
+
+async function lab(spec: ImageSpec = SPEC): Promise<{ dir: string; path: string; bytes: Buffer }> {
+  const dir = await tempDir();
+  const path = join(dir, "a.qcow2");
+  const bytes = Buffer.from(makeImage(spec));
+  await writeFile(path, bytes);
+  return { dir, path, bytes };
+}
+
+describe("a clone", () => {
+  test("of a snapshot has its disk, and no other snapshot; the image stays as it was", async () => {
+    const { dir, path, bytes } = await lab();
+    for (const [index, name] of ["one", "two", "three"].entries()) {
+      const clone = join(dir, `${name}.qcow2`);
+      const report = await cloneImage(path, clone, { snapshot: index === 1 ? { id: "2" } : name });
+      expect(report).toMatchObject({ image: path, clone, snapshot: { id: String(index + 1), name } });
+      const made = await readFile(clone);
+      expect(Buffer.compare(readRoot(made, "active"), readRoot(bytes, index))).toBe(0);
+      expect(Buffer.compare(readRoot(made, 0), readRoot(bytes, index))).toBe(0);
+      expect((await listSnapshots(clone)).map((snapshot) => snapshot.name)).toEqual([name]);
+      await judge(clone);
+    }
+    expect((await readFile(path)).equals(bytes)).toBe(true);
+    expect((await readdir(dir)).toSorted()).toEqual(["a.qcow2", "one.qcow2", "three.qcow2", "two.qcow2"]);
+  });
+
+  test("of the disk as it is has every snapshot", async () => {
+    const { dir, path, bytes } = await lab();
+    const clone = join(dir, "b.qcow2");
+    expect(await cloneImage(path, clone)).toMatchObject({ snapshot: null });
+    expect((await readFile(clone)).equals(bytes)).toBe(true);
+  });
+
+  test.each(Array.from({ length: 8 }, (_, seed) => seed))("of any image, seed %i", async (seed) => {
+    const spec = randomSpec(seededRandom(600 + seed), { maxClusterBits: 14 });
+    const { dir, path, bytes } = await lab(spec);
+    const { snapshots } = inspectImage(bytes);
+    const [first] = snapshots;
+    const clone = join(dir, "b.qcow2");
+    await cloneImage(path, clone, first === undefined ? {} : { snapshot: { id: first.id } });
+    const made = await readFile(clone);
+    const expected = readRoot(bytes, first === undefined ? "active" : 0);
+    expect(Buffer.compare(readRoot(made, "active"), expected)).toBe(0);
+    await judge(clone);
+  });
+
+  test("replaces nothing, and is refused for what cannot be cloned", async () => {
+    const { dir, path, bytes } = await lab();
+    const clone = join(dir, "b.qcow2");
+    await writeFile(clone, "mine");
+    await expect(cloneImage(path, clone)).rejects.toMatchObject({ code: "IMAGE_EXISTS" });
+    expect(await readFile(clone, "utf8")).toBe("mine");
+    const other = join(dir, "c.qcow2");
+    await expect(cloneImage(path, other, { snapshot: "none" })).rejects.toMatchObject({
+      code: "SNAPSHOT_NOT_FOUND",
+    });
+    const writer = await openFileDisk(path, "write");
+    await expect(cloneImage(path, other)).rejects.toMatchObject({ code: "IMAGE_IN_USE" });
+    await writer.close();
+    bytes[72] = 0x40;
+    await writeFile(path, bytes);
+    await expect(cloneImage(path, other)).rejects.toMatchObject({ code: "NEEDS_RECOVERY" });
+    expect((await readdir(dir)).toSorted()).toEqual(["a.qcow2", "b.qcow2"]);
+  });
+
+  test("with a relative backing file is made beside the image only", async () => {
+    const { dir, path } = await lab({ ...SPEC, backing: { name: "base.raw", format: "raw" } });
+    await mkdir(join(dir, "elsewhere"));
+    await expect(cloneImage(path, join(dir, "elsewhere", "b.qcow2"))).rejects.toMatchObject({
+      code: "IMAGE_UNSUPPORTED",
+    });
+    await cloneImage(path, join(dir, "b.qcow2"), { snapshot: "two" });
+    expect(await readdir(join(dir, "elsewhere"))).toEqual([]);
+  });
+
+  test("that is killed has no name, and can be made again", async () => {
+    const { dir, path, bytes } = await lab();
+    const script =
+      `import { cloneImage } from "./src/index.ts";` +
+      `await cloneImage(process.argv[1], process.argv[2], { snapshot: "two", onProgress: () => process.kill(process.pid, "SIGKILL") });`;
+    const clone = join(dir, "b.qcow2");
+    const args = ["--import", "tsx", "--input-type=module", "-e", script, path, clone];
+    const root = resolve(import.meta.dirname, "../..");
+    expect(await run(process.execPath, args, { cwd: root })).toMatchObject({ signal: "SIGKILL" });
+    expect((await readdir(dir)).filter((name) => !name.startsWith("."))).toEqual(["a.qcow2"]);
+    await cloneImage(path, clone, { snapshot: "two" });
+    expect(Buffer.compare(readRoot(await readFile(clone), "active"), readRoot(bytes, 1))).toBe(0);
+  });
+
+  test("that is called off leaves nothing", async () => {
+    const { dir, path } = await lab();
+    const controller = new AbortController();
+    const called = cloneImage(path, join(dir, "b.qcow2"), {
+      snapshot: "one",
+      signal: controller.signal,
+      onProgress: () => controller.abort(),
+    });
+    await expect(called).rejects.toMatchObject({ code: "ABORTED" });
+    expect(await readdir(dir)).toEqual(["a.qcow2"]);
+  });
+});
