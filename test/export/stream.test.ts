@@ -1,5 +1,6 @@
+import { createHash } from "node:crypto";
 import { rm, stat, truncate, writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
 import { type StreamItem, contentDigest, decodeStream, encodeStream } from "../../src/export/index.ts";
@@ -220,6 +221,18 @@ describe("a full stream and five incremental ones", () => {
     );
     expect(await receiver.bytes()).toHaveLength(0);
   });
+});
+
+test("the digest of a disk is that of its size and of the digests of its pieces", async () => {
+  const sha256 = (...parts: (string | Uint8Array)[]): Buffer =>
+    parts.reduce((hash, part) => hash.update(part), createHash("sha256")).digest();
+  const bytes = Buffer.alloc((2 << 20) + 700);
+  bytes.fill(6, 100, 1 << 19);
+  const size = Buffer.from([0, 0, 0, 0, 0, 0x20, 2, 0xbc]);
+  const pieces = [bytes.subarray(0, 1 << 20), bytes.subarray(1 << 20, 2 << 20), bytes.subarray(2 << 20)];
+  expect(await contentDigest(new BytesGuest(bytes))).toBe(
+    sha256("qcowal content 1\n", size, ...pieces.map((piece) => sha256(piece))).toString("hex"),
+  );
 });
 
 describe("a stream that is not as it was made is refused:", () => {
@@ -549,6 +562,9 @@ describe("receiving that was interrupted", () => {
     const args = ["--import", "tsx", victim, receiver.target, stream, "apply", "3"];
     expect(await run(process.execPath, args, { cwd: root })).toMatchObject({ signal: "SIGKILL" });
     await expect(receiver.bytes()).rejects.toMatchObject({ code: "ENOENT" });
+    expect(await receiver.leftovers()).toEqual([".web.raw.qcowal-new"]);
+    // Whatever an earlier call has left there.
+    await writeFile(join(receiver.dir, ".web.raw.qcowal-new"), Buffer.alloc(4 << 20, 0xff));
     expect(await receiveStream(receiver.target, stream)).toMatchObject({ result: "created" });
     expect((await receiver.bytes()).equals(states.content(4))).toBe(true);
     expect(await receiver.leftovers()).toEqual([]);
