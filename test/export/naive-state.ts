@@ -9,7 +9,7 @@ let opened = 0;
 export const openStates = (): number => opened;
 
 /** What the plain reader says that a state of an image holds. */
-export const naiveState: OpenState = async (path, snapshot) => {
+export const naiveState: OpenState = async (path, { snapshot }) => {
   const bytes = await readFile(path);
   const { snapshots } = inspectImage(bytes);
   const place = snapshots.findIndex(({ id, name }) =>

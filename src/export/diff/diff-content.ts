@@ -18,9 +18,9 @@ export async function* diffContent(
   options: DiffOptions & { readonly onSides?: (sides: DiffSides) => void } = {},
 ): AsyncGenerator<ByteRange> {
   const how = { forceShare: options.forceShare === true };
-  const one = await openState(path, from, how);
+  const one = await openState(path, { snapshot: from, ...how });
   try {
-    const other = await openState(path, to, how);
+    const other = await openState(path, { ...(to === undefined ? {} : { snapshot: to }), ...how });
     try {
       const ranges = diffSnapshots(path, from, to, options);
       yield* contentDifferences(ranges, one, other, () => throwIfAborted(options.signal));

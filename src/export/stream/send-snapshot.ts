@@ -88,7 +88,10 @@ class States implements AsyncDisposable {
   }
 
   async open(snapshot: SnapshotRef | undefined): Promise<Awaited<ReturnType<OpenState>>> {
-    const state = await this.#openState(this.#path, snapshot, { forceShare: this.#forceShare });
+    const state = await this.#openState(this.#path, {
+      forceShare: this.#forceShare,
+      ...(snapshot === undefined ? {} : { snapshot }),
+    });
     this.#opened.push(state);
     return state;
   }
