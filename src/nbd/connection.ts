@@ -1,0 +1,111 @@
+import type { Socket } from "node:net";
+import { ByteReader } from "./byte-reader.ts";
+import { Disconnected, NbdClientError } from "./client-error.ts";
+import { type Channel, negotiate } from "./handshake.ts";
+import type { NbdLimits } from "./limits.ts";
+import type { NbdExport } from "./nbd-export.ts";
+import { Sender } from "./sender.ts";
+import { Transmission } from "./transmission.ts";
+
+export interface ConnectionOptions {
+  readonly exports: readonly NbdExport[];
+  readonly limits: NbdLimits;
+  readonly encrypt?: ((socket: Socket) => Promise<Socket>) | undefined;
+  /** Hears why the client was dropped, and of disks that fail. */
+  readonly report: (error: unknown, exportName: string | undefined) => void;
+}
+
+/** One client, from its greeting to its end. */
+export class Connection {
+  #stream: Socket;
+  readonly #raw: Socket;
+  readonly #options: ConnectionOptions;
+  #reader: ByteReader | undefined;
+  #exportName: string | undefined;
+  #negotiating = true;
+  #failure: unknown;
+  /** Resolves when nothing of the connection is left. */
+  readonly done: Promise<void>;
+
+  constructor(socket: Socket, options: ConnectionOptions) {
+    this.#stream = socket;
+    this.#raw = socket;
+    this.#options = options;
+    socket.on("error", this.#onError);
+    this.done = this.#run();
+  }
+
+  get negotiating(): boolean {
+    return this.#negotiating;
+  }
+
+  /** Reads no more requests, answers those it has, and is gone after that time at the latest. */
+  async close(time: number): Promise<void> {
+    if (this.#negotiating) this.destroy();
+    this.#reader?.stop();
+    const timer = setTimeout(() => this.destroy(), time);
+    await this.done;
+    clearTimeout(timer);
+  }
+
+  destroy(reason?: Error): void {
+    this.#failure ??= reason;
+    this.#stream.destroy();
+    this.#raw.destroy();
+  }
+
+  /** What the socket says of a client that went away is no news; what was decided here is. */
+  readonly #onError = (error: Error): void => {
+    if (error instanceof NbdClientError) this.#failure ??= error;
+  };
+
+  readonly #report = (error: unknown): void => this.#options.report(error, this.#exportName);
+
+  #channel(stream: Socket): Channel {
+    this.#reader = new ByteReader(stream);
+    return { reader: this.#reader, sender: new Sender(stream, this.#options.limits.stallTime) };
+  }
+
+  async #encrypted(encrypt: (socket: Socket) => Promise<Socket>): Promise<Channel> {
+    this.#reader?.detach();
+    this.#stream = await encrypt(this.#raw);
+    this.#stream.on("error", this.#onError);
+    return this.#channel(this.#stream);
+  }
+
+  async #run(): Promise<void> {
+    const { exports, limits, encrypt } = this.#options;
+    const timer = setTimeout(
+      () => this.destroy(new NbdClientError("it took too long to negotiate")),
+      limits.handshakeTime,
+    );
+    try {
+      const startTls = encrypt === undefined ? undefined : (): Promise<Channel> => this.#encrypted(encrypt);
+      const agreed = await negotiate(this.#channel(this.#raw), { exports, limits, startTls });
+      this.#negotiating = false;
+      clearTimeout(timer);
+      if (agreed !== undefined) {
+        this.#exportName = agreed.export.name;
+        await new Transmission(agreed, limits, this.#report).run();
+      }
+      await this.#sayGoodbye();
+    } catch (error) {
+      if (!(error instanceof Disconnected)) this.#failure ??= error;
+    } finally {
+      clearTimeout(timer);
+      this.destroy();
+      if (this.#failure !== undefined) this.#report(this.#failure);
+    }
+  }
+
+  async #sayGoodbye(): Promise<void> {
+    const stream = this.#stream;
+    if (stream.destroyed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, this.#options.limits.stallTime);
+      stream.once("close", resolve);
+      stream.end(resolve);
+      stream.once("close", () => clearTimeout(timer));
+    });
+  }
+}
