@@ -15,6 +15,9 @@ export interface ConnectionOptions {
   readonly report: (error: unknown, exportName: string | undefined) => void;
 }
 
+/** Every use of a socket notices its end by itself; an error without a listener would end the process. */
+const ignore = (): void => undefined;
+
 /** One client, from its greeting to its end. */
 export class Connection {
   #stream: Socket;
@@ -31,7 +34,7 @@ export class Connection {
     this.#stream = socket;
     this.#raw = socket;
     this.#options = options;
-    socket.on("error", this.#onError);
+    socket.on("error", ignore);
     this.done = this.#run();
   }
 
@@ -43,8 +46,15 @@ export class Connection {
   async close(time: number): Promise<void> {
     if (this.#negotiating) this.destroy();
     this.#reader?.stop();
-    const timer = setTimeout(() => this.destroy(), time);
-    await this.done;
+    // A disk that never answers keeps its request, but neither the connection nor whoever closes it.
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(() => {
+        this.destroy();
+        resolve();
+      }, time);
+    });
+    await Promise.race([this.done, late]);
     clearTimeout(timer);
   }
 
@@ -53,11 +63,6 @@ export class Connection {
     this.#stream.destroy();
     this.#raw.destroy();
   }
-
-  /** What the socket says of a client that went away is no news; what was decided here is. */
-  readonly #onError = (error: Error): void => {
-    if (error instanceof NbdClientError) this.#failure ??= error;
-  };
 
   readonly #report = (error: unknown): void => this.#options.report(error, this.#exportName);
 
@@ -69,7 +74,7 @@ export class Connection {
   async #encrypted(encrypt: (socket: Socket) => Promise<Socket>): Promise<Channel> {
     this.#reader?.detach();
     this.#stream = await encrypt(this.#raw);
-    this.#stream.on("error", this.#onError);
+    this.#stream.on("error", ignore);
     return this.#channel(this.#stream);
   }
 
@@ -93,6 +98,9 @@ export class Connection {
       if (!(error instanceof Disconnected)) this.#failure ??= error;
     } finally {
       clearTimeout(timer);
+      // What the socket says of a client that went away is no news; what was decided here is.
+      const { errored } = this.#stream;
+      if (errored instanceof NbdClientError) this.#failure ??= errored;
       this.destroy();
       if (this.#failure !== undefined) this.#report(this.#failure);
     }

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { type Socket, connect } from "node:net";
 import type { NbdServer } from "../../../src/nbd/index.ts";
 
@@ -48,22 +47,25 @@ export interface ChunkReply extends Reply {
 /** A client that sends what it is told to, right or wrong. */
 export class RawClient {
   readonly socket: Socket;
-  #bytes = Buffer.alloc(0);
+  #parts: Buffer[] = [];
+  #length = 0;
+  #wake: () => void = () => undefined;
   closed = false;
 
   constructor(server: NbdServer) {
     const { address } = server;
     this.socket = "socket" in address ? connect(address.socket) : connect(address);
     this.socket.on("data", (bytes: Buffer) => {
-      this.#bytes = Buffer.concat([this.#bytes, bytes]);
+      this.#parts.push(bytes);
+      this.#length += bytes.length;
+      this.#wake();
     });
     this.socket.on("error", () => undefined);
-    this.socket.on("close", () => {
-      this.closed = true;
-    });
-    this.socket.on("end", () => {
-      this.closed = true;
-    });
+    for (const event of ["end", "close"])
+      this.socket.on(event, () => {
+        this.closed = true;
+        this.#wake();
+      });
   }
 
   send(...parts: readonly Buffer[]): this {
@@ -71,15 +73,22 @@ export class RawClient {
     return this;
   }
 
-  /** Undefined when the server ends the connection before that. */
+  async #news(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  /** Undefined when the server ends the connection before that. One call at a time. */
   async take(length: number): Promise<Buffer | undefined> {
-    while (this.#bytes.length < length) {
+    while (this.#length < length) {
       if (this.closed) return undefined;
-      await Promise.race([once(this.socket, "data"), once(this.socket, "close"), once(this.socket, "end")]);
+      await this.#news();
     }
-    const bytes = this.#bytes.subarray(0, length);
-    this.#bytes = this.#bytes.subarray(length);
-    return bytes;
+    const bytes = Buffer.concat(this.#parts);
+    this.#parts = [bytes.subarray(length)];
+    this.#length -= length;
+    return bytes.subarray(0, length);
   }
 
   async must(length: number): Promise<Buffer> {
@@ -141,7 +150,7 @@ export class RawClient {
 
   /** Resolves when the server ends the connection. */
   async end(): Promise<void> {
-    while (!this.closed) await Promise.race([once(this.socket, "close"), once(this.socket, "end")]);
+    while (!this.closed) await this.#news();
     this.socket.destroy();
   }
 }

@@ -15,7 +15,7 @@ export interface Serving {
   readonly server: NbdServer;
   /** What onError heard. */
   readonly told: Told[];
-  client(): RawClient;
+  readonly client: () => RawClient;
 }
 
 /** Servers and clients of one test, which end with it. */
