@@ -72,8 +72,6 @@ export type {
   DiffSides,
   DiffStep,
   DiffTotals,
-  Extent,
-  GuestDisk,
   OpenState,
   ReceiveOptions,
   ReceivePhase,
@@ -101,6 +99,8 @@ export type {
   SnapshotOutcome,
 } from "./plan/index.ts";
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
+export { openView } from "./export/index.ts";
+export type { Chunk, ChunkOptions, Extent, GuestDisk, View, ViewOptions } from "./export/index.ts";
 export {
   checkImage,
   cloneImage,

@@ -31,6 +31,6 @@ export interface Extent {
   readonly kind: "data" | "compressed" | "zero" | "hole";
   /** Which file says so: 0 for the image itself, 1 for its backing file, and so on. */
   readonly depth: number;
-  /** Where in that file `data` begins. */
+  /** Where in that file `data` begins, or the cluster that a `zero` keeps for later. */
   readonly hostOffset?: number;
 }

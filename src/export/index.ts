@@ -32,3 +32,5 @@ export type {
   StreamSide,
 } from "./stream/index.ts";
 export { nameNewFile } from "./new-file.ts";
+export { openView } from "./view.ts";
+export type { Chunk, ChunkOptions, View, ViewOptions } from "./view.ts";

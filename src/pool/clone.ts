@@ -13,7 +13,8 @@ import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import { nameNewFile } from "../export/index.ts";
 import { type Image, type Snapshot, isZeros, readHead, readSnapshotTable } from "../image/index.ts";
 import { type Operation, selectSnapshot } from "../plan/index.ts";
-import { type SnapshotRef, openPool } from "./pool.ts";
+import { openPool } from "./pool.ts";
+import type { SnapshotRef } from "./pool-options.ts";
 
 export interface CloneOptions {
   /** The clone's disk is as in this snapshot, which is the only one it has. Default: the disk as it is, and every snapshot. */

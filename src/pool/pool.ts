@@ -22,6 +22,7 @@ import {
   type SnapshotTree,
   liveNodes,
 } from "../history/index.ts";
+import { type View, type ViewOptions, openView } from "../export/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { type CompactOptions, compactJournal } from "./compact.ts";
@@ -192,6 +193,11 @@ export class Pool implements AsyncDisposable {
     const report = await checkImage(image, options);
     await this.#notice(image, options);
     return report;
+  }
+
+  /** Opens a snapshot, or else the active layer, for reading: see `openView`, which does the same without a pool. */
+  view(image: string, snapshot?: SnapshotRef, options: Omit<ViewOptions, "snapshot"> = {}): Promise<View> {
+    return openView(image, { ...options, ...(snapshot === undefined ? {} : { snapshot }) });
   }
 
   /** Whoever only looks at an image gets his answer, whatever becomes of this. */

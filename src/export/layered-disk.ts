@@ -1,0 +1,117 @@
+import type { Extent, GuestDisk } from "./guest-disk.ts";
+import type { Layer } from "./layer.ts";
+import { closeLayers } from "./open-layers.ts";
+import { inParallel } from "./parallel.ts";
+import type { Segment } from "./segment.ts";
+
+/** As many as libuv has threads, and as many again so that none waits. */
+const READS_AT_A_TIME = 8;
+
+interface Placed {
+  readonly segment: Segment;
+  readonly depth: number;
+}
+
+/** Layers behind each other, as a guest sees them. */
+export class LayeredDisk implements GuestDisk {
+  readonly size: number;
+  readonly #layers: readonly Layer[];
+
+  constructor(layers: readonly [Layer, ...Layer[]]) {
+    this.#layers = layers;
+    this.size = layers[0].size;
+  }
+
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    this.#assertInside(offset, target.length);
+    const placed: Placed[] = [];
+    for await (const batch of this.#resolve(0, offset, offset + target.length)) placed.push(...batch);
+    await inParallel(placed, READS_AT_A_TIME, async ({ segment, depth }) => {
+      const part = target.subarray(segment.offset - offset, segment.offset - offset + segment.length);
+      if (segment.kind === "zero" || segment.kind === "unallocated") part.fill(0);
+      else await this.#layers[depth]?.read(segment, 0, part);
+    });
+  }
+
+  async *extents(offset: number, length: number): AsyncGenerator<Extent> {
+    this.#assertInside(offset, length);
+    let last: Extent | undefined;
+    for await (const batch of this.#resolve(0, offset, offset + length)) {
+      for (const placed of batch) {
+        const next = extentOf(placed);
+        if (last !== undefined && isSame(last, next)) {
+          last = { ...last, length: last.length + next.length };
+          continue;
+        }
+        if (last !== undefined) yield last;
+        last = next;
+      }
+    }
+    if (last !== undefined) yield last;
+  }
+
+  close(): Promise<void> {
+    return closeLayers(this.#layers);
+  }
+
+  /** What the files from `depth` on say of the range. */
+  async *#resolve(depth: number, offset: number, end: number): AsyncGenerator<readonly Placed[]> {
+    const layer = this.#layers[depth];
+    if (layer === undefined) return;
+    const behind = this.#layers[depth + 1];
+    for (let at = offset; at < end;) {
+      let ready: Placed[] = [];
+      for (const segment of await layer.map(at, end)) {
+        at = segment.offset + segment.length;
+        // A file may be shorter than the one that it backs.
+        const shared = behind === undefined ? 0 : Math.min(at, behind.size) - segment.offset;
+        if (segment.kind !== "unallocated" || shared <= 0) {
+          ready.push({ segment, depth });
+          continue;
+        }
+        if (ready.length > 0) yield ready;
+        ready = [];
+        yield* this.#resolve(depth + 1, segment.offset, segment.offset + shared);
+        if (shared < segment.length) {
+          const rest: Segment = {
+            offset: segment.offset + shared,
+            length: segment.length - shared,
+            kind: "unallocated",
+          };
+          ready.push({ segment: rest, depth });
+        }
+      }
+      if (ready.length > 0) yield ready;
+    }
+  }
+
+  #assertInside(offset: number, length: number): void {
+    const isInside =
+      Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+    if (!isInside || offset + length > this.size) {
+      throw new RangeError(`${length} bytes at ${offset} are not inside a disk of ${this.size} bytes`);
+    }
+  }
+}
+
+function extentOf({ segment, depth }: Placed): Extent {
+  const { offset, length, kind, host } = segment;
+  if (kind === "compressed") return { offset, length, kind, depth };
+  return {
+    offset,
+    length,
+    kind: kind === "unallocated" ? "hole" : kind,
+    depth,
+    ...(host === undefined ? {} : { hostOffset: host }),
+  };
+}
+
+function isSame(last: Extent, next: Extent): boolean {
+  return (
+    last.kind === next.kind &&
+    last.depth === next.depth &&
+    (last.hostOffset === undefined
+      ? next.hostOffset === undefined
+      : last.hostOffset + last.length === next.hostOffset)
+  );
+}

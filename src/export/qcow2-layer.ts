@@ -1,0 +1,142 @@
+import type { Disk } from "../disk/index.ts";
+import { QcowalError, reasonOf } from "../errors/index.ts";
+import { type Geometry, l1Target, tableWords } from "../format/index.ts";
+import type { L1Location } from "../image/index.ts";
+import { decompressCluster } from "./decompress.ts";
+import { addEntry } from "./l2-slice.ts";
+import type { Layer } from "./layer.ts";
+import { Lru } from "./lru.ts";
+import { type Segment, appendSegment } from "./segment.ts";
+
+/** Tables are held in slices: an L2 table may have 2 MiB, and a guest's reads be far from each other. */
+const SLICE_BYTES = 64 * 1024;
+/** What one file's tables may hold of memory: enough for 8 GiB of guest data in clusters of 64 KiB. */
+const TABLE_CACHE_BYTES = 1024 * 1024;
+const CLUSTER_CACHE_BYTES = 2 * 1024 * 1024;
+
+export interface Qcow2Root {
+  readonly geometry: Geometry;
+  readonly l1: L1Location;
+  readonly size: number;
+  readonly compression: "zlib" | "zstd";
+  /** Where guest data lies when it is not in the image itself. */
+  readonly dataDisk?: Disk;
+}
+
+/** An active layer or a snapshot. */
+export class Qcow2Layer implements Layer {
+  readonly path: string;
+  readonly size: number;
+  readonly #disk: Disk;
+  readonly #root: Qcow2Root;
+  readonly #sliceBytes: number;
+  readonly #tables: Lru<Uint32Array>;
+  readonly #clusters: Lru<Uint8Array>;
+
+  constructor(disk: Disk, root: Qcow2Root) {
+    this.#disk = disk;
+    this.#root = root;
+    this.path = disk.path;
+    this.size = root.size;
+    const { clusterSize } = root.geometry;
+    this.#sliceBytes = Math.min(SLICE_BYTES, clusterSize);
+    this.#tables = new Lru(TABLE_CACHE_BYTES / this.#sliceBytes);
+    this.#clusters = new Lru(CLUSTER_CACHE_BYTES / clusterSize);
+  }
+
+  async map(offset: number, end: number): Promise<Segment[]> {
+    const { geometry, l1 } = this.#root;
+    const tableSpan = geometry.clusterSize * geometry.l2Entries;
+    const index = Math.floor(offset / tableSpan);
+    if (index >= l1.entries) return [{ offset, length: end - offset, kind: "unallocated" }];
+    const perSlice = this.#sliceBytes / 8;
+    const l1Words = await this.#slice(l1.offset + Math.floor(index / perSlice) * this.#sliceBytes);
+    const word = (index % perSlice) * 2;
+    const table = l1Target(geometry, l1Words[word] ?? 0, l1Words[word + 1] ?? 0);
+    if (table < 0) throw this.#invalid(`entry ${index} of the L1 table at ${hex(l1.offset)} is invalid`);
+    if (table === 0) return [this.#hole(l1Words, index, offset, end)];
+    return this.#mapTable(table, offset, Math.min(end, (index + 1) * tableSpan));
+  }
+
+  /** As far as the slice says that there is no L2 table. */
+  #hole(l1Words: Uint32Array, index: number, offset: number, end: number): Segment {
+    const { geometry, l1 } = this.#root;
+    const tableSpan = geometry.clusterSize * geometry.l2Entries;
+    let next = index + 1;
+    for (let word = (index % (this.#sliceBytes / 8)) * 2 + 2; word < l1Words.length; word += 2, next += 1) {
+      if (next >= l1.entries || ((l1Words[word] ?? 0) | (l1Words[word + 1] ?? 0)) !== 0) break;
+    }
+    return { offset, length: Math.min(end, next * tableSpan) - offset, kind: "unallocated" };
+  }
+
+  async #mapTable(table: number, offset: number, end: number): Promise<Segment[]> {
+    const { geometry, dataDisk } = this.#root;
+    const { clusterSize, l2Entries, l2EntrySize } = geometry;
+    const first = Math.floor(offset / clusterSize) % l2Entries;
+    const perSlice = this.#sliceBytes / l2EntrySize;
+    const words = await this.#slice(table + Math.floor(first / perSlice) * this.#sliceBytes);
+    const facts = { geometry, hasDataFile: dataDisk !== undefined };
+    const segments: Segment[] = [];
+    const step = l2EntrySize / 4;
+    let at = offset;
+    for (let word = (first % perSlice) * step; word < words.length && at < end; word += step) {
+      const next = Math.min((Math.floor(at / clusterSize) + 1) * clusterSize, end);
+      if (((words[word] ?? 0) | (words[word + 1] ?? 0)) === 0 && step === 2) {
+        appendSegment(segments, { offset: at, length: next - at, kind: "unallocated" });
+      } else {
+        try {
+          addEntry(segments, facts, words, word, at, end);
+        } catch (error) {
+          const entry = Math.floor(at / clusterSize) % l2Entries;
+          throw this.#invalid(`entry ${entry} of the L2 table at ${hex(table)}: ${reasonOf(error)}`);
+        }
+      }
+      at = next;
+    }
+    return segments;
+  }
+
+  async read(segment: Segment, from: number, target: Uint8Array): Promise<void> {
+    const host = segment.host ?? 0;
+    if (segment.kind === "data") {
+      await (this.#root.dataDisk ?? this.#disk).read(host + from, target);
+      return;
+    }
+    const content = await this.#clusters.get(host, () => this.#decompress(host, segment.stored ?? 0));
+    const start = (segment.skip ?? 0) + from;
+    target.set(content.subarray(start, start + target.length));
+  }
+
+  async #decompress(host: number, length: number): Promise<Uint8Array> {
+    const { geometry, compression } = this.#root;
+    const stored = new Uint8Array(length);
+    await this.#disk.read(host, stored);
+    try {
+      return await decompressCluster(compression, stored, geometry.clusterSize);
+    } catch (error) {
+      throw this.#invalid(`the compressed cluster at ${hex(host)} cannot be unpacked: ${reasonOf(error)}`);
+    }
+  }
+
+  #slice(offset: number): Promise<Uint32Array> {
+    return this.#tables.get(offset, async () => {
+      const bytes = Buffer.alloc(this.#sliceBytes);
+      await this.#disk.read(offset, bytes);
+      return tableWords(bytes);
+    });
+  }
+
+  #invalid(what: string): QcowalError {
+    return new QcowalError(
+      "IMAGE_INVALID",
+      `${this.path}: ${what.replace(/\.$/, "")}. Nothing was changed; 'qcowal check' says more.`,
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#disk.close();
+    await this.#root.dataDisk?.close();
+  }
+}
+
+const hex = (offset: number): string => `0x${offset.toString(16)}`;
