@@ -9,6 +9,7 @@ import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addReceiveCommand } from "./commands/receive.ts";
+import { addMapCommand } from "./commands/map.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRenameCommand } from "./commands/rename.ts";
 import { addRepairCommand } from "./commands/repair.ts";
@@ -54,6 +55,7 @@ Examples:
   addWriteCommands(command);
   addRenameCommand(command);
   addListCommand(command);
+  addMapCommand(command);
   addCheckCommand(command, answer);
   addDiffCommand(command);
   addReceiveCommand(command);
