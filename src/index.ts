@@ -99,8 +99,17 @@ export type {
   SnapshotOutcome,
 } from "./plan/index.ts";
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
-export { openView } from "./export/index.ts";
-export type { Chunk, ChunkOptions, Extent, GuestDisk, View, ViewOptions } from "./export/index.ts";
+export { openView, writeRaw } from "./export/index.ts";
+export type {
+  Chunk,
+  ChunkOptions,
+  Extent,
+  GuestDisk,
+  View,
+  ViewOptions,
+  WriteRawOptions,
+  WrittenRaw,
+} from "./export/index.ts";
 export {
   checkImage,
   cloneImage,

@@ -5,6 +5,7 @@ import { checkExitOfError } from "./check-exit.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addCloneCommand } from "./commands/clone.ts";
 import { addDiffCommand } from "./commands/diff.ts";
+import { addExportCommand } from "./commands/export.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
@@ -55,6 +56,7 @@ Examples:
   addWriteCommands(command);
   addRenameCommand(command);
   addListCommand(command);
+  addExportCommand(command);
   addMapCommand(command);
   addCheckCommand(command, answer);
   addDiffCommand(command);

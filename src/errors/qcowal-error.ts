@@ -59,6 +59,8 @@ export type ErrorCode =
   | "TARGET_MISMATCH"
   /** What was asked for, the intents of an ended transaction, was dropped by a compaction of the journal. */
   | "JOURNAL_COMPACTED"
+  /** What is to be written is there already, and was left as it is. */
+  | "OUTPUT_EXISTS"
   /** The caller's signal was raised before the decision; nothing was changed. */
   | "ABORTED"
   /** The pool was closed. */

@@ -34,3 +34,5 @@ export type {
 export { nameNewFile } from "./new-file.ts";
 export { openView } from "./view.ts";
 export type { Chunk, ChunkOptions, View, ViewOptions } from "./view.ts";
+export { writeRaw } from "./write-raw.ts";
+export type { WriteRawOptions, WrittenRaw } from "./write-raw.ts";
