@@ -85,10 +85,12 @@ export type {
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
+  DeletedName,
   DeleteOperation,
   Mended,
   Operation,
   OperationOutcome,
+  OperationsDocument,
   PlanSummary,
   RenameOperation,
   RepairOperation,
@@ -98,6 +100,7 @@ export type {
   SnapshotOperation,
   SnapshotOutcome,
 } from "./plan/index.ts";
+export { OPERATIONS_SCHEMA, expiredSnapshots, operationsDocument, parseDeletedName } from "./plan/index.ts";
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
 export { openView, writeRaw } from "./export/index.ts";
 export type {
@@ -129,6 +132,7 @@ export type {
   CloneOptions,
   CloneReport,
   CompactOptions,
+  DeleteOptions,
   History,
   HistoryOptions,
   HistoryQuery,
@@ -149,4 +153,5 @@ export type {
   SnapshotRef,
   StatusOptions,
   TransactionListener,
+  UndoOptions,
 } from "./pool/index.ts";

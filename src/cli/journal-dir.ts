@@ -34,16 +34,22 @@ export async function journalHere(): Promise<string> {
   return join(await resolvedPath("."), DEFAULT_NAME);
 }
 
-/** The one journal for a transaction on all of these images. */
+/** The journal of a transaction on these images: the one that is named, or that of the first. */
+export async function journalOfFirst(
+  [first]: readonly string[],
+  option: string | undefined,
+): Promise<string> {
+  return journalFor(first === undefined ? [] : [first], option);
+}
+
+/** The one journal for what is asked of all of these images. */
 export async function journalFor(images: readonly string[], option: string | undefined): Promise<string> {
   const named = namedJournal(option);
   if (named !== undefined) return named;
   const [first, ...others] = new Set(await Promise.all(images.map(journalBeside)));
   if (first === undefined) return journalHere();
   if (others.length > 0) {
-    throw misuse(
-      "the images lie in different directories: say with --journal which journal is to hold the transaction",
-    );
+    throw misuse("the images lie in different directories: say with --journal which journal is meant");
   }
   return first;
 }

@@ -24,6 +24,15 @@ export function parseTime(text: string, now = Date.now()): number {
   return time;
 }
 
+/** Milliseconds of a duration such as `90s`, `12h`, `7d` or `2 weeks`. @throws InvalidArgumentError */
+export function parseDuration(text: string): number {
+  const [, digits, word = ""] = /^(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]+)$/.exec(text.trim()) ?? [];
+  const unit = UNITS.find(([form]) => form.test(word))?.[1];
+  const duration = digits === undefined || unit === undefined ? 0 : Math.round(Number(digits) * unit);
+  if (duration < SECOND) throw new InvalidArgumentError("Give a duration such as 30m, 12h, 7d or 2w.");
+  return duration;
+}
+
 function byName(words: string, now: number): number | undefined {
   const days = { today: 0, yesterday: -1, tomorrow: 1 }[words];
   if (days !== undefined) return midnight(now, days);

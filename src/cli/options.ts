@@ -15,6 +15,8 @@ export interface WriteOptions extends CommonOptions {
   readonly dryRun?: boolean;
   readonly force?: boolean;
   readonly dropBitmaps?: boolean;
+  /** Do not ask. */
+  readonly yes?: boolean;
 }
 
 function milliseconds(text: string): number {
@@ -58,6 +60,11 @@ export function withWriteOptions(command: Command): Command {
     "-n, --dry-run",
     "show what would be done; write nothing",
   );
+}
+
+/** For what may lose data: see `confirmed`. */
+export function withConfirmation(command: Command): Command {
+  return command.option("-y, --yes", "do not ask, whatever is lost");
 }
 
 /** What both `exactOptionalPropertyTypes` and the record want: no key without a value. */

@@ -6,6 +6,7 @@ import { addCheckCommand } from "./commands/check.ts";
 import { addCloneCommand } from "./commands/clone.ts";
 import { addDiffCommand } from "./commands/diff.ts";
 import { addExportCommand } from "./commands/export.ts";
+import { addDeleteCommand, withDefaultDuration } from "./commands/delete.ts";
 import { addHistoryCommand } from "./commands/history.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
@@ -14,11 +15,14 @@ import { addMapCommand } from "./commands/map.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRenameCommand } from "./commands/rename.ts";
 import { addRepairCommand } from "./commands/repair.ts";
+import { addRevertCommand } from "./commands/revert.ts";
+import { addRunCommand } from "./commands/run.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
 import { addBlameCommand } from "./commands/blame.ts";
 import { addShowCommand } from "./commands/show.ts";
 import { addStatusCommand } from "./commands/status.ts";
 import { addTreeCommand } from "./commands/tree.ts";
+import { addUndoCommand } from "./commands/undo.ts";
 import { addWriteCommands } from "./commands/write.ts";
 import { errorJson } from "./error-json.ts";
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from "./exit-codes.ts";
@@ -54,7 +58,11 @@ Examples:
   $ qcowal history web.qcow2`,
     );
   addWriteCommands(command);
+  addRevertCommand(command);
+  addDeleteCommand(command);
   addRenameCommand(command);
+  addRunCommand(command);
+  addUndoCommand(command);
   addListCommand(command);
   addExportCommand(command);
   addMapCommand(command);
@@ -119,7 +127,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     return EXIT.misuse;
   }
   try {
-    await root.parseAsync(args, { from: "user" });
+    await root.parseAsync(withDefaultDuration(args), { from: "user" });
     return answered;
   } catch (error) {
     const code = exitCodeOf(error);

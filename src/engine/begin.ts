@@ -6,7 +6,7 @@ import type { EngineContext } from "./context.ts";
 import { identityOf } from "./identity.ts";
 import { tableDigest } from "./observation.ts";
 import { observe } from "./observe.ts";
-import type { RunOptions } from "./options.ts";
+import type { InternalRunOptions } from "./options.ts";
 import { type OperationsByImage, type PlannedImage, planAll } from "./planned-images.ts";
 import type { Progress } from "./progress.ts";
 import { topicsOf } from "./topics.ts";
@@ -17,7 +17,7 @@ export interface Beginning {
   readonly actor: Actor;
   readonly progress: Progress;
   readonly started: number;
-  readonly options: RunOptions;
+  readonly options: InternalRunOptions;
 }
 
 /**
@@ -74,12 +74,13 @@ export async function begin(
 ): Promise<Transaction> {
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, started, progress, context.journal);
+    const planned = await planAll(disks, groups, started, progress, context.journal, options.inspect);
     const images = await identified(context, planned);
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),
       actor,
       ...(options.reason === undefined ? {} : { reason: options.reason }),
+      ...(options.undoes === undefined ? {} : { undoes: options.undoes }),
       asked: started,
       images,
     };

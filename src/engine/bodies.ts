@@ -24,6 +24,8 @@ export interface BegunBody {
   readonly operations: readonly Operation[];
   readonly actor: Actor;
   readonly reason?: string;
+  /** The transaction that it undoes. */
+  readonly undoes?: number;
   /** When it was asked for, in milliseconds since 1970: planning comes before the record. */
   readonly asked?: number;
   readonly images: readonly BegunImage[];

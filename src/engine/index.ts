@@ -22,7 +22,15 @@ export { observe } from "./observe.ts";
 export type { Seen } from "./observe.ts";
 export { comingTopic, isPathTopic, topicsOf } from "./topics.ts";
 export { fencedError } from "./fenced-error.ts";
-export type { Environment, FileId, OnProgress, ProgressEvent, RunOptions, Step } from "./options.ts";
+export type {
+  Environment,
+  FileId,
+  InternalRunOptions,
+  OnProgress,
+  ProgressEvent,
+  RunOptions,
+  Step,
+} from "./options.ts";
 export { recordObservation } from "./record-observation.ts";
 export { recoverImages, recoverPending } from "./recover.ts";
 export type { Recoverer } from "./recover.ts";

@@ -1,4 +1,5 @@
 import type { OpenDisk } from "../disk/index.ts";
+import type { SnapshotFacts } from "../image/index.ts";
 import type { Phase } from "../intent/index.ts";
 import type { RecoveredTransaction } from "./reports.ts";
 
@@ -30,6 +31,14 @@ export interface RunOptions {
   /** Aborts before the commit; later it has no effect, because the decision stands. */
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
+}
+
+/** What the layers above ask of a transaction and callers do not. */
+export interface InternalRunOptions extends RunOptions {
+  /** Number of the transaction that this one undoes. */
+  readonly undoes?: number;
+  /** Looks at the snapshots of each image while it is locked, before anything is planned; may throw. */
+  readonly inspect?: (path: string, snapshots: readonly SnapshotFacts[]) => void;
 }
 
 export interface FileId {

@@ -1,11 +1,11 @@
 import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { withNothingChanged } from "../errors/index.ts";
-import { type Image, readImage } from "../image/index.ts";
+import { type Image, readImage, snapshotFacts } from "../image/index.ts";
 import { type ImagePlan, type Operation, assertOperation, planImage } from "../plan/index.ts";
 import { closeAll, openAll } from "./context.ts";
 import { fencedError } from "./fenced-error.ts";
-import type { Environment, RunOptions } from "./options.ts";
+import type { Environment, InternalRunOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import type { DryRunReport, ImageReport } from "./reports.ts";
 
@@ -46,6 +46,7 @@ export async function planAll(
   now: number,
   progress: Progress,
   journal?: Journal,
+  inspect?: InternalRunOptions["inspect"],
 ): Promise<PlannedImage[]> {
   const planned: PlannedImage[] = [];
   const onTable = (): void => progress.checkpoint();
@@ -56,6 +57,10 @@ export async function planAll(
       operations.some(({ type }) => type === "repair"),
     );
     if (image.header.fenced) throw await fencedError(disk.path, image, journal);
+    inspect?.(
+      disk.path,
+      image.snapshotTable.snapshots.map(({ entry }) => snapshotFacts(entry)),
+    );
     const plan = await planImage(image, operations, { now, onTable });
     planned.push({ disk, image, plan });
   }
@@ -72,13 +77,13 @@ export const reportOf = ({ disk, plan }: PlannedImage): ImageReport => ({
 export async function dryRun(
   environment: Environment,
   groups: OperationsByImage,
-  options: RunOptions,
+  options: InternalRunOptions,
 ): Promise<DryRunReport> {
   const progress = new Progress(options, [...groups.keys()]);
   const disks = await openAll(environment, [...groups.keys()], "read");
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, environment.now(), progress);
+    const planned = await planAll(disks, groups, environment.now(), progress, undefined, options.inspect);
     return {
       dryRun: true,
       images: planned.map((image) => ({

@@ -18,7 +18,7 @@
 import { currentActor } from "./actor.ts";
 import { type Beginning, begin, recordRefusal } from "./begin.ts";
 import { type EngineContext, closeAll, openAll } from "./context.ts";
-import type { RunOptions } from "./options.ts";
+import type { InternalRunOptions } from "./options.ts";
 import { type OperationsByImage, reportOf } from "./planned-images.ts";
 import { Progress } from "./progress.ts";
 import { recoverImages } from "./recover.ts";
@@ -28,7 +28,7 @@ import type { RunReport } from "./reports.ts";
 export async function runTransaction(
   context: EngineContext,
   groups: OperationsByImage,
-  options: RunOptions,
+  options: InternalRunOptions,
 ): Promise<RunReport> {
   const { environment, journal } = context;
   const started = environment.now();

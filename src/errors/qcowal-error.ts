@@ -29,6 +29,8 @@ export type ErrorCode =
   | "SNAPSHOT_AMBIGUOUS"
   | "SNAPSHOT_EXISTS"
   | "SNAPSHOT_NAME_INVALID"
+  /** A transaction cannot be undone any more, or never could; the message says why. */
+  | "UNDO_IMPOSSIBLE"
   /** A refcount would exceed what the image's refcount width can hold. */
   | "REFCOUNT_OVERFLOW"
   /** A limit of the format or of QEMU would be exceeded. */

@@ -63,6 +63,8 @@ export interface HistoryEntry {
   readonly images: readonly HistoryImage[];
   readonly actor: Actor;
   readonly reason?: string;
+  /** The transaction that it undid. */
+  readonly undoes?: number;
   /** Why it did not happen. */
   readonly why?: string;
   readonly code?: ErrorCode;
@@ -128,6 +130,7 @@ export class EntryDraft {
       images: begun.images.map((image, index) => imageOf(image, this.#prepared?.[index])),
       actor: begun.actor,
       ...(begun.reason === undefined ? {} : { reason: begun.reason }),
+      ...(begun.undoes === undefined ? {} : { undoes: begun.undoes }),
       ...(end?.body.why === undefined ? {} : { why: end.body.why }),
       ...(end?.body.code === undefined ? {} : { code: end.body.code }),
       ...(end?.body.recovered === true ? { recoveredBy: end.body.actor } : {}),

@@ -55,6 +55,7 @@ function snapshotsOf({ operations, images }: HistoryEntry): string[] {
           operation.name,
           "id" in operation ? operation.id : undefined,
           "to" in operation ? operation.to : undefined,
+          "keep" in operation ? operation.keep : undefined,
         ],
   );
   const done = images.flatMap(({ outcomes, observed }) => [

@@ -123,7 +123,7 @@ class TreeFold {
       return;
     }
     const { type, snapshot, to } = outcome;
-    if (type === "delete") this.#remove(entry, snapshot, "deleted");
+    if (type === "delete" && to === undefined) this.#remove(entry, snapshot, "deleted");
     if (type === "create") {
       const node = this.#bring(entry, snapshot, "created", this.#current);
       this.#live.push(node);

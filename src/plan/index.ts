@@ -1,5 +1,10 @@
 export type { ImagePlan, PlanSummary } from "./image-plan.ts";
+export { deletedName, expiredSnapshots, parseDeletedName } from "./deleted-name.ts";
+export type { DeletedName } from "./deleted-name.ts";
 export * from "./operation.ts";
+export { OPERATIONS_SCHEMA } from "./operation-schema.ts";
+export { operationsDocument } from "./operations-document.ts";
+export type { OperationsDocument } from "./operations-document.ts";
 export { planImage } from "./plan-image.ts";
 export type { PlanOptions } from "./plan-image.ts";
 export { planRepair } from "./plan-repair.ts";

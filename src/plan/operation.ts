@@ -25,12 +25,25 @@ export interface RevertOperation extends SnapshotSelection {
    * them wrong; without it, they are a refusal. Nothing happens where there are none.
    */
   readonly dropBitmaps?: boolean;
+  /**
+   * Name of a snapshot that is taken of the active layer before, in the same
+   * transaction: nothing is lost then. The outcomes list it before the revert.
+   */
+  readonly keep?: string;
 }
 
 export interface DeleteOperation extends SnapshotSelection {
   readonly type: "delete";
   readonly image: string;
+  /**
+   * Milliseconds for which the snapshot is kept, under a reserved name that
+   * `parseDeletedName` reads. Nothing is freed before it is deleted for good.
+   */
+  readonly recoverableFor?: number;
 }
+
+/** A hundred years: what is to be kept for longer is not to be deleted. */
+export const MAX_RECOVERABLE_MS = 100 * 366 * 86_400_000;
 
 /** Gives a snapshot another name. Its id, its date and all else stay. */
 export interface RenameOperation extends SnapshotSelection {
@@ -88,7 +101,7 @@ export interface SnapshotOutcome {
   readonly type: SnapshotOperation["type"];
   /** As it was when the operation came to it. */
   readonly snapshot: SnapshotFacts;
-  /** Its new name, where it was renamed. */
+  /** Its new name, where it was renamed; of a recoverable delete the one under which it is kept. */
   readonly to?: string;
   /** Virtual size of the disk before and after, where a revert changed it. */
   readonly resized?: { readonly from: number; readonly to: number };
@@ -156,7 +169,8 @@ export function assertOperation(value: unknown): asserts value is Operation {
     assertRepair(value);
     return;
   }
-  const { type, image, name, id, lookup, force, dropBitmaps, to, ...rest } = value as Record<string, unknown>;
+  const { type, image, name, id, lookup, force, dropBitmaps, keep, recoverableFor, to, ...rest } =
+    value as Record<string, unknown>;
   if (type !== "create" && type !== "revert" && type !== "delete" && type !== "rename") {
     wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, rename, repair`);
   }
@@ -167,6 +181,14 @@ export function assertOperation(value: unknown): asserts value is Operation {
   if (dropBitmaps !== undefined) {
     if (type !== "revert") wrong("'dropBitmaps' belongs to revert");
     if (typeof dropBitmaps !== "boolean") wrong("'dropBitmaps' must be true or false");
+  }
+  if (keep !== undefined) {
+    if (type !== "revert") wrong("'keep' belongs to revert");
+    if (typeof keep !== "string") wrong("'keep' must be the name of a snapshot");
+  }
+  if (recoverableFor !== undefined) {
+    if (type !== "delete") wrong("'recoverableFor' belongs to delete");
+    assertDuration(recoverableFor);
   }
   if (type === "rename") {
     if (typeof to !== "string") wrong("rename needs 'to', the new name");
@@ -186,6 +208,12 @@ export function assertOperation(value: unknown): asserts value is Operation {
     wrong("'lookup' must be unique, first or id-then-name");
   }
   if (lookup !== undefined && name === undefined) wrong("'lookup' goes with 'name'");
+}
+
+function assertDuration(value: unknown): void {
+  if (!Number.isInteger(value) || Number(value) < 1 || Number(value) > MAX_RECOVERABLE_MS) {
+    wrong(`'recoverableFor' must be a number of milliseconds up to ${MAX_RECOVERABLE_MS}`);
+  }
 }
 
 function assertRepair(value: object): void {

@@ -193,6 +193,13 @@ function refuseUnsafe({ header, disk }: Image): void {
   }
 }
 
+/** A revert that keeps the present state is a create and a revert. */
+function simpleOperations(operation: SnapshotOperation): SnapshotOperation[] {
+  if (operation.type !== "revert" || operation.keep === undefined) return [operation];
+  const { keep, ...revertOnly } = operation;
+  return [{ type: "create", image: operation.image, name: keep }, revertOnly];
+}
+
 function applyOperations(
   image: Image,
   before: Draft,
@@ -208,14 +215,14 @@ function applyOperations(
       case "revert":
         return revert(draft, operation, geometry, bitmaps);
       case "delete":
-        return deleteSnapshot(draft, operation);
+        return deleteSnapshot(draft, operation, options.now);
       case "rename":
         return rename(draft, operation);
     }
   };
   let draft = before;
   const outcomes: SnapshotOutcome[] = [];
-  for (const operation of operations) {
+  for (const operation of operations.flatMap(simpleOperations)) {
     const next = step(draft, operation);
     draft = next.draft;
     outcomes.push(next.outcome);

@@ -13,7 +13,7 @@ import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import { nameNewFile } from "../export/index.ts";
 import { type Image, type Snapshot, isZeros, readHead, readSnapshotTable } from "../image/index.ts";
 import { type Operation, selectSnapshot } from "../plan/index.ts";
-import { openPool } from "./pool.ts";
+import { openPool } from "./open-pool.ts";
 import type { SnapshotRef } from "./pool-options.ts";
 
 export interface CloneOptions {

@@ -11,8 +11,10 @@ export { journalStamp } from "../../journal/index.ts";
 export { openHistory, statusWithoutHistory } from "./open-history.ts";
 export type { Blame, HistoryQuery, PlannedIntent } from "./history-reader.ts";
 export type { History, HistoryOptions } from "./open-history.ts";
-export { Pool, openPool, planOperations } from "./pool.ts";
+export { openPool, planOperations } from "./open-pool.ts";
+export { Pool } from "./pool.ts";
 export type {
+  DeleteOptions,
   MendOptions,
   PoolOptions,
   RecoverOptions,
@@ -21,6 +23,7 @@ export type {
   RevertOptions,
   SnapshotOptions,
   SnapshotRef,
+  UndoOptions,
 } from "./pool-options.ts";
 export type { ImageStatus, StatusOptions } from "./status.ts";
 export type { TransactionListener } from "./transaction-events.ts";

@@ -1,6 +1,6 @@
 import type { QcowalError } from "../errors/index.ts";
 import type { RecoveredTransaction, RunOptions } from "../engine/index.ts";
-import type { RepairOperation } from "../plan/index.ts";
+import type { DeleteOperation, RepairOperation, RevertOperation } from "../plan/index.ts";
 
 export interface PoolOptions {
   /** False: JOURNAL_NOT_FOUND when the directory holds no journal. Default true: one is made. */
@@ -13,7 +13,16 @@ export interface PoolOptions {
 
 export type SnapshotOptions = RunOptions & { readonly force?: boolean };
 
-export type RevertOptions = RunOptions & { readonly dropBitmaps?: boolean };
+export type RevertOptions = RunOptions & Pick<RevertOperation, "dropBitmaps" | "keep">;
+
+export type DeleteOptions = RunOptions & Pick<DeleteOperation, "recoverableFor">;
+
+export interface UndoOptions extends RunOptions {
+  /** Number of the transaction. Default: the last one that is neither an undo nor undone. */
+  readonly transaction?: number;
+  /** Name of a snapshot of the disk as it is now, where a revert is undone: what was written since stays there. */
+  readonly keep?: string;
+}
 
 export type RenameOptions = RunOptions & { readonly force?: boolean };
 

@@ -1,19 +1,18 @@
-import { type CompactionReport, type Journal, type JournalInfo, openJournal } from "../../journal/index.ts";
+import { type CompactionReport, type Journal, type JournalInfo } from "../../journal/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
   type Environment,
+  type InternalRunOptions,
   type RunOptions,
   type RunReport,
   currentActor,
   dryRun,
   groupByImage,
   isPathTopic,
-  realEnvironment,
   recordObservation,
   recoverPending,
   runTransaction,
-  topicsOf,
 } from "../engine/index.ts";
 import {
   type HistoryEntry,
@@ -26,53 +25,24 @@ import { type View, type ViewOptions, openView } from "../export/index.ts";
 import type { Operation, RepairOperation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { type CompactOptions, compactJournal } from "./compact.ts";
-import { defaultProgram } from "./default-program.ts";
 import { type Blame, HistoryReader, type HistoryQuery, type PlannedIntent } from "./history-reader.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import {
+  type DeleteOptions,
   type MendOptions,
-  type PoolOptions,
   type RecoverOptions,
   type RecoveryReport,
   type RenameOptions,
   type RevertOptions,
   type SnapshotOptions,
   type SnapshotRef,
+  type UndoOptions,
   selection,
 } from "./pool-options.ts";
 import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
 import { TransactionEvents, type TransactionListener } from "./transaction-events.ts";
+import { planUndo } from "./plan-undo.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
-
-/**
- * Opens the journal in `journalDir`, where every operation on images is
- * recorded before it is carried out. One process holds it at a time.
- * @throws QcowalError JOURNAL_IN_USE, JOURNAL_NOT_FOUND, JOURNAL_DAMAGED, IO_FAILED
- */
-export async function openPool(journalDir: string, options: PoolOptions = {}): Promise<Pool> {
-  if (typeof journalDir !== "string" || journalDir === "") throw new TypeError("openPool needs a directory");
-  const environment = realEnvironment(options.program ?? defaultProgram());
-  const { host, pid, program } = currentActor(environment.program, undefined);
-  const journal = await openJournal(journalDir, {
-    create: options.create ?? true,
-    ...(options.waitMs === undefined ? {} : { waitMs: options.waitMs }),
-    holder: { host, pid, program },
-    topicsOf,
-  });
-  return new Pool(journal, environment);
-}
-
-/**
- * Plans operations without writing anything, neither to an image nor to a
- * journal: what `run` would do, as data.
- */
-export async function planOperations(
-  operations: readonly Operation[],
-  options: RunOptions = {},
-): Promise<DryRunReport> {
-  const environment = realEnvironment(defaultProgram());
-  return dryRun(environment, await groupByImage(environment, operations), options);
-}
 
 /** A journal and the operations that it records. */
 export class Pool implements AsyncDisposable {
@@ -126,6 +96,13 @@ export class Pool implements AsyncDisposable {
     operations: readonly Operation[],
     options: RunOptions & { readonly dryRun?: boolean } = {},
   ): Promise<RunReport | DryRunReport> {
+    return this.#run(operations, options);
+  }
+
+  #run(
+    operations: readonly Operation[],
+    options: InternalRunOptions & { readonly dryRun?: boolean },
+  ): Promise<RunReport | DryRunReport> {
     return this.#enter(async () => {
       const groups = await groupByImage(this.#environment, operations);
       const context = { journal: this.#journal, environment: this.#environment };
@@ -144,15 +121,43 @@ export class Pool implements AsyncDisposable {
     return this.run([{ type: "create", image, name, ...(force === undefined ? {} : { force }) }], rest);
   }
 
-  /** Makes the active layer equal to a snapshot; what was written since is gone. `dropBitmaps`: see `RevertOperation`. */
+  /** Makes the active layer equal to a snapshot; what was written since is gone, unless a snapshot `keep` is taken of it. See `RevertOperation`. */
   revert(image: string, snapshot: SnapshotRef, options: RevertOptions = {}): Promise<RunReport> {
-    const { dropBitmaps, ...rest } = options;
-    const drop = dropBitmaps === undefined ? {} : { dropBitmaps };
-    return this.run([{ type: "revert", image, ...selection(snapshot), ...drop }], rest);
+    const { dropBitmaps, keep, ...rest } = options;
+    const more = {
+      ...(dropBitmaps === undefined ? {} : { dropBitmaps }),
+      ...(keep === undefined ? {} : { keep }),
+    };
+    return this.run([{ type: "revert", image, ...selection(snapshot), ...more }], rest);
   }
 
-  delete(image: string, snapshot: SnapshotRef, options: RunOptions = {}): Promise<RunReport> {
-    return this.run([{ type: "delete", image, ...selection(snapshot) }], options);
+  /** Deletes a snapshot, or with `recoverableFor` hides it for so many milliseconds. See `DeleteOperation`. */
+  delete(image: string, snapshot: SnapshotRef, options: DeleteOptions = {}): Promise<RunReport> {
+    const { recoverableFor, ...rest } = options;
+    const kept = recoverableFor === undefined ? {} : { recoverableFor };
+    return this.run([{ type: "delete", image, ...selection(snapshot), ...kept }], rest);
+  }
+
+  /**
+   * Undoes a transaction on all images that it changed, as a new one that refers
+   * to it: a create is deleted, a rename and a recoverable delete get the name
+   * back, a revert with `keep` goes back to what was kept.
+   * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND, and what `run` throws
+   */
+  undo(image: string, options: UndoOptions & { readonly dryRun: true }): Promise<DryRunReport>;
+  undo(image: string, options?: UndoOptions & { readonly dryRun?: false }): Promise<RunReport>;
+  undo(
+    image: string,
+    options?: UndoOptions & { readonly dryRun?: boolean },
+  ): Promise<RunReport | DryRunReport>;
+  async undo(
+    image: string,
+    options: UndoOptions & { readonly dryRun?: boolean } = {},
+  ): Promise<RunReport | DryRunReport> {
+    const { transaction, keep, ...rest } = options;
+    await this.#open();
+    const undo = await planUndo(this.#journal, image, transaction, keep);
+    return this.#run(undo.operations, { ...rest, ...undo.options });
   }
 
   /** Gives a snapshot another name; its id stays. `force` allows a name that another one has, or an empty name. */

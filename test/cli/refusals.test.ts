@@ -26,7 +26,12 @@ describe("wrong use is told on stderr, with a hint, and answered with 2:", () =>
     [["list"]],
     [["list", "a.qcow2", "b.qcow2"]],
     [["blame", "a.qcow2"]],
-    [["create", "name", "a.qcow2", "elsewhere/b.qcow2"]],
+    [["history", "a.qcow2", "elsewhere/b.qcow2"]],
+    [["delete", "--name", "one"]],
+    [["delete", "one"]],
+    [["delete", "one", "a.qcow2", "--recoverable=soon"]],
+    [["run"]],
+    [["undo", "a.qcow2", "last"]],
   ])("%j", async (args) => {
     const lab = await Lab.open();
     await mkdir(lab.path("elsewhere"));

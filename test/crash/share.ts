@@ -28,6 +28,10 @@ export function describeShare(share: number): void {
           after: 0,
           fenced: 0,
           repairs: 0,
+          ofGroups: 0,
+          ofTriples: 0,
+          betweenFences: 0,
+          betweenUnfences: 0,
         };
         const shapes = new Set<string>();
         try {
@@ -40,6 +44,10 @@ export function describeShare(share: number): void {
             totals.after += result.after;
             totals.fenced += result.fenced;
             totals.repairs += result.repairs;
+            totals.betweenFences += result.betweenFences;
+            totals.betweenUnfences += result.betweenUnfences;
+            if (result.images > 1) totals.ofGroups += result.crashes + result.recoveryCrashes;
+            if (result.images > 2) totals.ofTriples += result.crashes + result.recoveryCrashes;
             if (result.refused === undefined) shapes.add(result.shape);
             else totals.refused += 1;
           }
@@ -57,6 +65,11 @@ export function describeShare(share: number): void {
         ]) {
           expect(count).toBeGreaterThan(totals.states / 50);
         }
+        // All shares together are to see 20,000 states of groups.
+        expect(totals.ofGroups).toBeGreaterThan(STATES / 5);
+        expect(totals.ofTriples).toBeGreaterThan(STATES / 50);
+        expect(totals.betweenFences).toBeGreaterThan(STATES / 1000);
+        expect(totals.betweenUnfences).toBeGreaterThan(STATES / 1000);
         expect(shapes.size).toBeGreaterThan(STATES / 400);
         expect(qemu.counts.judged).toBeGreaterThanOrEqual(Math.floor(totals.states / 100));
         expect(qemu.counts.refused).toBeGreaterThan(0);

@@ -5,6 +5,9 @@
 import type { Operation } from "../../src/plan/index.ts";
 import { type InspectReport, inspectImage, logicalState } from "./naive-qcow2.ts";
 
+/** When all tests of operations happen. */
+const NOW = Date.UTC(2026, 0, 2, 3, 4, 5);
+
 export type Visible = ReturnType<typeof visible>;
 
 export const visible = (bytes: Uint8Array, ignoreFence = false) =>
@@ -48,6 +51,10 @@ export function expected(before: Visible, operation: Operation): Visible {
       return { ...before, snapshots: [...before.snapshots, snapshot] };
     }
     case "revert": {
+      if (operation.keep !== undefined) {
+        const { keep, ...rest } = operation;
+        return expected(expected(before, { type: "create", image: operation.image, name: keep }), rest);
+      }
       if (chosen === undefined) throw new Error("the model has no such snapshot");
       return {
         ...before,
@@ -65,6 +72,11 @@ export function expected(before: Visible, operation: Operation): Visible {
         ),
       };
     case "delete":
+      if (operation.recoverableFor !== undefined && chosen !== undefined) {
+        const until = new Date(NOW + operation.recoverableFor).toISOString().slice(0, 19);
+        const to = `.deleted/${until}Z/${chosen.name}`;
+        return expected(before, { type: "rename", image: operation.image, id: chosen.id, to });
+      }
       return { ...before, snapshots: before.snapshots.filter((snapshot) => snapshot !== chosen) };
   }
 }

@@ -1,5 +1,6 @@
 import type { Operation } from "../../src/plan/index.ts";
 import { type Visible, expected, visible } from "../../test/support/model.ts";
+import { recoverable } from "../../test/support/random-operation.ts";
 import { type Random, mix32, seededRandom } from "../../test/support/random.ts";
 import { type ImageSpec, makeImage, randomSpec } from "../image-maker/index.ts";
 
@@ -96,6 +97,8 @@ function operationsOn(random: Random, image: string, start: Visible, count: numb
               image,
               id: chosen.id,
               ...(type === "revert" && state.bitmaps !== "" && dropBitmaps(random)),
+              ...(type === "revert" && random.chance(0.25) && { keep: `kept ${operations.length}` }),
+              ...(type === "delete" && recoverable(random, chosen.name)),
             };
     operations.push(operation);
     state = expected(state, operation);
@@ -105,7 +108,7 @@ function operationsOn(random: Random, image: string, start: Visible, count: numb
 
 export function crashCase(seed: number): CrashCase {
   const random = seededRandom(seed);
-  const count = random.chance(0.85) ? 1 : random.chance(0.85) ? 2 : 3;
+  const count = random.chance(0.72) ? 1 : random.chance(0.8) ? 2 : 3;
   const images: Record<string, Uint8Array> = {};
   const operations: Operation[] = [];
   const names: string[] = [];

@@ -35,6 +35,9 @@ export interface Exploration {
   readonly before: number;
   readonly after: number;
   readonly fenced: number;
+  /** How many had some images fenced and others not: cut between fences, when nothing was decided, and between unfences. */
+  readonly betweenFences: number;
+  readonly betweenUnfences: number;
   /** How many were repaired by a scan too, without the journal. */
   readonly repairs: number;
 }
@@ -81,7 +84,16 @@ class Explorer {
   readonly #seen = new Set<string>();
   /** Crashes of the operation, whose recovery may be cut. */
   readonly #toCut: CrashState[] = [];
-  readonly #totals = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0, repairs: 0 };
+  readonly #totals = {
+    crashes: 0,
+    recoveryCrashes: 0,
+    before: 0,
+    after: 0,
+    fenced: 0,
+    betweenFences: 0,
+    betweenUnfences: 0,
+    repairs: 0,
+  };
 
   constructor(judge: Judge, references: readonly World[], options: ExploreOptions) {
     this.#judge = judge;
@@ -159,6 +171,9 @@ class Explorer {
     if (outcome === "before") this.#totals.before += 1;
     if (outcome === "after") this.#totals.after += 1;
     if (this.#judge.isFenced(world)) this.#totals.fenced += 1;
+    if (!this.#judge.isFencedInPart(world)) return;
+    if (outcome === "before") this.#totals.betweenFences += 1;
+    if (outcome === "after") this.#totals.betweenUnfences += 1;
   }
 }
 

@@ -103,6 +103,12 @@ export class Judge {
     return this.#subjects.some(({ path }) => this.#imageAt(world, path).fenced);
   }
 
+  /** True when some images are fenced and others are not, or not any more. */
+  isFencedInPart(world: World): boolean {
+    const { length } = this.#subjects.filter(({ path }) => this.#imageAt(world, path).fenced);
+    return length > 0 && length < this.#subjects.length;
+  }
+
   /**
    * Behind the fence there are at most leaks, so that the journal's loss would
    * cost no data; without a fence the image is wholly before or wholly after,

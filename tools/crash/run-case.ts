@@ -7,6 +7,8 @@ import { crashCase } from "./cases.ts";
 export interface CaseResult extends Exploration {
   readonly seed: number;
   readonly name: string;
+  /** How many images the transaction has. */
+  readonly images: number;
   /** Digest of the first image: runs count their different shapes by it. */
   readonly shape: string;
   /** The code of a refusal: nothing was changed, and there was nothing to crash. */
@@ -16,7 +18,16 @@ export interface CaseResult extends Exploration {
 /** What the format or this version cannot do. Anything else that fails is a failure. */
 const REFUSALS = new Set(["REFCOUNT_OVERFLOW", "IMAGE_UNSUPPORTED", "LIMIT_EXCEEDED"]);
 
-const NOTHING: Exploration = { crashes: 0, recoveryCrashes: 0, before: 0, after: 0, fenced: 0, repairs: 0 };
+const NOTHING: Exploration = {
+  crashes: 0,
+  recoveryCrashes: 0,
+  before: 0,
+  after: 0,
+  fenced: 0,
+  betweenFences: 0,
+  betweenUnfences: 0,
+  repairs: 0,
+};
 
 /** Fewer states of larger images, so that no case takes the time of a hundred others. */
 function effortFor(bytes: number): Pick<ExploreOptions, "limits" | "cutRecoveries" | "repair"> {
@@ -40,6 +51,7 @@ export async function runCase(
     ...exploration,
     seed,
     name,
+    images: Object.keys(images).length,
     shape,
     refused,
   });

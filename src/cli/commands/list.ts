@@ -6,6 +6,7 @@ import {
   lineageOf,
   listSnapshots,
   openHistory,
+  parseDeletedName,
 } from "../../index.ts";
 import { journalFor } from "../journal-dir.ts";
 import { jsonLines } from "../json.ts";
@@ -14,11 +15,12 @@ import { type CommonOptions, withCommonOptions } from "../options.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
 import { qemuJson } from "../views/qemu-snapshots.ts";
 import { type Listed, snapshotTable } from "../views/snapshots.ts";
-import { printable } from "../views/text.ts";
+import { plural, printable } from "../views/text.ts";
 
 interface ListOptions extends CommonOptions {
   readonly forceShare?: boolean;
   readonly asOf?: Moment;
+  readonly all?: boolean;
 }
 
 export function addListCommand(program: Command): void {
@@ -26,6 +28,7 @@ export function addListCommand(program: Command): void {
     .description("list the snapshots of an image")
     .argument("<image>", "qcow2 image")
     .option("-U, --force-share", "look at an image that a running VM holds; what is shown may be out of date")
+    .option("-a, --all", "snapshots too that were deleted recoverably and are kept for a while")
     .addOption(asOfOption("the snapshots that the record had"))
     .addHelpText(
       "after",
@@ -51,8 +54,27 @@ async function list(image: string, options: ListOptions): Promise<void> {
   }
   const snapshots = await listSnapshots(image, { forceShare: options.forceShare === true });
   const lineage = await lineageFor(image, snapshots, options);
-  if (options.json === true) await terminal.lines(jsonLines(qemuJson(snapshots, lineage)));
-  else await print(image, snapshots, lineage, terminal);
+  const isShown = shownBy(options);
+  const shown = snapshots.filter(isShown);
+  const itsLineage = lineage?.filter((_, index) =>
+    shown.includes(snapshots[index] as (typeof snapshots)[number]),
+  );
+  if (options.json === true) await terminal.lines(jsonLines(qemuJson(shown, itsLineage)));
+  else await print(image, shown, itsLineage, terminal);
+  sayHidden(snapshots.length - shown.length, terminal);
+}
+
+/** What was deleted recoverably is there only to be brought back. */
+const shownBy =
+  ({ all }: ListOptions) =>
+  ({ name }: { readonly name: string }): boolean =>
+    all === true || parseDeletedName(name) === undefined;
+
+function sayHidden(hidden: number, terminal: Terminal): void {
+  if (hidden === 0) return;
+  terminal.say(
+    `${plural(hidden, "deleted snapshot")} can be brought back; --all shows ${hidden === 1 ? "it" : "them"}.`,
+  );
 }
 
 /** A list is a list, whatever is with the journal. */
@@ -73,7 +95,7 @@ async function listAsOf(
 ): Promise<void> {
   await using history = await openHistory(await journalFor([image], options.journal));
   const nodes = await history.asOf(image, moment);
-  const facts = nodes.map(({ snapshot }) => snapshot);
+  const facts = nodes.map(({ snapshot }) => snapshot).filter(shownBy(options));
   if (options.json === true) await terminal.lines(jsonLines(qemuJson(facts.map(fromRecord))));
   else await print(image, facts, undefined, terminal);
 }

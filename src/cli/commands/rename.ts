@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import { type WriteOptions, withWriteOptions } from "../options.ts";
 import { parseSelector } from "../selector.ts";
-import { IMAGES, SELECTING, examples, write } from "./write.ts";
+import { IMAGES, SELECTING, examples } from "./words.ts";
+import { write } from "./write.ts";
 
 export function addRenameCommand(program: Command): void {
   withWriteOptions(program.command("rename"))

@@ -8,25 +8,16 @@ import {
   planOperations,
 } from "../../index.ts";
 import { journalExists } from "../../../journal/index.ts";
+import { type ConfirmOptions, confirmed } from "../confirm.ts";
 import { collectGarbage } from "../collect-garbage.ts";
 import { interruptible } from "../interruption.ts";
-import { journalFor } from "../journal-dir.ts";
+import { journalOfFirst } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import { type WriteOptions, poolOptionsOf, recordOf, withWriteOptions } from "../options.ts";
-import { parseSelector } from "../selector.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
+import { IMAGES, examples } from "./words.ts";
 import { doneLines, planJson, planText, recoveredLine } from "../views/operations.ts";
 import { STEP_WORDS } from "../views/steps.ts";
-
-export const IMAGES = ["<image...>", "qcow2 images; several are changed together or not at all"] as const;
-
-export const SELECTING = [
-  "<snapshot>",
-  "exact name, or id:N (name:TEXT for a name that begins with id: or name:)",
-] as const;
-
-export const examples = (...lines: readonly string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  $ qcowal ${line}`).join("\n")}`;
 
 export function addWriteCommands(program: Command): void {
   withWriteOptions(program.command("create"))
@@ -48,42 +39,12 @@ export function addWriteCommands(program: Command): void {
         options,
       );
     });
-  withWriteOptions(program.command("revert"))
-    .description("make the disk as it was in a snapshot; what was written since is lost")
-    .argument(...SELECTING)
-    .argument(...IMAGES)
-    .option("--drop-bitmaps", "drop persistent bitmaps, which a revert makes wrong (a refusal without it)")
-    .addHelpText("after", examples("revert before-upgrade web.qcow2", "revert id:3 web.qcow2 --dry-run"))
-    .action(async (snapshot: string, images: string[], options: WriteOptions) => {
-      await write(
-        images.map((image) => ({
-          type: "revert",
-          image,
-          ...parseSelector(snapshot),
-          ...(options.dropBitmaps === undefined ? {} : { dropBitmaps: options.dropBitmaps }),
-        })),
-        images,
-        options,
-      );
-    });
-  withWriteOptions(program.command("delete"))
-    .description("delete a snapshot and free what only it held")
-    .argument(...SELECTING)
-    .argument(...IMAGES)
-    .addHelpText("after", examples("delete before-upgrade web.qcow2", "delete id:3 web.qcow2"))
-    .action(async (snapshot: string, images: string[], options: WriteOptions) => {
-      await write(
-        images.map((image) => ({ type: "delete", image, ...parseSelector(snapshot) })),
-        images,
-        options,
-      );
-    });
 }
 
 export async function write(
   operations: readonly Operation[],
   images: readonly string[],
-  options: WriteOptions,
+  options: WriteOptions & ConfirmOptions,
 ): Promise<RunReport | DryRunReport> {
   const terminal = openTerminal(options.quiet === true);
   if (options.dryRun === true) {
@@ -94,8 +55,8 @@ export async function write(
   }
   const report = await runOperations(
     terminal,
-    operations,
-    await journalFor(images, options.journal),
+    await confirmed(operations, options),
+    await journalOfFirst(images, options.journal),
     options,
   );
   if (options.json === true) terminal.data(toJson(report));

@@ -22,7 +22,9 @@ function actionsOf(entry: HistoryEntry): { what: string; image: string }[] {
   if (status === "observed") return images.map(({ image }) => ({ what: "-", image }));
   const done = new Map<string, number>();
   return operations.map((operation) => {
-    const index = done.get(operation.image) ?? 0;
+    // A revert that keeps the present state has two outcomes: the snapshot that it took comes first.
+    const before = operation.type === "revert" && operation.keep !== undefined ? 1 : 0;
+    const index = (done.get(operation.image) ?? 0) + before;
     done.set(operation.image, index + 1);
     const outcome = images.find(({ image }) => image === operation.image)?.outcomes[index];
     return { what: askedFor(operation) + idOf(outcome, operation), image: operation.image };
@@ -71,7 +73,7 @@ function rowsOf(entry: HistoryEntry, base: string): string[][] {
 
 /** What does not fit into columns: why something did not happen, and what others had done. */
 export function remarksOf(entry: HistoryEntry, base: string): string[] {
-  const { images, why, doubt, recoveredBy, recoveryReason } = entry;
+  const { images, undoes, why, doubt, recoveredBy, recoveryReason } = entry;
   return [
     ...images.flatMap(({ image, observed }) =>
       observed === undefined
@@ -83,6 +85,7 @@ export function remarksOf(entry: HistoryEntry, base: string): string[] {
     ...images.flatMap(({ outcomes }) =>
       outcomes.flatMap((outcome) => (outcome.type === "repair" ? [mendedText(outcome, false)] : [])),
     ),
+    ...(undoes === undefined ? [] : [`undid transaction ${undoes}`]),
     ...(why === undefined ? [] : [printable(why)]),
     ...(doubt === undefined ? [] : [`but ${printable(doubt)}`]),
     ...(recoveredBy === undefined

@@ -1,13 +1,14 @@
-import type {
-  DryRunReport,
-  ImageReport,
-  Operation,
-  OperationOutcome,
-  RecoveredTransaction,
-  RunReport,
+import {
+  type DryRunReport,
+  type ImageReport,
+  type Operation,
+  type OperationOutcome,
+  type RecoveredTransaction,
+  type RunReport,
+  parseDeletedName,
 } from "../../index.ts";
 import { mendedText } from "./repair.ts";
-import { bytes, plural, printable, quoted, shownPath } from "./text.ts";
+import { bytes, localTime, plural, printable, quoted, shownPath } from "./text.ts";
 
 const DONE = { create: "created", revert: "reverted to", delete: "deleted", rename: "renamed" } as const;
 const WOULD = { create: "create", revert: "revert to", delete: "delete", rename: "rename" } as const;
@@ -18,20 +19,31 @@ export function askedFor(operation: Operation): string {
   const { type, name } = operation;
   const id = "id" in operation && operation.id !== undefined ? `id:${printable(operation.id)}` : "";
   const to = operation.type === "rename" ? ` to ${quoted(operation.to)}` : "";
-  return `${type} ${name === undefined ? id : quoted(name)}${to}`;
+  const kept =
+    operation.type === "revert" && operation.keep !== undefined ? `, keeping ${quoted(operation.keep)}` : "";
+  const recoverable =
+    operation.type === "delete" && operation.recoverableFor !== undefined ? " recoverably" : "";
+  return `${type} ${name === undefined ? id : quoted(name)}${to}${kept}${recoverable}`;
 }
 
 function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): string {
   if (outcome.type === "repair") return mendedText(outcome, words === WOULD);
   const { type, snapshot, to, resized, droppedBitmaps = [] } = outcome;
-  const renamed = to === undefined ? "" : ` to ${quoted(to)}`;
+  const renamed = type === "rename" && to !== undefined ? ` to ${quoted(to)}` : "";
+  const kept = type === "delete" && to !== undefined ? keptText(to, words) : "";
   const size = resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
   const drop = words === WOULD ? "drop" : "dropped";
   const dropped =
     droppedBitmaps.length === 0
       ? ""
       : `, ${drop} ${droppedBitmaps.length === 1 ? "bitmap" : "bitmaps"} ${droppedBitmaps.map(quoted).join(", ")}`;
-  return `${words[type]} ${quoted(snapshot.name)}${renamed} (id ${printable(snapshot.id)})${size}${dropped}`;
+  return `${words[type]} ${quoted(snapshot.name)}${renamed} (id ${printable(snapshot.id)})${size}${dropped}${kept}`;
+}
+
+function keptText(name: string, words: typeof DONE | typeof WOULD): string {
+  const until = parseDeletedName(name)?.until;
+  const keep = words === WOULD ? "keep" : "kept";
+  return until === undefined ? "" : `, ${keep} until ${localTime(until)} ('qcowal undo' brings it back)`;
 }
 
 /** What a repair leaves, and why. */

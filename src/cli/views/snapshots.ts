@@ -1,4 +1,4 @@
-import type { Lineage, SnapshotFacts, SnapshotInfo } from "../../index.ts";
+import { type Lineage, type SnapshotFacts, type SnapshotInfo, parseDeletedName } from "../../index.ts";
 import { bytes, localTime, printable, quoted, tableLines } from "./text.ts";
 
 /** A snapshot of an image, or of its record, which may know less. */
@@ -8,7 +8,11 @@ export type Listed = Pick<
 >;
 
 const fromText = ({ parent }: Lineage): string =>
-  parent === undefined ? "?" : parent === null ? "-" : quoted(parent.name);
+  parent === undefined
+    ? "?"
+    : parent === null
+      ? "-"
+      : quoted(parseDeletedName(parent.name)?.name ?? parent.name);
 
 /** The lines of a table of all snapshots, with what the record knows of where they come from. */
 export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly Lineage[]): Iterable<string> {

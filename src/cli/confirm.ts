@@ -1,0 +1,147 @@
+/**
+ * Asking first: what loses data without a way back is shown and asked about at a
+ * terminal. Scripts are not asked, unless the operator turned that on.
+ */
+import { createInterface } from "node:readline/promises";
+import { type DryRunReport, type Operation, QcowalError, planOperations } from "../index.ts";
+import { misuse } from "./misuse.ts";
+import type { WriteOptions } from "./options.ts";
+import { bytes, localTime, printable, quoted, shownPath } from "./views/text.ts";
+
+/** `1`: ask scripts too, which cannot answer and need --yes. `0`: never ask. */
+const VARIABLE = "QCOWAL_CONFIRM";
+
+export type ConfirmOptions = Pick<WriteOptions, "yes"> & {
+  /** A revert may be offered to keep the present state. */
+  readonly offersToKeep?: boolean;
+};
+
+/** True for what cannot be taken back: a snapshot that is freed, a disk that is not kept. */
+function loses(operation: Operation): boolean {
+  switch (operation.type) {
+    case "delete":
+      return operation.recoverableFor === undefined;
+    case "revert":
+      return operation.keep === undefined;
+    case "create":
+    case "rename":
+    case "repair":
+      return false;
+  }
+}
+
+type Way = "go on" | "ask" | "refuse";
+
+function wayFor(operations: readonly Operation[], { yes }: ConfirmOptions): Way {
+  const wanted = process.env[VARIABLE];
+  if (yes === true || wanted === "0" || !operations.some(loses)) return "go on";
+  if (process.stdin.isTTY && process.stderr.isTTY) return "ask";
+  return wanted === "1" ? "refuse" : "go on";
+}
+
+const refusal = (): Error =>
+  misuse(
+    `this loses data, and ${VARIABLE}=1 wants to be asked: say --yes, or keep it (--keep, --recoverable)`,
+  );
+
+/**
+ * The operations as they are to be run, after somebody agreed.
+ * @throws QcowalError ABORTED if not
+ */
+export async function confirmed(
+  operations: readonly Operation[],
+  options: ConfirmOptions,
+): Promise<readonly Operation[]> {
+  const way = wayFor(operations, options);
+  if (way === "refuse") throw refusal();
+  if (way === "go on") return operations;
+  const isOffered =
+    options.offersToKeep === true &&
+    operations.some((operation) => operation.type === "revert" && loses(operation));
+  show(operations, await planOperations(operations));
+  return asked(async (ask) => {
+    const keep = isOffered ? await offerToKeep(ask) : undefined;
+    if (keep !== undefined) {
+      return operations.map((operation) =>
+        operation.type === "revert" ? { ...operation, keep } : operation,
+      );
+    }
+    await assertYes(ask);
+    return operations;
+  });
+}
+
+/**
+ * The same for a plan that is made already.
+ * @throws QcowalError ABORTED if nobody agreed
+ */
+export async function assertConfirmed(
+  operations: readonly Operation[],
+  plan: DryRunReport,
+  options: ConfirmOptions,
+): Promise<void> {
+  const way = wayFor(operations, options);
+  if (way === "refuse") throw refusal();
+  if (way === "go on") return;
+  show(operations, plan);
+  await asked(assertYes);
+}
+
+/** What will happen and what is lost, on stderr: stdout is for data. */
+function show(operations: readonly Operation[], { images }: DryRunReport): void {
+  const lines = images.flatMap(({ image, outcomes, summary }) => [
+    `${shownPath(image)}:`,
+    ...outcomes.flatMap((outcome) => {
+      if (outcome.type === "repair") return [];
+      const { dateSec, name, id } = outcome.snapshot;
+      const date = dateSec === undefined ? "" : ` of ${localTime(dateSec * 1000)}`;
+      return [
+        `  ${outcome.type} ${quoted(name)} (id ${printable(id)})${outcome.type === "create" ? "" : date}`,
+      ];
+    }),
+    `  ${bytes(summary.clustersFreed * summary.clusterSize)} freed`,
+  ]);
+  const isReverting = operations.some((operation) => operation.type === "revert" && loses(operation));
+  const isDeleting = operations.some((operation) => operation.type === "delete" && loses(operation));
+  const lost = [
+    ...(isReverting ? ["What was written to the disk since its last snapshot is lost."] : []),
+    ...(isDeleting ? ["Deleted snapshots cannot be brought back."] : []),
+  ];
+  process.stderr.write(`${[...lines, ...lost].join("\n")}\n`);
+}
+
+type Ask = (question: string) => Promise<string>;
+
+async function asked<Result>(dialogue: (ask: Ask) => Promise<Result>): Promise<Result> {
+  const lines = createInterface({ input: process.stdin, output: process.stderr });
+  // Ctrl-C and the end of the input are answers too.
+  const ended = new AbortController();
+  lines.once("close", () => ended.abort());
+  try {
+    return await dialogue((question) =>
+      lines.question(question, { signal: ended.signal }).catch(() => {
+        throw calledOff();
+      }),
+    );
+  } finally {
+    lines.close();
+  }
+}
+
+const calledOff = (): QcowalError => new QcowalError("ABORTED", "Called off. Nothing was changed.");
+
+const isYes = (answer: string): boolean => /^y(es)?$/i.test(answer.trim());
+
+async function assertYes(ask: Ask): Promise<void> {
+  if (!isYes(await ask("Go on? [y/N] "))) throw calledOff();
+}
+
+/** The name of the snapshot that keeps the present state; undefined if that is not wanted. */
+async function offerToKeep(ask: Ask): Promise<string | undefined> {
+  const suggested = `before revert ${localTime(Date.now())}`;
+  const answer = (
+    await ask(`Keep the disk as it is now as a snapshot ${quoted(suggested)} first? [Y/n/name] `)
+  ).trim();
+  if (/^no?$/i.test(answer)) return undefined;
+  return answer === "" || isYes(answer) ? suggested : answer;
+}

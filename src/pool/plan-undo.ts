@@ -1,0 +1,64 @@
+import { resolvedPath } from "../../journal/index.ts";
+import type { JournalReader } from "../../journal/index.ts";
+import type { InternalRunOptions } from "../engine/index.ts";
+import {
+  type HistoryEntry,
+  assertNothingSince,
+  assertUndoable,
+  imageIn,
+  timeline,
+  transactionToUndo,
+  undoOf,
+} from "../history/index.ts";
+import type { SnapshotOperation } from "../plan/index.ts";
+
+export interface PlannedUndo {
+  readonly operations: readonly SnapshotOperation[];
+  /** Which transaction it undoes, and how each image is looked at, under its lock, before anything is planned. */
+  readonly options: Pick<InternalRunOptions, "undoes" | "inspect">;
+}
+
+/**
+ * What undoes a transaction, the last one by default, on all images that it
+ * changed. `keep` names a snapshot of each disk as it is before it is reverted.
+ * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND
+ */
+export async function planUndo(
+  journal: JournalReader,
+  image: string,
+  wanted: number | undefined,
+  keep: string | undefined,
+): Promise<PlannedUndo> {
+  const path = await resolvedPath(image);
+  const entries = await newestFirst(journal, [path]);
+  const entry = transactionToUndo(entries, path, wanted);
+  const find = imageIn(entries.toReversed(), path);
+  const own = find(entry);
+  // Another image of the transaction is where it was then; this one may have been moved.
+  const undos = entry.images
+    .filter(({ outcomes }) => outcomes.length > 0)
+    .map((part) => undoOf(entry.transaction, part === own ? { ...part, image: path } : part));
+  const paths = undos.map((undo) => undo.image);
+  assertNothingSince(paths.length > 1 ? await newestFirst(journal, paths) : entries, entry);
+  const byPath = new Map(undos.map((undo) => [undo.image, undo]));
+  return {
+    operations: undos
+      .flatMap(({ operations }) => operations)
+      .map((operation) =>
+        operation.type === "revert" && keep !== undefined ? { ...operation, keep } : operation,
+      ),
+    options: {
+      undoes: entry.transaction,
+      inspect: (at, snapshots) => {
+        const undo = byPath.get(at);
+        if (undo !== undefined) assertUndoable(entry.transaction, undo, snapshots);
+      },
+    },
+  };
+}
+
+async function newestFirst(journal: JournalReader, paths: readonly string[]): Promise<HistoryEntry[]> {
+  const entries: HistoryEntry[] = [];
+  for await (const entry of timeline(journal, paths, { reverse: true })) entries.push(entry);
+  return entries;
+}
