@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir, rename, writeFile } from "node:fs/promises";
-import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Operation, OPERATIONS_SCHEMA, openPool } from "../../src/index.ts";
 import { qcowal, qcowalJson } from "../support/in-process.ts";
@@ -97,13 +96,12 @@ describe("a group of images", () => {
   test("of which a qemu holds the second takes no lock of the first, whatever the order", async () => {
     const lab = await Lab.open({ "a.qcow2": SPEC, "b.qcow2": SPEC });
     const [a, b] = [lab.path("a.qcow2"), lab.path("b.qcow2")];
-    const vm = spawn("qemu-io", ["-c", "sleep 60000", b], { stdio: "ignore" });
+    const vm = spawn("stdbuf", ["-oL", "qemu-io", "-c", "read 0 512", "-c", "sleep 60000", b], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     try {
-      let held = await qcowal("create", "x", b);
-      for (let tries = 0; held.code === 0 && tries < 50; tries += 1) {
-        await setTimeout(100);
-        held = await qcowal("create", `x${tries}`, b);
-      }
+      // It has its locks when it has read.
+      await once(vm.stdout, "data");
       await using pool = await openPool(lab.path(".qcowal"));
       for (const images of [
         [a, b],

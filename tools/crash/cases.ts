@@ -108,7 +108,7 @@ function operationsOn(random: Random, image: string, start: Visible, count: numb
 
 export function crashCase(seed: number): CrashCase {
   const random = seededRandom(seed);
-  const count = random.chance(0.72) ? 1 : random.chance(0.8) ? 2 : 3;
+  const count = random.chance(0.77) ? 1 : random.chance(0.8) ? 2 : 3;
   const images: Record<string, Uint8Array> = {};
   const operations: Operation[] = [];
   const names: string[] = [];
