@@ -46,6 +46,8 @@ describe("at a terminal", () => {
     expect(no.stdout).toMatch(
       /delete "one" \(id 1\) of 20.*freed.*cannot be brought back.*Go on\? \[y\/N\].*Nothing was changed/s,
     );
+    // The end of the input is no.
+    expect((await atTerminal(lab, ["^D"], "delete", "one", "a.qcow2")).code).toBe(130);
     expect(await lab.names()).toEqual(["one", "two"]);
     expect(await atTerminal(lab, ["y"], "delete", "one", "a.qcow2")).toMatchObject({ code: 0 });
     expect(await lab.names()).toEqual(["two"]);
