@@ -101,6 +101,8 @@ export type {
   SnapshotOutcome,
 } from "./plan/index.ts";
 export { OPERATIONS_SCHEMA, expiredSnapshots, operationsDocument, parseDeletedName } from "./plan/index.ts";
+export { parseDuration, parseSize, policyFrom } from "./retention/index.ts";
+export type { Verdict } from "./retention/index.ts";
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
 export { openView, writeRaw } from "./export/index.ts";
 export type {
@@ -122,6 +124,7 @@ export {
   openHistory,
   openPool,
   planOperations,
+  planPrune,
   repairWithoutJournal,
   statusWithoutHistory,
 } from "./pool/index.ts";
@@ -143,10 +146,15 @@ export type {
   PlannedIntent,
   Pool,
   PoolOptions,
+  PruneOptions,
+  PruneReport,
+  PrunedImage,
+  PrunedSnapshot,
   RecoverOptions,
   RecoveryReport,
   RenameOptions,
   RepairOptions,
+  RetentionPolicy,
   RevertOptions,
   SnapshotInfo,
   SnapshotOptions,

@@ -14,6 +14,7 @@ export interface WriteOptions extends CommonOptions {
   readonly reason?: string;
   readonly dryRun?: boolean;
   readonly force?: boolean;
+  readonly auto?: true;
   readonly dropBitmaps?: boolean;
   /** Do not ask. */
   readonly yes?: boolean;

@@ -12,6 +12,7 @@ import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addReceiveCommand } from "./commands/receive.ts";
 import { addMapCommand } from "./commands/map.ts";
+import { addPruneCommand } from "./commands/prune.ts";
 import { addRecoverCommand } from "./commands/recover.ts";
 import { addRenameCommand } from "./commands/rename.ts";
 import { addRepairCommand } from "./commands/repair.ts";
@@ -63,6 +64,7 @@ Examples:
   addRenameCommand(command);
   addRunCommand(command);
   addUndoCommand(command);
+  addPruneCommand(command, answer);
   addListCommand(command);
   addExportCommand(command);
   addMapCommand(command);

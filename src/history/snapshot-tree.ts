@@ -36,6 +36,8 @@ export interface SnapshotNode {
   readonly snapshot: SnapshotFacts;
   /** Taken through this record, or found in the image. */
   readonly origin: "created" | "found";
+  /** A schedule took it, not a person. */
+  readonly auto?: true;
   readonly came: SnapshotEvent;
   readonly parent: Ancestor;
   readonly reverts: readonly SnapshotEvent[];
@@ -126,6 +128,7 @@ class TreeFold {
     if (type === "delete" && to === undefined) this.#remove(entry, snapshot, "deleted");
     if (type === "create") {
       const node = this.#bring(entry, snapshot, "created", this.#current);
+      if (outcome.auto === true) node.auto = true;
       this.#live.push(node);
       this.#current = node.key;
     }

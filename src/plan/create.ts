@@ -45,6 +45,10 @@ export function create(draft: Draft, operation: CreateOperation, now: number): S
   });
   return {
     draft: { ...draft, snapshots: [...draft.snapshots, withRoot(snapshot, copiedRoot(draft.active, 0))] },
-    outcome: { type: "create", snapshot: snapshotFacts(snapshot.entry) },
+    outcome: {
+      type: "create",
+      snapshot: snapshotFacts(snapshot.entry),
+      ...(operation.auto === true ? { auto: true } : {}),
+    },
   };
 }

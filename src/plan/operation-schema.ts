@@ -73,6 +73,7 @@ export const OPERATIONS_SCHEMA = {
       "Takes a snapshot of the disk as it is.",
       {
         name: { ...text, description: "At most 255 bytes of UTF-8." },
+        auto: { const: true, description: "A schedule takes it: keeping rules may remove it." },
         force: { ...flag, description: "Allow an empty name, or one that a snapshot has already." },
       },
       {},

@@ -14,6 +14,8 @@ export interface CreateOperation {
   readonly name: string;
   /** Allow an empty name, or one that a snapshot has already. */
   readonly force?: boolean;
+  /** A schedule takes it, not a person: by itself a policy removes only what has this mark. */
+  readonly auto?: true;
 }
 
 /** Makes the active layer equal to a snapshot; what was written since is gone. */
@@ -103,6 +105,8 @@ export interface SnapshotOutcome {
   readonly snapshot: SnapshotFacts;
   /** Its new name, where it was renamed; of a recoverable delete the one under which it is kept. */
   readonly to?: string;
+  /** Created with the mark of what a schedule takes. */
+  readonly auto?: true;
   /** Virtual size of the disk before and after, where a revert changed it. */
   readonly resized?: { readonly from: number; readonly to: number };
   /** Names of the persistent bitmaps that went with a revert, in the order of their directory. */
@@ -169,7 +173,7 @@ export function assertOperation(value: unknown): asserts value is Operation {
     assertRepair(value);
     return;
   }
-  const { type, image, name, id, lookup, force, dropBitmaps, keep, recoverableFor, to, ...rest } =
+  const { type, image, name, id, lookup, force, auto, dropBitmaps, keep, recoverableFor, to, ...rest } =
     value as Record<string, unknown>;
   if (type !== "create" && type !== "revert" && type !== "delete" && type !== "rename") {
     wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, rename, repair`);
@@ -178,6 +182,8 @@ export function assertOperation(value: unknown): asserts value is Operation {
   if (unknown.length > 0) wrong(`unknown field ${JSON.stringify(unknown[0])}`);
   if (typeof image !== "string" || image === "") wrong("'image' must be a path");
   if (name !== undefined && typeof name !== "string") wrong("'name' must be a string");
+  if (auto !== undefined && (type !== "create" || auto !== true))
+    wrong("'auto' is true or absent, and belongs to create");
   if (dropBitmaps !== undefined) {
     if (type !== "revert") wrong("'dropBitmaps' belongs to revert");
     if (typeof dropBitmaps !== "boolean") wrong("'dropBitmaps' must be true or false");

@@ -25,6 +25,8 @@ export type {
   SnapshotRef,
   UndoOptions,
 } from "./pool-options.ts";
+export { planPrune } from "./prune.ts";
+export type { PruneOptions, PruneReport, PrunedImage, PrunedSnapshot, RetentionPolicy } from "./prune.ts";
 export type { ImageStatus, StatusOptions } from "./status.ts";
 export type { TransactionListener } from "./transaction-events.ts";
 export { repairWithoutJournal } from "./repair.ts";

@@ -16,6 +16,8 @@ export interface Lineage {
   readonly parent: Pick<SnapshotNode["snapshot"], "id" | "name"> | null | undefined;
   /** The disk was made from it. */
   readonly isCurrent: boolean;
+  /** A schedule took it. */
+  readonly isAutomatic: boolean;
 }
 
 /** A list is not held up for what is only an addition to it. */
@@ -61,6 +63,7 @@ export function lineage(tree: SnapshotTree, snapshots: readonly SnapshotInfo[]):
     return {
       parent: parent === null || parent === undefined ? parent : { id: parent.id, name: parent.name },
       isCurrent: isAsRecorded && node !== undefined && node.key === tree.current,
+      isAutomatic: node?.auto === true,
     };
   });
 }

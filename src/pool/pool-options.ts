@@ -11,7 +11,7 @@ export interface PoolOptions {
   readonly program?: string;
 }
 
-export type SnapshotOptions = RunOptions & { readonly force?: boolean };
+export type SnapshotOptions = RunOptions & { readonly force?: boolean; readonly auto?: true };
 
 export type RevertOptions = RunOptions & Pick<RevertOperation, "dropBitmaps" | "keep">;
 

@@ -28,6 +28,13 @@ import { type CompactOptions, compactJournal } from "./compact.ts";
 import { type Blame, HistoryReader, type HistoryQuery, type PlannedIntent } from "./history-reader.ts";
 import { KeyedQueue } from "./keyed-queue.ts";
 import {
+  type PruneOptions,
+  type PruneReport,
+  type RetentionPolicy,
+  checkPolicy,
+  pruneImages,
+} from "./prune.ts";
+import {
   type DeleteOptions,
   type MendOptions,
   type RecoverOptions,
@@ -117,8 +124,9 @@ export class Pool implements AsyncDisposable {
 
   /** Takes a snapshot of the active layer. `force` allows a second one of the same name, or an empty name. */
   create(image: string, name: string, options: SnapshotOptions = {}): Promise<RunReport> {
-    const { force, ...rest } = options;
-    return this.run([{ type: "create", image, name, ...(force === undefined ? {} : { force }) }], rest);
+    const { force, auto, ...rest } = options;
+    const how = { ...(force === undefined ? {} : { force }), ...(auto === undefined ? {} : { auto }) };
+    return this.run([{ type: "create", image, name, ...how }], rest);
   }
 
   /** Makes the active layer equal to a snapshot; what was written since is gone, unless a snapshot `keep` is taken of it. See `RevertOperation`. */
@@ -165,6 +173,27 @@ export class Pool implements AsyncDisposable {
     const { force, ...rest } = options;
     const forced = force === undefined ? {} : { force };
     return this.run([{ type: "rename", image, ...selection(snapshot), to, ...forced }], rest);
+  }
+
+  /**
+   * Removes the snapshots that no rule keeps, one transaction for each image, or one for
+   * all with `group`. An image that cannot be pruned is reported and holds up no other.
+   * @throws TypeError for a malformed policy, or one without a rule; QcowalError as `run`, with `group`
+   */
+  async prune(
+    images: readonly string[],
+    policy: RetentionPolicy,
+    options: PruneOptions = {},
+  ): Promise<PruneReport> {
+    checkPolicy(policy);
+    return this.#enter(async () => {
+      const paths = await Promise.all(images.map((image) => this.#environment.resolvePath(image)));
+      const context = { journal: this.#journal, environment: this.#environment };
+      const notice = (path: string): Promise<unknown> => this.#compare(path, {});
+      const prune = (): Promise<PruneReport> =>
+        this.#events.deliveredAfter(pruneImages(context, paths, policy, options, notice));
+      return { result: this.#queue.run(paths, prune) };
+    });
   }
 
   /** Mends refcounts, COPIED flags and marks of damage that others left; content stays as it is. */

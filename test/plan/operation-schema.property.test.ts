@@ -75,6 +75,7 @@ const FIELDS = {
   id: fc.constantFrom<unknown>("1", 1),
   lookup: fc.constantFrom<unknown>("unique", "first", "id-then-name", "last"),
   force: fc.constantFrom<unknown>(true, false, "yes"),
+  auto: fc.constantFrom<unknown>(true, false),
   dropBitmaps: fc.constantFrom<unknown>(true, 0),
   keep: fc.constantFrom<unknown>("k", null),
   recoverableFor: fc.constantFrom<unknown>(1, 1e15, -1, "7d"),

@@ -34,7 +34,7 @@ export function addListCommand(program: Command): void {
       "after",
       `
 The JSON has the fields of 'snapshots' in 'qemu-img info --output=json', and
-'parent' and 'current' as far as the record knows them. No journal is needed, and
+'parent', 'current' and 'auto' as far as the record knows them. No journal is needed, and
 none is waited for: without one, that is left out. With --as-of the list comes
 from the record alone; the image may be gone.
 

@@ -25,6 +25,7 @@ export function addWriteCommands(program: Command): void {
     .argument("<name>", "name of the new snapshot, at most 255 bytes")
     .argument(...IMAGES)
     .option("-f, --force", "allow an empty name, or one that the image has already")
+    .option("--auto", "mark it as taken by a schedule: 'qcowal prune' removes only such ones by itself")
     .addHelpText(
       "after",
       examples(
@@ -34,7 +35,13 @@ export function addWriteCommands(program: Command): void {
     )
     .action(async (name: string, images: string[], options: WriteOptions) => {
       await write(
-        images.map((image) => ({ type: "create", image, name, force: options.force ?? false })),
+        images.map((image) => ({
+          type: "create",
+          image,
+          name,
+          force: options.force ?? false,
+          ...(options.auto === true ? { auto: true } : {}),
+        })),
         images,
         options,
       );

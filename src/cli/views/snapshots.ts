@@ -16,8 +16,18 @@ const fromText = ({ parent }: Lineage): string =>
 
 /** The lines of a table of all snapshots, with what the record knows of where they come from. */
 export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly Lineage[]): Iterable<string> {
+  // A column only for those who have schedules.
+  const hasAutomatic = lineage?.some(({ isAutomatic }) => isAutomatic) === true;
   return tableLines(function* () {
-    yield ["ID", "NAME", "DATE", "DISK SIZE", "VM STATE", ...(lineage === undefined ? [] : ["FROM", ""])];
+    yield [
+      "ID",
+      "NAME",
+      "DATE",
+      "DISK SIZE",
+      "VM STATE",
+      ...(hasAutomatic ? ["TAKEN"] : []),
+      ...(lineage === undefined ? [] : ["FROM", ""]),
+    ];
     for (const [index, { id, name, dateSec, diskSize, vmStateSize }] of snapshots.entries()) {
       const known = lineage?.[index];
       yield [
@@ -26,6 +36,7 @@ export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly L
         dateSec === undefined ? "-" : localTime(dateSec * 1000),
         diskSize === undefined ? "-" : bytes(diskSize),
         vmStateSize === undefined || vmStateSize === 0 ? "-" : bytes(vmStateSize),
+        ...(hasAutomatic ? [known?.isAutomatic === true ? "by schedule" : "-"] : []),
         ...(known === undefined ? [] : [fromText(known), known.isCurrent ? "* the disk is here" : ""]),
       ];
     }

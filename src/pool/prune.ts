@@ -1,0 +1,233 @@
+import { hostname } from "node:os";
+import { readJournal, type JournalReader } from "../../journal/index.ts";
+import {
+  type EngineContext,
+  type Environment,
+  type OperationsByImage,
+  type RunOptions,
+  type RunReport,
+  currentActor,
+  dryRun,
+  groupByImage,
+  realEnvironment,
+  recoverImages,
+  runTransaction,
+  topicsOf,
+} from "../engine/index.ts";
+import { QcowalError, isQcowalError } from "../errors/index.ts";
+import { type SnapshotNode, liveNodes } from "../history/index.ts";
+import type { Operation } from "../plan/index.ts";
+import {
+  type PrunableSnapshot,
+  type RetentionPolicy,
+  type Verdict,
+  applyPolicy,
+  policyFrom,
+} from "../retention/index.ts";
+import { checkImage } from "./check.ts";
+import { defaultProgram } from "./default-program.ts";
+import { HistoryReader } from "./history-reader.ts";
+import { type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
+
+export type { RetentionPolicy } from "../retention/index.ts";
+
+export interface PruneOptions extends RunOptions {
+  /** Decide only: write neither to images nor to the record. */
+  readonly dryRun?: boolean;
+  /** All images in one transaction: all are pruned or none. */
+  readonly group?: boolean;
+}
+
+export interface PrunedSnapshot extends PrunableSnapshot {
+  readonly id: string;
+}
+
+export interface PrunedImage {
+  /** Resolved path. */
+  readonly image: string;
+  /** Of each snapshot that it had, in table order. */
+  readonly verdicts: readonly Verdict<PrunedSnapshot>[];
+  /** Bytes that were freed, or would be. */
+  readonly bytesFreed: number;
+  /** Absent where nothing was removed. */
+  readonly transaction?: number;
+}
+
+export interface PruneReport {
+  readonly dryRun: boolean;
+  readonly images: readonly PrunedImage[];
+  /** Images that could not be pruned, with the reason. Always empty with `group`. */
+  readonly failed: readonly { readonly image: string; readonly error: QcowalError }[];
+}
+
+/** @throws TypeError for a malformed policy, or one that has no rule */
+export function checkPolicy(policy: RetentionPolicy): void {
+  policyFrom(policy);
+}
+
+/**
+ * What `pool.prune` would do. Reads the record in `journalDir` beside whoever holds it;
+ * where there is none, no snapshot is known to be automatic.
+ * @throws TypeError for a malformed policy; QcowalError as `openHistory`, NEEDS_RECOVERY
+ */
+export async function planPrune(
+  journalDir: string,
+  images: readonly string[],
+  policy: RetentionPolicy,
+): Promise<PruneReport> {
+  checkPolicy(policy);
+  const environment = realEnvironment(defaultProgram());
+  const paths = await Promise.all(images.map((image) => environment.resolvePath(image)));
+  const journal = await readJournal(journalDir, { host: hostname(), topicsOf }).catch((error: unknown) => {
+    if (isQcowalError(error, "JOURNAL_NOT_FOUND")) return undefined;
+    throw error;
+  });
+  try {
+    return await decideAndRun(environment, journal, paths, policy, { dryRun: true }, run(environment));
+  } finally {
+    await journal?.close();
+  }
+}
+
+/** For a pool, which has queued it: nobody else works on the images. `notice` records what others did to one. */
+export async function pruneImages(
+  context: EngineContext,
+  paths: readonly string[],
+  policy: RetentionPolicy,
+  options: PruneOptions,
+  notice: (path: string) => Promise<unknown>,
+): Promise<PruneReport> {
+  const { environment, journal } = context;
+  if (options.dryRun === true) {
+    return decideAndRun(environment, journal, paths, policy, options, run(environment));
+  }
+  const prepare = async (path: string): Promise<void> => {
+    const actor = currentActor(environment.program, options.actor);
+    await recoverImages(context, [path], { actor }, () => undefined);
+    await notice(path);
+  };
+  const { dryRun: _, group: __, ...rest } = options;
+  const apply: Apply = (groups) => runTransaction(context, groups, rest);
+  return decideAndRun(environment, journal, paths, policy, options, apply, prepare);
+}
+
+type Apply = (
+  groups: OperationsByImage,
+) => Promise<Pick<RunReport, "images"> & { readonly transaction?: number }>;
+
+const run =
+  (environment: Environment): Apply =>
+  (groups) =>
+    dryRun(environment, groups, {});
+
+async function decideAndRun(
+  environment: Environment,
+  journal: JournalReader | undefined,
+  paths: readonly string[],
+  policy: RetentionPolicy,
+  { dryRun: isDryRun = false, group = false }: PruneOptions,
+  apply: Apply,
+  prepare?: (path: string) => Promise<void>,
+): Promise<PruneReport> {
+  const images: PrunedImage[] = [];
+  const failed: { image: string; error: QcowalError }[] = [];
+  const unique = [...new Set(paths)];
+  for (const together of group ? [unique] : unique.map((path) => [path])) {
+    try {
+      const decided: PrunedImage[] = [];
+      for (const path of together) {
+        await prepare?.(path);
+        const verdicts = await decide(journal, path, policy, environment.now());
+        decided.push({ image: path, verdicts, bytesFreed: 0 });
+      }
+      images.push(...(await applied(environment, decided, apply)));
+    } catch (error) {
+      const [path] = together;
+      if (group || path === undefined || !(error instanceof QcowalError) || error.code === "ABORTED")
+        throw error;
+      failed.push({ image: path, error });
+    }
+  }
+  return { dryRun: isDryRun, images, failed };
+}
+
+async function applied(
+  environment: Environment,
+  decided: readonly PrunedImage[],
+  apply: Apply,
+): Promise<PrunedImage[]> {
+  const operations = decided.flatMap(({ image, verdicts }) =>
+    verdicts
+      .filter(({ keep }) => !keep)
+      .map(({ snapshot }): Operation => ({ type: "delete", image, id: snapshot.id })),
+  );
+  if (operations.length === 0) return [...decided];
+  const report = await apply(await groupByImage(environment, operations));
+  return decided.map((one) => {
+    const done = report.images.find(({ image }) => image === one.image);
+    if (done === undefined) return one;
+    const { clustersFreed, clusterSize } = done.summary;
+    const { transaction } = report;
+    return {
+      ...one,
+      bytesFreed: clustersFreed * clusterSize,
+      ...(transaction === undefined ? {} : { transaction }),
+    };
+  });
+}
+
+async function decide(
+  journal: JournalReader | undefined,
+  path: string,
+  policy: RetentionPolicy,
+  now: number,
+): Promise<Verdict<PrunedSnapshot>[]> {
+  const snapshots = await listSnapshots(path);
+  const automatic = new Set(
+    (journal === undefined ? [] : await nodesOf(journal, path))
+      .filter(({ auto }) => auto === true)
+      .map(({ snapshot }) => identity(snapshot)),
+  );
+  const exclusive =
+    policy.maxSpace === undefined
+      ? undefined
+      : new Map(
+          (await checkImage(path, { usage: true })).usage?.roots.map(({ snapshot, exclusiveBytes }) => [
+            snapshot?.id,
+            exclusiveBytes,
+          ]),
+        );
+  return applyPolicy(
+    snapshots.map((snapshot): PrunedSnapshot => {
+      const exclusiveBytes = exclusive?.get(snapshot.id);
+      return {
+        key: identity(snapshot),
+        id: snapshot.id,
+        name: snapshot.name,
+        time: snapshot.dateSec * 1000 + Math.floor(snapshot.dateNsec / 1e6),
+        auto: automatic.has(identity(snapshot)),
+        ...(exclusiveBytes === undefined ? {} : { exclusiveBytes }),
+      };
+    }),
+    policy,
+    now,
+  );
+}
+
+async function nodesOf(journal: JournalReader, path: string): Promise<SnapshotNode[]> {
+  try {
+    return liveNodes(await new HistoryReader(journal).tree(path));
+  } catch (error) {
+    if (isQcowalError(error, "NOT_RECORDED")) return [];
+    throw error;
+  }
+}
+
+/** Ids are given again: the date tells one from the next. */
+const identity = ({
+  id,
+  name,
+  dateSec,
+  dateNsec,
+}: Pick<Partial<SnapshotInfo>, "id" | "name" | "dateSec" | "dateNsec">): string =>
+  JSON.stringify([id, name, dateSec, dateNsec]);

@@ -1,0 +1,73 @@
+import { access, writeFile } from "node:fs/promises";
+import { beforeAll, expect, test } from "vitest";
+import { requireBuiltCommand } from "../support/command.ts";
+import { Lab } from "./lab.ts";
+
+beforeAll(requireBuiltCommand);
+
+test("create --auto marks, list shows it, prune removes by it and says why", async () => {
+  const lab = await Lab.open();
+  for (const name of ["n1", "n2", "n3"]) await lab.qcowal("create", name, "a.qcow2", "--auto");
+  const listed = await lab.json<{ name: string; auto?: boolean }[]>("list", "a.qcow2");
+  expect(listed.map(({ auto }) => auto)).toEqual([undefined, undefined, true, true, true]);
+  expect((await lab.qcowal("list", "a.qcow2")).stdout).toMatch(
+    /TAKEN.*\n1 .* - .*\n2 .* - .*\n3 .*by schedule/,
+  );
+  await writeFile(lab.path("p.json"), '{ "keep-last": 2, "tz": "UTC" }');
+  const plan = await lab.qcowal("prune", "a.qcow2", "--policy", "p.json", "--dry-run");
+  expect(plan).toMatchObject({
+    code: 0,
+    stderr: expect.stringContaining('would remove 1 snapshot of 5: "n1"'),
+  });
+  expect(plan.stdout).toMatch(
+    /remove +3 +n1 .*no rule keeps it\nkeep +4 +n2 .*last 2 of 2\nkeep +5 +n3 .*last 1 of 2\n/,
+  );
+  expect(plan.stdout).toContain("not automatic");
+  // Flags come before the file.
+  const { code, stdout, stderr } = await lab.qcowal(
+    "prune",
+    "a.qcow2",
+    "--policy",
+    "p.json",
+    "-l",
+    "1",
+    "--reason",
+    "x",
+  );
+  expect({ code, stdout }).toEqual({ code: 0, stdout: "" });
+  expect(stderr).toMatch(/^a\.qcow2: removed 2 snapshots of 5: "n1", "n2" \[.* freed, transaction \d+\]\n$/);
+  expect(await lab.names()).toEqual(["one", "two", "n3"]);
+  expect(await lab.verdict()).toBe("clean");
+  const report = await lab.json<{ images: { verdicts: { keep: boolean }[] }[] }>(
+    "prune",
+    "a.qcow2",
+    "-l",
+    "-1",
+  );
+  expect(report.images[0]?.verdicts.map(({ keep }) => keep)).toEqual([true, true, true]);
+});
+
+test("wrong rules are misuse, and where nothing goes no journal is left", async () => {
+  const lab = await Lab.open();
+  await writeFile(lab.path("bad.json"), '{ "keep-lst": 2 }');
+  for (const [args, message] of [
+    [[], /no rule says what to keep/],
+    [["--keep-last", "x"], /Give a number of snapshots/],
+    [["--keep-within", "1w"], /not a duration/],
+    [["--keep-last", "1", "--tz", "Nowhere"], /not a time zone/],
+    [["--policy", "bad.json"], /unknown field "keep-lst"/],
+    [["--policy", "missing.json"], /ENOENT/],
+  ] as const) {
+    expect(await lab.qcowal("prune", "a.qcow2", ...args)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(message),
+    });
+  }
+  expect(await lab.qcowal("prune", "a.qcow2", "-l", "1")).toMatchObject({
+    code: 0,
+    stderr: "a.qcow2: nothing to remove, 2 snapshots kept\n",
+  });
+  await expect(access(lab.path(".qcowal"))).rejects.toThrow(/ENOENT/);
+  expect(await lab.qcowal("prune", "a.qcow2", "-l", "1", "--all")).toMatchObject({ code: 0 });
+  expect(await lab.names()).toHaveLength(1);
+});
