@@ -15,6 +15,7 @@ export interface WriteOptions extends CommonOptions {
   readonly dryRun?: boolean;
   readonly force?: boolean;
   readonly auto?: true;
+  readonly evenIfHeld?: true;
   readonly dropBitmaps?: boolean;
   /** Do not ask. */
   readonly yes?: boolean;

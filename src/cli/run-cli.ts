@@ -8,6 +8,7 @@ import { addDiffCommand } from "./commands/diff.ts";
 import { addExportCommand } from "./commands/export.ts";
 import { addDeleteCommand, withDefaultDuration } from "./commands/delete.ts";
 import { addHistoryCommand } from "./commands/history.ts";
+import { addHoldCommands } from "./commands/hold.ts";
 import { addJournalCommand } from "./commands/journal/index.ts";
 import { addListCommand } from "./commands/list.ts";
 import { addReceiveCommand } from "./commands/receive.ts";
@@ -64,6 +65,7 @@ Examples:
   addRenameCommand(command);
   addRunCommand(command);
   addUndoCommand(command);
+  addHoldCommands(command);
   addPruneCommand(command, answer);
   addListCommand(command);
   addExportCommand(command);

@@ -14,6 +14,7 @@ import {
   unpackIntents,
 } from "../intent/index.ts";
 import type { FenceOwner } from "../format/index.ts";
+import type { SnapshotFacts } from "../image/index.ts";
 import type { ImagePlan, Operation, OperationOutcome, PlanSummary, RepairSummary } from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
 import type { ImageIdentity } from "./identity.ts";
@@ -107,6 +108,16 @@ export interface RepairedBody {
   readonly summary: RepairSummary;
 }
 
+/** A note, outside any transaction: somebody holds a snapshot under a tag, or holds it no more. */
+export interface HoldBody {
+  readonly type: "held" | "released";
+  readonly image: ImageIdentity;
+  readonly snapshot: SnapshotFacts;
+  readonly tag: string;
+  readonly actor: Actor;
+  readonly reason?: string;
+}
+
 /** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */
 const PART_BYTES = 256 * 1024;
 
@@ -186,7 +197,7 @@ export function decodeBegun(body: unknown): BegunBody {
   return begun as unknown as BegunBody;
 }
 
-export type NoteBody = RepairedBody | RefusedBody | ObservedBody;
+export type NoteBody = RepairedBody | RefusedBody | ObservedBody | HoldBody;
 
 /** Undefined for a note of a type that this version does not know. */
 export function decodeNote(body: unknown): NoteBody | undefined {
@@ -199,6 +210,12 @@ export function decodeNote(body: unknown): NoteBody | undefined {
     case "observed":
       assertPath(note["image"]);
       asObject(note["observed"], "observation");
+      break;
+    case "held":
+    case "released":
+      assertPath(note["image"]);
+      asObject(note["snapshot"], "snapshot");
+      if (typeof note["tag"] !== "string") throw damaged("a hold has no tag");
       break;
     case "refused":
       if (!Array.isArray(note["operations"]) || !Array.isArray(note["images"]))

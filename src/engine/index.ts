@@ -5,6 +5,7 @@ export type {
   BegunBody,
   BegunImage,
   EndBody,
+  HoldBody,
   NoteBody,
   ObservedBody,
   PreparedBody,
@@ -20,7 +21,7 @@ export { NO_SNAPSHOTS, tableDigest } from "./observation.ts";
 export type { Observation } from "./observation.ts";
 export { observe } from "./observe.ts";
 export type { Seen } from "./observe.ts";
-export { comingTopic, isPathTopic, topicsOf } from "./topics.ts";
+export { HOLDS_TOPIC, comingTopic, isPathTopic, topicsOf } from "./topics.ts";
 export { fencedError } from "./fenced-error.ts";
 export type {
   Environment,
@@ -39,5 +40,5 @@ export { readFence, refuseRecoverable, repairByScan } from "./repair.ts";
 export type { RepairReport, Repairer } from "./repair.ts";
 export type * from "./reports.ts";
 export { dryRun, groupByImage } from "./planned-images.ts";
-export type { OperationsByImage } from "./planned-images.ts";
+export type { OperationsByImage, PlanGuard } from "./planned-images.ts";
 export { runTransaction } from "./run.ts";

@@ -60,7 +60,15 @@ function ofNote(
   wanted: (image: ImageIdentity) => boolean,
 ): Known | undefined {
   const note = decodeNote(body);
-  if (note === undefined || note.type === "refused" || !wanted(note.image)) return undefined;
+  // A hold says nothing of what there is: that was noted before it, where it was news.
+  if (
+    note === undefined ||
+    note.type === "refused" ||
+    note.type === "held" ||
+    note.type === "released" ||
+    !wanted(note.image)
+  )
+    return undefined;
   // After a repair by a scan nobody knows whether the interrupted transaction came to its end.
   const digest = note.type === "observed" ? note.observed.digest : undefined;
   return { transaction, identity: note.image, digest };

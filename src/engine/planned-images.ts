@@ -2,9 +2,16 @@ import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { withNothingChanged } from "../errors/index.ts";
 import { type Image, readImage, snapshotFacts } from "../image/index.ts";
-import { type ImagePlan, type Operation, assertOperation, planImage } from "../plan/index.ts";
+import {
+  type ImagePlan,
+  type Operation,
+  type OperationOutcome,
+  assertOperation,
+  planImage,
+} from "../plan/index.ts";
 import { closeAll, openAll } from "./context.ts";
 import { fencedError } from "./fenced-error.ts";
+import type { Observation } from "./observation.ts";
 import type { Environment, InternalRunOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import type { DryRunReport, ImageReport } from "./reports.ts";
@@ -32,6 +39,17 @@ export async function groupByImage(
     groups.set(image, group);
   }
   return new Map([...groups].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Judges what was planned, before anything is recorded: it throws to refuse it. */
+export type PlanGuard = (images: readonly GuardedImage[], groups: OperationsByImage) => Promise<void>;
+
+export interface GuardedImage {
+  readonly path: string;
+  /** One for each operation on it, in their order. */
+  readonly outcomes: readonly OperationOutcome[];
+  /** What the record does not know of it yet. */
+  readonly observed?: Observation | undefined;
 }
 
 export interface PlannedImage {
@@ -78,12 +96,17 @@ export async function dryRun(
   environment: Environment,
   groups: OperationsByImage,
   options: InternalRunOptions,
+  guard?: PlanGuard,
 ): Promise<DryRunReport> {
   const progress = new Progress(options, [...groups.keys()]);
   const disks = await openAll(environment, [...groups.keys()], "read");
   try {
     progress.step("plan");
     const planned = await planAll(disks, groups, environment.now(), progress, undefined, options.inspect);
+    await guard?.(
+      planned.map(({ disk, plan }) => ({ path: disk.path, outcomes: plan.outcomes })),
+      groups,
+    );
     return {
       dryRun: true,
       images: planned.map((image) => ({

@@ -12,6 +12,9 @@ export const snapshotsTopic = (digest: string): string => `snapshots ${digest}`;
 /** Under it is where a file that had another path was found at this one. */
 export const comingTopic = (path: string): string => `coming ${path}`;
 
+/** Under it is every hold: where there is none, nobody need look for one. */
+export const HOLDS_TOPIC = "holds";
+
 /** A path is absolute, so it is never one of the others. */
 export const isPathTopic = (topic: string): boolean => topic.startsWith("/");
 
@@ -26,6 +29,9 @@ export const topicsOf: TopicsOf = ({ kind, body }) => {
       return unique(topicsOfImage(note.image));
     case "observed":
       return unique(topicsOfImage({ ...note.image, observed: note.observed }));
+    case "held":
+    case "released":
+      return unique([...topicsOfImage(note.image), HOLDS_TOPIC]);
     case undefined:
       return [];
   }

@@ -27,6 +27,9 @@ export type ErrorCode =
   | "SNAPSHOT_NOT_FOUND"
   /** Several snapshots have the name; select one by id. */
   | "SNAPSHOT_AMBIGUOUS"
+  /** Somebody holds the snapshot that was to be deleted, or nobody holds the one that was to be released. */
+  | "SNAPSHOT_HELD"
+  | "SNAPSHOT_NOT_HELD"
   | "SNAPSHOT_EXISTS"
   | "SNAPSHOT_NAME_INVALID"
   /** A transaction cannot be undone any more, or never could; the message says why. */

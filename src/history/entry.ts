@@ -12,6 +12,7 @@ import {
   decodeNote,
   decodePrepared,
 } from "../engine/index.ts";
+import type { SnapshotFacts } from "../image/index.ts";
 import type { Operation, OperationOutcome } from "../plan/index.ts";
 
 /** How a transaction stands or ended. */
@@ -31,6 +32,9 @@ export type HistoryStatus =
   | "repaired by a scan"
   /** Not a transaction: an image was found other than recorded. */
   | "observed"
+  /** Not a transaction: somebody holds a snapshot, or holds it no more. */
+  | "held"
+  | "released"
   /** Interrupted, recovery has not looked at it yet (or it is running now). */
   | "pending";
 
@@ -76,6 +80,8 @@ export interface HistoryEntry {
   readonly doubt?: string;
   /** What a repair by a scan found. */
   readonly repair?: HistoryRepair;
+  /** Which snapshot is held or released, and under which tag. */
+  readonly hold?: { readonly snapshot: SnapshotFacts; readonly tag: string };
 }
 
 export interface HistoryRepair {
@@ -191,6 +197,18 @@ function entryOfNote(record: JournalRecord): HistoryEntry | undefined {
       return refused(record, note);
     case "repaired":
       return repaired(record, note);
+    case "held":
+    case "released":
+      return {
+        transaction: record.sequence,
+        status: note.type,
+        began: record.time,
+        operations: [],
+        images: [untouched(note.image.path)],
+        actor: note.actor,
+        ...(note.reason === undefined ? {} : { reason: note.reason }),
+        hold: { snapshot: note.snapshot, tag: note.tag },
+      };
     case "observed":
       return {
         transaction: record.sequence,

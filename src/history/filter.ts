@@ -47,7 +47,7 @@ function kindsOf({ operations, status, images }: HistoryEntry): HistoryKind[] {
 }
 
 /** Names and ids of the snapshots that were asked for, worked on or seen. */
-function snapshotsOf({ operations, images }: HistoryEntry): string[] {
+function snapshotsOf({ operations, images, hold }: HistoryEntry): string[] {
   const asked = operations.flatMap((operation) =>
     operation.type === "repair"
       ? []
@@ -67,6 +67,7 @@ function snapshotsOf({ operations, images }: HistoryEntry): string[] {
   const renamed = images.flatMap(({ outcomes }) =>
     outcomes.flatMap((outcome) => (outcome.type === "repair" ? [] : [outcome.to])),
   );
+  if (hold !== undefined) done.push(hold.snapshot);
   return [...asked, ...renamed, ...done.flatMap(({ id, name }) => [id, name])].filter(
     (text) => text !== undefined,
   );

@@ -5,7 +5,14 @@ export { HISTORY_KINDS, isWanted } from "./filter.ts";
 export type { HistoryFilter, HistoryKind } from "./filter.ts";
 export { imageIn } from "./image-names.ts";
 export { liveNodes, snapshotTree } from "./snapshot-tree.ts";
-export type { Ancestor, SnapshotEvent, SnapshotNode, SnapshotRename, SnapshotTree } from "./snapshot-tree.ts";
+export type {
+  Ancestor,
+  SnapshotEvent,
+  SnapshotHold,
+  SnapshotNode,
+  SnapshotRename,
+  SnapshotTree,
+} from "./snapshot-tree.ts";
 export { assertNothingSince, assertUndoable, transactionToUndo, undoOf } from "./undo.ts";
 export { entryAt, timeline } from "./timeline.ts";
 export type { TimelineRange } from "./timeline.ts";

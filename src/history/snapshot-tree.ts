@@ -38,6 +38,8 @@ export interface SnapshotNode {
   readonly origin: "created" | "found";
   /** A schedule took it, not a person. */
   readonly auto?: true;
+  /** Who asked that it stays, and has not released it; absent where nobody did. */
+  readonly holds?: readonly SnapshotHold[];
   readonly came: SnapshotEvent;
   readonly parent: Ancestor;
   readonly reverts: readonly SnapshotEvent[];
@@ -47,6 +49,10 @@ export interface SnapshotNode {
     /** `dropped` by a repair, `vanished` when others deleted it, `replaced` with the whole file. */
     readonly how: "deleted" | "dropped" | "vanished" | "replaced";
   };
+}
+
+export interface SnapshotHold extends SnapshotEvent {
+  readonly tag: string;
 }
 
 export interface SnapshotTree {
@@ -103,6 +109,7 @@ class TreeFold {
     if (status === "done" || status === "finished by recovery") {
       for (const outcome of part.outcomes) this.#apply(entry, outcome);
     }
+    if (entry.hold !== undefined) this.#hold(entry, entry.hold);
     // Whether it took effect only the image can tell, when it is opened next.
     if (status === "unconfirmed") this.#current = undefined;
     this.#asOf = { transaction, time: ended };
@@ -138,6 +145,16 @@ class TreeFold {
       node?.reverts.push(eventOf(entry));
       this.#current = node?.key;
     }
+  }
+
+  /** A tag is one hold: the newest. */
+  #hold(entry: HistoryEntry, { snapshot, tag }: NonNullable<HistoryEntry["hold"]>): void {
+    const node = this.#findLive(snapshot);
+    if (node === undefined) return;
+    const others = (node.holds ?? []).filter((hold) => hold.tag !== tag);
+    const holds = entry.status === "held" ? [...others, { ...eventOf(entry), tag }] : others;
+    if (holds.length > 0) node.holds = holds;
+    else delete node.holds;
   }
 
   #observe(entry: HistoryEntry, observed: Observation): void {

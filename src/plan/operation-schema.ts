@@ -101,6 +101,7 @@ export const OPERATIONS_SCHEMA = {
           description:
             "Milliseconds for which the snapshot is kept under a reserved name. Nothing is freed before.",
         },
+        evenIfHeld: { const: true, description: "Also a snapshot that somebody holds." },
       },
       SELECTED,
     ),

@@ -42,6 +42,8 @@ export interface DeleteOperation extends SnapshotSelection {
    * `parseDeletedName` reads. Nothing is freed before it is deleted for good.
    */
   readonly recoverableFor?: number;
+  /** Also a snapshot that somebody holds, which is a refusal without it. */
+  readonly evenIfHeld?: true;
 }
 
 /** A hundred years: what is to be kept for longer is not to be deleted. */
@@ -173,8 +175,8 @@ export function assertOperation(value: unknown): asserts value is Operation {
     assertRepair(value);
     return;
   }
-  const { type, image, name, id, lookup, force, auto, dropBitmaps, keep, recoverableFor, to, ...rest } =
-    value as Record<string, unknown>;
+  const { type, image, name, id, lookup, force, auto, ...more } = value as Record<string, unknown>;
+  const { dropBitmaps, keep, recoverableFor, evenIfHeld, to, ...rest } = more;
   if (type !== "create" && type !== "revert" && type !== "delete" && type !== "rename") {
     wrong(`unknown type ${JSON.stringify(type)}; known are create, revert, delete, rename, repair`);
   }
@@ -184,6 +186,9 @@ export function assertOperation(value: unknown): asserts value is Operation {
   if (name !== undefined && typeof name !== "string") wrong("'name' must be a string");
   if (auto !== undefined && (type !== "create" || auto !== true))
     wrong("'auto' is true or absent, and belongs to create");
+  if (evenIfHeld !== undefined && (type !== "delete" || evenIfHeld !== true)) {
+    wrong("'evenIfHeld' is true or absent, and belongs to delete");
+  }
   if (dropBitmaps !== undefined) {
     if (type !== "revert") wrong("'dropBitmaps' belongs to revert");
     if (typeof dropBitmaps !== "boolean") wrong("'dropBitmaps' must be true or false");

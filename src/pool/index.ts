@@ -25,6 +25,7 @@ export type {
   SnapshotRef,
   UndoOptions,
 } from "./pool-options.ts";
+export type { HoldOptions } from "./holds.ts";
 export { planPrune } from "./prune.ts";
 export type { PruneOptions, PruneReport, PrunedImage, PrunedSnapshot, RetentionPolicy } from "./prune.ts";
 export type { ImageStatus, StatusOptions } from "./status.ts";

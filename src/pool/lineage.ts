@@ -18,6 +18,8 @@ export interface Lineage {
   readonly isCurrent: boolean;
   /** A schedule took it. */
   readonly isAutomatic: boolean;
+  /** Tags under which it is held. */
+  readonly holds: readonly string[];
 }
 
 /** A list is not held up for what is only an addition to it. */
@@ -64,6 +66,7 @@ export function lineage(tree: SnapshotTree, snapshots: readonly SnapshotInfo[]):
       parent: parent === null || parent === undefined ? parent : { id: parent.id, name: parent.name },
       isCurrent: isAsRecorded && node !== undefined && node.key === tree.current,
       isAutomatic: node?.auto === true,
+      holds: node?.holds?.map(({ tag }) => tag) ?? [],
     };
   });
 }

@@ -15,7 +15,7 @@ export type SnapshotOptions = RunOptions & { readonly force?: boolean; readonly 
 
 export type RevertOptions = RunOptions & Pick<RevertOperation, "dropBitmaps" | "keep">;
 
-export type DeleteOptions = RunOptions & Pick<DeleteOperation, "recoverableFor">;
+export type DeleteOptions = RunOptions & Pick<DeleteOperation, "recoverableFor" | "evenIfHeld">;
 
 export interface UndoOptions extends RunOptions {
   /** Number of the transaction. Default: the last one that is neither an undo nor undone. */

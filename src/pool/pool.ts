@@ -1,7 +1,7 @@
 import { type CompactionReport, type Journal, type JournalInfo } from "../../journal/index.ts";
-import { QcowalError } from "../errors/index.ts";
 import {
   type DryRunReport,
+  type EngineContext,
   type Environment,
   type InternalRunOptions,
   type RunOptions,
@@ -22,7 +22,7 @@ import {
   liveNodes,
 } from "../history/index.ts";
 import { type View, type ViewOptions, openView } from "../export/index.ts";
-import type { Operation, RepairOperation } from "../plan/index.ts";
+import type { Operation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { type CompactOptions, compactJournal } from "./compact.ts";
 import { type Blame, HistoryReader, type HistoryQuery, type PlannedIntent } from "./history-reader.ts";
@@ -47,7 +47,10 @@ import {
   selection,
 } from "./pool-options.ts";
 import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
-import { TransactionEvents, type TransactionListener } from "./transaction-events.ts";
+import { TransactionEvents, type TransactionListener, assertEvent } from "./transaction-events.ts";
+import { Entrance } from "./entrance.ts";
+import { given } from "./given.ts";
+import { type HoldOptions, guardHolds, noteHold } from "./holds.ts";
 import { planUndo } from "./plan-undo.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
@@ -57,10 +60,9 @@ export class Pool implements AsyncDisposable {
   readonly #environment: Environment;
   /** Operations on one image wait for each other; those on different images do not. */
   readonly #queue = new KeyedQueue();
-  #entering: Promise<unknown> = Promise.resolve();
+  readonly #entrance = new Entrance();
   readonly #events: TransactionEvents;
   readonly #history: HistoryReader;
-  #closed: Promise<void> | undefined;
 
   /** @internal Use `openPool`. */
   constructor(journal: Journal, environment: Environment) {
@@ -110,13 +112,13 @@ export class Pool implements AsyncDisposable {
     operations: readonly Operation[],
     options: InternalRunOptions & { readonly dryRun?: boolean },
   ): Promise<RunReport | DryRunReport> {
-    return this.#enter(async () => {
+    return this.#entrance.enter(async () => {
       const groups = await groupByImage(this.#environment, operations);
       const context = { journal: this.#journal, environment: this.#environment };
       const result = this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
         options.dryRun === true
-          ? dryRun(this.#environment, groups, options)
-          : this.#events.deliveredAfter(runTransaction(context, groups, options)),
+          ? dryRun(this.#environment, groups, options, guardHolds(this.#journal))
+          : this.#events.deliveredAfter(runTransaction(context, groups, options, guardHolds(this.#journal))),
       );
       return { result };
     });
@@ -125,25 +127,26 @@ export class Pool implements AsyncDisposable {
   /** Takes a snapshot of the active layer. `force` allows a second one of the same name, or an empty name. */
   create(image: string, name: string, options: SnapshotOptions = {}): Promise<RunReport> {
     const { force, auto, ...rest } = options;
-    const how = { ...(force === undefined ? {} : { force }), ...(auto === undefined ? {} : { auto }) };
-    return this.run([{ type: "create", image, name, ...how }], rest);
+    return this.run([{ type: "create", image, name, ...given({ force, auto }) }], rest);
   }
 
   /** Makes the active layer equal to a snapshot; what was written since is gone, unless a snapshot `keep` is taken of it. See `RevertOperation`. */
   revert(image: string, snapshot: SnapshotRef, options: RevertOptions = {}): Promise<RunReport> {
     const { dropBitmaps, keep, ...rest } = options;
-    const more = {
-      ...(dropBitmaps === undefined ? {} : { dropBitmaps }),
-      ...(keep === undefined ? {} : { keep }),
-    };
-    return this.run([{ type: "revert", image, ...selection(snapshot), ...more }], rest);
+    const operation = {
+      type: "revert",
+      image,
+      ...selection(snapshot),
+      ...given({ dropBitmaps, keep }),
+    } as const;
+    return this.run([operation], rest);
   }
 
   /** Deletes a snapshot, or with `recoverableFor` hides it for so many milliseconds. See `DeleteOperation`. */
   delete(image: string, snapshot: SnapshotRef, options: DeleteOptions = {}): Promise<RunReport> {
-    const { recoverableFor, ...rest } = options;
-    const kept = recoverableFor === undefined ? {} : { recoverableFor };
-    return this.run([{ type: "delete", image, ...selection(snapshot), ...kept }], rest);
+    const { recoverableFor, evenIfHeld, ...rest } = options;
+    const how = given({ recoverableFor, evenIfHeld });
+    return this.run([{ type: "delete", image, ...selection(snapshot), ...how }], rest);
   }
 
   /**
@@ -163,7 +166,7 @@ export class Pool implements AsyncDisposable {
     options: UndoOptions & { readonly dryRun?: boolean } = {},
   ): Promise<RunReport | DryRunReport> {
     const { transaction, keep, ...rest } = options;
-    await this.#open();
+    await this.#entrance.assertOpen();
     const undo = await planUndo(this.#journal, image, transaction, keep);
     return this.#run(undo.operations, { ...rest, ...undo.options });
   }
@@ -171,8 +174,19 @@ export class Pool implements AsyncDisposable {
   /** Gives a snapshot another name; its id stays. `force` allows a name that another one has, or an empty name. */
   rename(image: string, snapshot: SnapshotRef, to: string, options: RenameOptions = {}): Promise<RunReport> {
     const { force, ...rest } = options;
-    const forced = force === undefined ? {} : { force };
-    return this.run([{ type: "rename", image, ...selection(snapshot), to, ...forced }], rest);
+    return this.run([{ type: "rename", image, ...selection(snapshot), to, ...given({ force }) }], rest);
+  }
+
+  /** Keeps `delete` and `prune` from a snapshot, until it is released. The same tag again is the same hold. */
+  hold(image: string, snapshot: SnapshotRef, options: HoldOptions = {}): Promise<void> {
+    return this.#onImages([image], (...where) => noteHold(...where, "held", selection(snapshot), options));
+  }
+
+  /** @throws QcowalError SNAPSHOT_NOT_HELD when nobody holds it under the tag */
+  release(image: string, snapshot: SnapshotRef, options: HoldOptions = {}): Promise<void> {
+    return this.#onImages([image], (...where) =>
+      noteHold(...where, "released", selection(snapshot), options),
+    );
   }
 
   /**
@@ -186,27 +200,26 @@ export class Pool implements AsyncDisposable {
     options: PruneOptions = {},
   ): Promise<PruneReport> {
     checkPolicy(policy);
-    return this.#enter(async () => {
+    const notice = (path: string): Promise<unknown> => this.#compare(path, {});
+    return this.#onImages(images, (context, paths) => pruneImages(context, paths, policy, options, notice));
+  }
+
+  async #onImages<R>(
+    images: readonly string[],
+    act: (context: EngineContext, paths: string[]) => Promise<R>,
+  ): Promise<R> {
+    return this.#entrance.enter(async () => {
       const paths = await Promise.all(images.map((image) => this.#environment.resolvePath(image)));
       const context = { journal: this.#journal, environment: this.#environment };
-      const notice = (path: string): Promise<unknown> => this.#compare(path, {});
-      const prune = (): Promise<PruneReport> =>
-        this.#events.deliveredAfter(pruneImages(context, paths, policy, options, notice));
-      return { result: this.#queue.run(paths, prune) };
+      return { result: this.#queue.run(paths, () => this.#events.deliveredAfter(act(context, paths))) };
     });
   }
 
   /** Mends refcounts, COPIED flags and marks of damage that others left; content stays as it is. */
   repair(image: string, options: MendOptions = {}): Promise<RunReport> {
     const { what, harden, dropDamagedSnapshots, ...rest } = options;
-    const operation: RepairOperation = {
-      type: "repair",
-      image,
-      ...(what === undefined ? {} : { what }),
-      ...(harden === undefined ? {} : { harden }),
-      ...(dropDamagedSnapshots === undefined ? {} : { dropDamagedSnapshots }),
-    };
-    return this.run([operation], rest);
+    const how = given({ what, harden, dropDamagedSnapshots });
+    return this.run([{ type: "repair", image, ...how }], rest);
   }
 
   /**
@@ -247,7 +260,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError NEEDS_RECOVERY when one of `images` is fenced by another journal, IMAGE_NOT_FOUND
    */
   async recover(images?: readonly string[], options: RecoverOptions = {}): Promise<RecoveryReport> {
-    return this.#enter(async () => {
+    return this.#entrance.enter(async () => {
       const context = { journal: this.#journal, environment: this.#environment };
       const { actor: name, ...rest } = options;
       const by = { ...rest, actor: currentActor(this.#environment.program, name) };
@@ -264,7 +277,7 @@ export class Pool implements AsyncDisposable {
     images?: string | readonly string[],
     query: HistoryQuery = {},
   ): AsyncGenerator<HistoryEntry> {
-    await this.#open();
+    await this.#entrance.assertOpen();
     yield* this.#history.entries(images, query);
   }
 
@@ -273,13 +286,13 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError TRANSACTION_NOT_FOUND
    */
   async transaction(number: number): Promise<HistoryEntry> {
-    await this.#open();
+    await this.#entrance.assertOpen();
     return this.#history.transaction(number);
   }
 
   /** The plan of a transaction as it was logged, in the order in which it is applied. */
   async *intents(number: number): AsyncGenerator<PlannedIntent> {
-    await this.#open();
+    await this.#entrance.assertOpen();
     yield* this.#history.intents(number);
   }
 
@@ -289,7 +302,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError NOT_RECORDED
    */
   async tree(image: string, moment?: Moment): Promise<SnapshotTree> {
-    await this.#open();
+    await this.#entrance.assertOpen();
     return this.#history.tree(image, moment);
   }
 
@@ -298,7 +311,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError NOT_RECORDED
    */
   async asOf(image: string, moment: Moment): Promise<SnapshotNode[]> {
-    await this.#open();
+    await this.#entrance.assertOpen();
     return liveNodes(await this.#history.tree(image, moment));
   }
 
@@ -308,13 +321,8 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError NOT_RECORDED, SNAPSHOT_NOT_FOUND
    */
   async blame(image: string, nameOrId: string): Promise<Blame[]> {
-    await this.#open();
+    await this.#entrance.assertOpen();
     return this.#history.blame(image, nameOrId);
-  }
-
-  /** @throws QcowalError POOL_CLOSED */
-  async #open(): Promise<void> {
-    await this.#enter(() => Promise.resolve({ result: Promise.resolve() }));
   }
 
   /**
@@ -323,10 +331,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED
    */
   async status(image: string, options: StatusOptions = {}): Promise<ImageStatus> {
-    return this.#enter(async () => {
-      const path = await this.#environment.resolvePath(image);
-      return { result: this.#queue.run([path], () => this.#compare(path, options)) };
-    });
+    return this.#onImages([image], (_, [path = image]) => this.#compare(path, options));
   }
 
   async #compare(path: string, options: StatusOptions): Promise<ImageStatus> {
@@ -339,10 +344,9 @@ export class Pool implements AsyncDisposable {
   }
 
   /**
-   * Hears of every transaction of this pool when it has ended, before whoever asked
-   * for it does, as the history
-   * will have it: done, failed, refused or recovered, and of observations. What
-   * a listener throws becomes a process warning.
+   * Hears of every transaction of this pool when it has ended, before whoever asked for it
+   * does, as the history will have it: done, failed, refused or recovered, and of
+   * observations and holds. What a listener throws becomes a process warning.
    */
   on(event: "transaction", listener: TransactionListener): this {
     assertEvent(event, listener);
@@ -359,7 +363,7 @@ export class Pool implements AsyncDisposable {
 
   /** What the journal holds, and how large it is. */
   async journalInfo(): Promise<JournalInfo> {
-    return this.#enter(async () =>
+    return this.#entrance.enter(async () =>
       Promise.resolve({ result: this.#queue.run([], () => this.#journal.info(isPathTopic)) }),
     );
   }
@@ -373,7 +377,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
    */
   async compact(options: CompactOptions = {}): Promise<CompactionReport> {
-    return this.#enter(async () => {
+    return this.#entrance.enter(async () => {
       const result = this.#queue.run([], () => compactJournal(this.#journal, this.#environment, options));
       return Promise.resolve({ result });
     });
@@ -381,37 +385,15 @@ export class Pool implements AsyncDisposable {
 
   /** Waits for what is running, then closes the journal. Idempotent. */
   async close(): Promise<void> {
-    this.#closed ??= this.#entering.then(() =>
+    await this.#entrance.close(() =>
       this.#queue.runAlone(async () => {
         await this.#events.delivered();
         await this.#journal.close();
       }),
     );
-    await this.#closed;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
-
-  /**
-   * Lets calls into the queue in the order in which they were made, although
-   * what they are queued under takes a while to find out. `enqueue` wraps the
-   * queued promise, so that the next call does not wait for its end.
-   */
-  async #enter<Result>(enqueue: () => Promise<{ readonly result: Promise<Result> }>): Promise<Result> {
-    if (this.#closed !== undefined) {
-      throw new QcowalError("POOL_CLOSED", "The pool is closed. Nothing was changed; open it again.");
-    }
-    const entered = this.#entering.then(enqueue);
-    this.#entering = entered.catch(() => undefined);
-    const { result } = await entered;
-    return result;
-  }
-}
-
-function assertEvent(event: unknown, listener: unknown): void {
-  if (event !== "transaction")
-    throw new TypeError(`unknown event ${JSON.stringify(event)}; known is "transaction"`);
-  if (typeof listener !== "function") throw new TypeError("a listener must be a function");
 }

@@ -183,10 +183,12 @@ async function decide(
   now: number,
 ): Promise<Verdict<PrunedSnapshot>[]> {
   const snapshots = await listSnapshots(path);
+  const nodes = journal === undefined ? [] : await nodesOf(journal, path);
+  const held = new Set(
+    nodes.filter(({ holds }) => holds !== undefined).map(({ snapshot }) => identity(snapshot)),
+  );
   const automatic = new Set(
-    (journal === undefined ? [] : await nodesOf(journal, path))
-      .filter(({ auto }) => auto === true)
-      .map(({ snapshot }) => identity(snapshot)),
+    nodes.filter(({ auto }) => auto === true).map(({ snapshot }) => identity(snapshot)),
   );
   const exclusive =
     policy.maxSpace === undefined
@@ -206,6 +208,7 @@ async function decide(
         name: snapshot.name,
         time: snapshot.dateSec * 1000 + Math.floor(snapshot.dateNsec / 1e6),
         auto: automatic.has(identity(snapshot)),
+        held: held.has(identity(snapshot)),
         ...(exclusiveBytes === undefined ? {} : { exclusiveBytes }),
       };
     }),

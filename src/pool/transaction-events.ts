@@ -60,3 +60,10 @@ export class TransactionEvents {
     }
   }
 }
+
+/** @throws TypeError */
+export function assertEvent(event: unknown, listener: unknown): void {
+  if (event !== "transaction")
+    throw new TypeError(`unknown event ${JSON.stringify(event)}; known is "transaction"`);
+  if (typeof listener !== "function") throw new TypeError("a listener must be a function");
+}

@@ -71,3 +71,29 @@ test("wrong rules are misuse, and where nothing goes no journal is left", async 
   expect(await lab.qcowal("prune", "a.qcow2", "-l", "1", "--all")).toMatchObject({ code: 0 });
   expect(await lab.names()).toHaveLength(1);
 });
+
+test("hold keeps a snapshot from every command that deletes, list and history show it, release lets it go", async () => {
+  const lab = await Lab.open();
+  const held = await lab.qcowal("hold", "one", "a.qcow2", "--tag", "audit", "--reason", "until May");
+  expect(held).toMatchObject({ code: 0, stderr: "a.qcow2: held one as audit\n" });
+  const [one, two] = await lab.json<{ holds?: string[] }[]>("list", "a.qcow2");
+  expect([one?.holds, two?.holds]).toEqual([["audit"], undefined]);
+  expect((await lab.qcowal("list", "a.qcow2")).stdout).toMatch(/HELD.*\n1 .*audit/);
+  expect((await lab.qcowal("history", "a.qcow2")).stdout).toMatch(/held +hold "one" \(id 1\) as audit/);
+  for (const args of [
+    ["delete", "one", "a.qcow2"],
+    ["snapshot", "-d", "one", "a.qcow2"],
+  ]) {
+    expect(await lab.qcowal(...args)).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(
+        /snapshot "one" \(id 1\) is held: audit by .* \("until May"\)\. Nothing was changed/,
+      ),
+    });
+  }
+  const pruned = await lab.qcowal("prune", "a.qcow2", "-l", "1", "--all", "--explain");
+  expect(pruned.stdout).toMatch(/keep +1 +one .* hold/);
+  expect(await lab.qcowal("release", "one", "a.qcow2")).toMatchObject({ code: 1 });
+  expect(await lab.qcowal("release", "one", "a.qcow2", "--tag", "audit")).toMatchObject({ code: 0 });
+  expect(await lab.qcowal("delete", "one", "a.qcow2")).toMatchObject({ code: 0 });
+});

@@ -76,6 +76,7 @@ const FIELDS = {
   lookup: fc.constantFrom<unknown>("unique", "first", "id-then-name", "last"),
   force: fc.constantFrom<unknown>(true, false, "yes"),
   auto: fc.constantFrom<unknown>(true, false),
+  evenIfHeld: fc.constantFrom<unknown>(true, false),
   dropBitmaps: fc.constantFrom<unknown>(true, 0),
   keep: fc.constantFrom<unknown>("k", null),
   recoverableFor: fc.constantFrom<unknown>(1, 1e15, -1, "7d"),

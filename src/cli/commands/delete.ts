@@ -31,6 +31,7 @@ export function addDeleteCommand(program: Command): void {
       "hide it for so long, and free nothing before ('qcowal undo' brings it back; 7d with --recoverable alone)",
       parseDuration,
     )
+    .option("--even-if-held", "also when somebody holds it (a refusal without it)")
     .addHelpText(
       "after",
       examples(
@@ -41,13 +42,14 @@ export function addDeleteCommand(program: Command): void {
     )
     .action(async (first: string | undefined, others: string[], options: DeleteOptions) => {
       const { selections, images } = chosen(first, others, options);
-      const { recoverable } = options;
+      const { recoverable, evenIfHeld } = options;
       const operations = images.flatMap((image) =>
         selections.map((selection): Operation => ({
           type: "delete",
           image,
           ...selection,
           ...(recoverable === undefined ? {} : { recoverableFor: recoverable }),
+          ...(evenIfHeld === true ? { evenIfHeld } : {}),
         })),
       );
       await write(operations, images, options);

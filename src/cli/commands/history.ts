@@ -44,6 +44,8 @@ const STATUSES = [
   "unconfirmed",
   "repaired by a scan",
   "observed",
+  "held",
+  "released",
   "pending",
 ] as const satisfies readonly HistoryStatus[];
 

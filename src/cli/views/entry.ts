@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import type { HistoryEntry } from "../../index.ts";
 import { remarksOf, took, who } from "./history.ts";
 import { askedFor } from "./operations.ts";
-import { bytes, localTime, plural, quoted, shownPath } from "./text.ts";
+import { bytes, localTime, plural, printable, quoted, shownPath } from "./text.ts";
 
 /** One entry of the history in full, a fact a line. */
 export function entryText(entry: HistoryEntry, journal: string): string {
@@ -17,6 +17,9 @@ export function entryText(entry: HistoryEntry, journal: string): string {
     ...operations.map(
       (operation) => ["asked", `${askedFor(operation)} on ${shownPath(operation.image)}`] as const,
     ),
+    ...(entry.hold === undefined
+      ? []
+      : [["snapshot", `${quoted(entry.hold.snapshot.name)} as ${printable(entry.hold.tag)}`] as const]),
     ...images.flatMap(
       ({
         image,

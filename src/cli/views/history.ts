@@ -13,10 +13,16 @@ const HEAD = ["NO", "BEGAN", "STATUS", "OPERATION", "IMAGE", "TOOK", "CHANGED", 
 
 /** What was asked of each image, or found there. */
 function actionsOf(entry: HistoryEntry): { what: string; image: string }[] {
-  const { operations, images, repair, status } = entry;
+  const { operations, images, repair, status, hold } = entry;
   if (repair !== undefined) {
     const { interrupted } = repair;
     const what = interrupted === undefined ? "repair" : `repair after ${interrupted.transaction}`;
+    return images.map(({ image }) => ({ what, image }));
+  }
+  if (hold !== undefined) {
+    const { snapshot, tag } = hold;
+    const verb = status === "held" ? "hold" : "release";
+    const what = `${verb} ${quoted(snapshot.name)} (id ${printable(snapshot.id)}) as ${printable(tag)}`;
     return images.map(({ image }) => ({ what, image }));
   }
   if (status === "observed") return images.map(({ image }) => ({ what: "-", image }));

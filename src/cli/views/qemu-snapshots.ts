@@ -26,6 +26,7 @@ function snapshotJson(snapshot: Recorded, known: Lineage | undefined): object {
     icount: icount === undefined ? undefined : BigInt.asIntN(64, icount),
     parent: known?.parent,
     current: known?.isCurrent === true ? true : undefined,
+    holds: known === undefined || known.holds.length === 0 ? undefined : known.holds,
     auto: known?.isAutomatic === true ? true : undefined,
   };
 }

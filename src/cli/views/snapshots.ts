@@ -18,6 +18,7 @@ const fromText = ({ parent }: Lineage): string =>
 export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly Lineage[]): Iterable<string> {
   // A column only for those who have schedules.
   const hasAutomatic = lineage?.some(({ isAutomatic }) => isAutomatic) === true;
+  const hasHolds = lineage?.some(({ holds }) => holds.length > 0) === true;
   return tableLines(function* () {
     yield [
       "ID",
@@ -26,6 +27,7 @@ export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly L
       "DISK SIZE",
       "VM STATE",
       ...(hasAutomatic ? ["TAKEN"] : []),
+      ...(hasHolds ? ["HELD"] : []),
       ...(lineage === undefined ? [] : ["FROM", ""]),
     ];
     for (const [index, { id, name, dateSec, diskSize, vmStateSize }] of snapshots.entries()) {
@@ -37,6 +39,7 @@ export function snapshotTable(snapshots: readonly Listed[], lineage?: readonly L
         diskSize === undefined ? "-" : bytes(diskSize),
         vmStateSize === undefined || vmStateSize === 0 ? "-" : bytes(vmStateSize),
         ...(hasAutomatic ? [known?.isAutomatic === true ? "by schedule" : "-"] : []),
+        ...(hasHolds ? [printable(known?.holds.join(", ") ?? "") || "-"] : []),
         ...(known === undefined ? [] : [fromText(known), known.isCurrent ? "* the disk is here" : ""]),
       ];
     }
