@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
-import { isQcowalError } from "../index.ts";
+import { isQcowalError, openView } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
 import { addCheckCommand } from "./commands/check.ts";
 import { addCloneCommand } from "./commands/clone.ts";
@@ -19,6 +19,7 @@ import { addRenameCommand } from "./commands/rename.ts";
 import { addRepairCommand } from "./commands/repair.ts";
 import { addRevertCommand } from "./commands/revert.ts";
 import { addRunCommand } from "./commands/run.ts";
+import { addSendCommand } from "./commands/send.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
 import { addBlameCommand } from "./commands/blame.ts";
 import { addShowCommand } from "./commands/show.ts";
@@ -71,7 +72,8 @@ Examples:
   addExportCommand(command);
   addMapCommand(command);
   addCheckCommand(command, answer);
-  addDiffCommand(command);
+  addDiffCommand(command, openView);
+  addSendCommand(command, openView);
   addReceiveCommand(command);
   addCloneCommand(command);
   addRecoverCommand(command);

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { cloneImage } from "../../index.ts";
-import { imageAndSnapshot } from "../image-and-snapshot.ts";
+import { parseImageAt } from "../image-at.ts";
 import { interruptible } from "../interruption.ts";
 import { toJson } from "../json.ts";
 import { openTerminal } from "../terminal.ts";
@@ -37,7 +37,7 @@ Examples:
 
 async function clone(words: string, target: string, options: CloneCommandOptions): Promise<void> {
   const terminal = openTerminal(options.quiet === true);
-  const { image, snapshot } = await imageAndSnapshot(words);
+  const { image, snapshot } = parseImageAt(words);
   try {
     const report = await interruptible((signal) =>
       cloneImage(image, target, {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type OpenState, sendSnapshot } from "../../index.ts";
-import { imageAndSnapshot } from "../image-and-snapshot.ts";
+import { parseImageAt } from "../image-at.ts";
 import { interruptible } from "../interruption.ts";
 import { misuse } from "../misuse.ts";
 import { refOf } from "../selector.ts";
@@ -45,7 +45,7 @@ async function send(words: string, options: SendCommandOptions, openState: OpenS
   if (options.output === "-" && process.stdout.isTTY) {
     throw misuse("A stream is not for a terminal: use -o FILE, or a pipe");
   }
-  const { image, snapshot: to } = await imageAndSnapshot(words);
+  const { image, snapshot: to } = parseImageAt(words);
   if (options.forceShare === true && to === undefined) {
     throw misuse("Beside a running VM only a snapshot can be sent: name one behind the image (IMAGE@NAME)");
   }
