@@ -116,6 +116,16 @@ export type {
   WriteRawOptions,
   WrittenRaw,
 } from "./export/index.ts";
+export { NbdClientError, serve } from "./nbd/index.ts";
+export type {
+  ChangedSince,
+  NbdExport,
+  NbdLimits,
+  NbdListen,
+  NbdServeOptions,
+  NbdServer,
+  NbdTls,
+} from "./nbd/index.ts";
 export {
   checkImage,
   cloneImage,
@@ -126,6 +136,7 @@ export {
   openPool,
   planOperations,
   planPrune,
+  serveImages,
   repairWithoutJournal,
   statusWithoutHistory,
 } from "./pool/index.ts";
@@ -140,6 +151,7 @@ export type {
   History,
   HistoryOptions,
   HistoryQuery,
+  ImageServer,
   HoldOptions,
   ImageStatus,
   Lineage,
@@ -158,6 +170,7 @@ export type {
   RepairOptions,
   RetentionPolicy,
   RevertOptions,
+  ServeOptions,
   SnapshotInfo,
   SnapshotOptions,
   SnapshotRef,

@@ -22,6 +22,7 @@ import { addRunCommand } from "./commands/run.ts";
 import { addSendCommand } from "./commands/send.ts";
 import { addSnapshotCommand } from "./commands/snapshot.ts";
 import { addBlameCommand } from "./commands/blame.ts";
+import { addServeCommand } from "./commands/serve.ts";
 import { addShowCommand } from "./commands/show.ts";
 import { addStatusCommand } from "./commands/status.ts";
 import { addTreeCommand } from "./commands/tree.ts";
@@ -76,6 +77,7 @@ Examples:
   addSendCommand(command, openView);
   addReceiveCommand(command);
   addCloneCommand(command);
+  addServeCommand(command);
   addRecoverCommand(command);
   addRepairCommand(command, answer);
   addHistoryCommand(command);

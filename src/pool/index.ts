@@ -32,3 +32,5 @@ export type { ImageStatus, StatusOptions } from "./status.ts";
 export type { TransactionListener } from "./transaction-events.ts";
 export { repairWithoutJournal } from "./repair.ts";
 export type { RepairOptions } from "./repair.ts";
+export { serveImages } from "./serve-images.ts";
+export type { ImageServer, ServeOptions } from "./serve-images.ts";
