@@ -1,6 +1,5 @@
 import { promisify } from "node:util";
 import { constants, inflateRaw } from "node:zlib";
-import { Decompress } from "fzstd";
 import { zstdFrame } from "./zstd-frame.ts";
 
 const inflate = promisify<Uint8Array, object, Buffer>(inflateRaw);
@@ -19,7 +18,7 @@ export async function decompressCluster(
   stored: Uint8Array,
   clusterSize: number,
 ): Promise<Uint8Array> {
-  const content = type === "zlib" ? await inflated(stored, clusterSize) : unpacked(stored, clusterSize);
+  const content = type === "zlib" ? await inflated(stored, clusterSize) : await unpacked(stored, clusterSize);
   if (content.length !== clusterSize) throw new Error(`the stream holds ${content.length} bytes`);
   return content;
 }
@@ -35,7 +34,9 @@ function inflated(stored: Uint8Array, clusterSize: number): Promise<Buffer> {
 }
 
 /** QEMU takes several frames, too. */
-function unpacked(stored: Uint8Array, clusterSize: number): Uint8Array {
+async function unpacked(stored: Uint8Array, clusterSize: number): Promise<Uint8Array> {
+  // It makes its tables when it is loaded, and few images need it.
+  const { Decompress } = await import("fzstd");
   const content = new Uint8Array(clusterSize);
   let length = 0;
   // In pieces: only so does one hear how long a frame is, and a hostile one stops where the cluster ends.

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { type AddressInfo, type ListenOptions, type Server, type Socket, createServer } from "node:net";
+import { type AddressInfo, type ListenOptions, type Server, type Socket } from "node:net";
 import { resolve } from "node:path";
 import { QcowalError, reasonOf } from "../errors/index.ts";
 import { NbdClientError } from "./client-error.ts";
@@ -45,7 +45,7 @@ export async function serve(options: NbdServeOptions): Promise<NbdServer> {
   const { exports, listen, tls, onError = () => undefined } = options;
   checkExports(exports);
   const limits = limitsFrom(options.limits);
-  const encrypt = tls === undefined ? undefined : encrypter(tls);
+  const encrypt = tls === undefined ? undefined : await encrypter(tls);
   const connections = new Set<Connection>();
 
   const accept = (socket: Socket): void => {
@@ -66,6 +66,7 @@ export async function serve(options: NbdServeOptions): Promise<NbdServer> {
     void connection.done.finally(() => connections.delete(connection));
   };
 
+  const { createServer } = await import("node:net");
   // Half open: a client may end its side and still wait for replies.
   const newServer = (): Server => createServer({ allowHalfOpen: true }, accept);
   const { server, address, remove } = await bind(newServer, listen);

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { chmod, link, lstat, mkdtemp, rm, rmdir, unlink } from "node:fs/promises";
-import { type Server, connect } from "node:net";
+import type { Server } from "node:net";
 import { dirname, join } from "node:path";
 import { QcowalError, reasonOf } from "../errors/index.ts";
 
@@ -14,7 +14,8 @@ function failed(path: string, message: string, cause?: unknown): QcowalError {
   });
 }
 
-function isListenedTo(path: string): Promise<boolean> {
+async function isListenedTo(path: string): Promise<boolean> {
+  const { connect } = await import("node:net");
   return new Promise((resolve) => {
     const socket = connect(path);
     socket.once("connect", () => {

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { type TLSSocket, createServer } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { reasonOf } from "../errors/index.ts";
 import { NbdClientError } from "./client-error.ts";
 
@@ -15,7 +15,13 @@ const bytesOf = (pem: string | Uint8Array): string | Buffer =>
   typeof pem === "string" ? pem : Buffer.from(pem);
 
 /** @throws Error from OpenSSL for keys and certificates that cannot be used */
-export function encrypter({ key, cert, clientCa }: NbdTls): (socket: Socket) => Promise<TLSSocket> {
+export async function encrypter({
+  key,
+  cert,
+  clientCa,
+}: NbdTls): Promise<(socket: Socket) => Promise<TLSSocket>> {
+  // Loading TLS takes memory and time, which a process that never serves should not pay.
+  const { createServer } = await import("node:tls");
   const options = {
     key: bytesOf(key),
     cert: bytesOf(cert),

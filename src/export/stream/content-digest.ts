@@ -13,11 +13,15 @@ const CONTENT_MAGIC = "qcowal content 1\n";
 /** SHA-256 of one piece. */
 export const chunkDigest = (bytes: Uint8Array): Buffer => createHash("sha256").update(bytes).digest();
 
-const zeroChunk = chunkDigest(ZEROS);
+/** Hashed when it is first needed: most commands never do. */
+let zeroChunk: Buffer | undefined;
 
 /** The same of `length` bytes of zeros. */
-export const zeroDigest = (length: number): Buffer =>
-  length === CHUNK_BYTES ? zeroChunk : chunkDigest(ZEROS.subarray(0, length));
+export function zeroDigest(length: number): Buffer {
+  if (length !== CHUNK_BYTES) return chunkDigest(ZEROS.subarray(0, length));
+  zeroChunk ??= chunkDigest(ZEROS);
+  return zeroChunk;
+}
 
 /**
  * What a disk holds, as one number: SHA-256 over a magic, its size as a 64-bit big
