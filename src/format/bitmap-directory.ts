@@ -1,5 +1,5 @@
 import { QcowalError } from "../errors/index.ts";
-import { EXTENSION, type ExtensionArea } from "./extensions.ts";
+import { BITMAPS_BYTES, EXTENSION, type ExtensionArea } from "./extensions.ts";
 import { type Geometry, clustersFor } from "./geometry.ts";
 import { layout, readField, readField64 } from "./layout.ts";
 import { type HostOffset, SECTOR_SIZE, hostOffset, u64ToNumber } from "./units.ts";
@@ -11,7 +11,7 @@ export interface HostSpan {
   readonly length: number;
 }
 
-const BITMAPS = layout(24, [
+const BITMAPS = layout(BITMAPS_BYTES, [
   ["count", 4],
   ["reserved", 4],
   ["directorySize", 8],
@@ -68,7 +68,6 @@ export function bitmapDirectory(area: ExtensionArea): BitmapDirectory | undefine
   const extension = area.extensions.find(({ type }) => type === EXTENSION.bitmaps);
   if (extension === undefined) return undefined;
   const { data } = extension;
-  if (data.length !== 24) throw invalid("Bitmaps extension has a wrong length");
   const count = readField(data, BITMAPS.count);
   const size = u64ToNumber(readField64(data, BITMAPS.directorySize));
   if (count > MAX_BITMAPS || (size ?? Infinity) > MAX_DIRECTORY_BYTES) {
@@ -111,7 +110,7 @@ export function decodeBitmapDirectory(bytes: Uint8Array, count: number): readonl
 /** What QEMU objects to in the bitmaps extension; it does not open such an image. */
 export function bitmapExtensionProblem(area: ExtensionArea, { clusterSize }: Geometry): string | undefined {
   const data = area.extensions.find(({ type }) => type === EXTENSION.bitmaps)?.data;
-  if (data?.length !== 24) return undefined;
+  if (data === undefined) return undefined;
   if (readField(data, BITMAPS.count) === 0) return "it names no bitmap";
   if (readField(data, BITMAPS.reserved) !== 0) return "its reserved field is not zero";
   if (readField64(data, BITMAPS.directoryOffset) % BigInt(clusterSize) !== 0n) {

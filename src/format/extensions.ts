@@ -12,6 +12,9 @@ export const EXTENSION = {
   fence: 0x7163_7761,
 } as const;
 
+/** Data of the bitmaps extension. */
+export const BITMAPS_BYTES = 24;
+
 export interface HeaderExtension {
   readonly type: number;
   /** Offset of the extension's 8-byte head in the file. */
@@ -44,7 +47,7 @@ export function encodeExtension(type: number, data: Uint8Array): Uint8Array {
 
 /**
  * Reads the header extensions from the first cluster of the image.
- * @throws QcowalError IMAGE_INVALID when a length runs past the area
+ * @throws QcowalError IMAGE_INVALID when a length runs past the area, or is none that QEMU takes
  */
 export function decodeExtensions(cluster: Uint8Array, header: Header): ExtensionArea {
   const limit = header.backingFileOffset === 0 ? header.geometry.clusterSize : header.backingFileOffset;
@@ -63,18 +66,19 @@ export function decodeExtensions(cluster: Uint8Array, header: Header): Extension
     // QEMU asks this of the END marker, too.
     if (length > limit - offset - 8) throw tooLarge();
     if (type === EXTENSION.end) return { extensions, endOffset: offset, limit };
+    // QEMU opens no such image, whether or not the autoclear bit vouches for the bitmaps.
+    if (type === EXTENSION.bitmaps && length !== BITMAPS_BYTES) {
+      throw new QcowalError("IMAGE_INVALID", "Bitmaps extension has a wrong length. Nothing was changed.");
+    }
     extensions.push({ type, offset, data: cluster.slice(offset + 8, offset + 8 + length) });
     offset += extensionBytes(length);
   }
   return { extensions, endOffset: undefined, limit };
 }
 
-/** Number of persistent bitmaps, 0 without the extension. Malformed extensions are an invalid image. */
+/** Number of persistent bitmaps, 0 without the extension. */
 export function bitmapCount(area: ExtensionArea): number {
   const bitmaps = area.extensions.find((extension) => extension.type === EXTENSION.bitmaps);
   if (bitmaps === undefined) return 0;
-  if (bitmaps.data.length !== 24) {
-    throw new QcowalError("IMAGE_INVALID", "Bitmaps extension has a wrong length. Nothing was changed.");
-  }
   return new DataView(bitmaps.data.buffer, bitmaps.data.byteOffset).getUint32(0);
 }

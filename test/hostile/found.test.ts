@@ -57,6 +57,20 @@ test("a refcount that cannot be counted is no overflow, and no Infinity", async 
   expect(findings.map(({ what }) => what).join()).toMatch(/refcount=9223372036854775808 reference=1/);
 });
 
+test("a bitmaps extension of a wrong length is refused, as by qemu, also where no autoclear bit vouches for it", async () => {
+  const disk = damaged((bytes) => {
+    bytes.writeUInt32BE(0x23852875, 104);
+    bytes.writeUInt32BE(37, 108);
+    bytes.writeBigUInt64BE(0n, 88);
+  });
+  for (const operation of [repair, create]) {
+    await expect(planOn(disk, operation)).rejects.toMatchObject({
+      code: "IMAGE_INVALID",
+      message: expect.stringMatching(/Bitmaps extension has a wrong length/) as unknown,
+    });
+  }
+});
+
 test("an END marker of the header extensions with a length is refused, as by qemu", async () => {
   const disk = damaged((bytes) => void bytes.writeUInt32BE(0x7600, 108));
   await expect(readImage(disk)).rejects.toThrow(/Header extension too large/);
