@@ -5,6 +5,16 @@ import type { FillIntent } from "./intent.ts";
 
 /** Long contents are compared and written in pieces, so that a 32 MiB L1 table needs no second copy. */
 const PIECE_BYTES = 1024 * 1024;
+const MAX_SPARE = 8;
+
+/** Makes the contents of a fill in a buffer of zeros. */
+type Writer = (zeros: Uint8Array) => void;
+
+/** Of fills whose contents are made anew each time. */
+const WRITERS = new WeakMap<FillIntent, Writer>();
+
+/** Buffers to make them in, as many as are written side by side: left to the garbage collector, hundreds would pile up. */
+const spare: Uint8Array[] = [];
 
 export function fill(offset: number, bytes: Uint8Array): FillIntent {
   const digest = createHash("sha256").update(bytes).digest();
@@ -16,10 +26,10 @@ export function fill(offset: number, bytes: Uint8Array): FillIntent {
  * may have more of them than fits in memory. `write` gets zeros; the first time
  * in `scratch`, which has their length.
  */
-export function fillOf(offset: number, scratch: Uint8Array, write: (zeros: Uint8Array) => void): FillIntent {
+export function fillOf(offset: number, scratch: Uint8Array, write: Writer): FillIntent {
   write(scratch.fill(0));
   const { digest, length } = fill(offset, scratch);
-  return {
+  const intent: FillIntent = {
     kind: "fill",
     offset,
     length,
@@ -30,15 +40,31 @@ export function fillOf(offset: number, scratch: Uint8Array, write: (zeros: Uint8
       return bytes;
     },
   };
+  WRITERS.set(intent, write);
+  return intent;
 }
 
 /** Without bytes there is nothing to do: contents logged by digest were durable before the commit. */
 export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
+  const write = WRITERS.get(intent);
+  if (write !== undefined) {
+    await applyMade(disk, intent, write);
+    return;
+  }
   const { bytes } = intent;
   if (bytes === undefined) return;
   for (let at = 0; at < intent.length; at += PIECE_BYTES) {
     await disk.write(intent.offset + at, bytes.subarray(at, at + PIECE_BYTES));
   }
+}
+
+async function applyMade(disk: Disk, { offset, length }: FillIntent, write: Writer): Promise<void> {
+  const found = spare.findIndex((buffer) => buffer.length === length);
+  const [bytes = new Uint8Array(length)] = found < 0 ? [] : spare.splice(found, 1);
+  write(bytes.fill(0));
+  await disk.write(offset, bytes);
+  // After a failure nobody knows who still reads from it.
+  if (spare.length < MAX_SPARE) spare.push(bytes);
 }
 
 /** Free clusters may hold anything, so contents that can be written again are never foreign. */
