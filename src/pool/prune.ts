@@ -16,7 +16,7 @@ import {
 } from "../engine/index.ts";
 import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { type SnapshotNode, liveNodes } from "../history/index.ts";
-import type { Operation } from "../plan/index.ts";
+import { type Operation, parseDeletedName } from "../plan/index.ts";
 import {
   type PrunableSnapshot,
   type RetentionPolicy,
@@ -199,22 +199,38 @@ async function decide(
             exclusiveBytes,
           ]),
         );
-  return applyPolicy(
-    snapshots.map((snapshot): PrunedSnapshot => {
-      const exclusiveBytes = exclusive?.get(snapshot.id);
-      return {
-        key: identity(snapshot),
-        id: snapshot.id,
-        name: snapshot.name,
-        time: snapshot.dateSec * 1000 + Math.floor(snapshot.dateNsec / 1e6),
-        auto: automatic.has(identity(snapshot)),
-        held: held.has(identity(snapshot)),
-        ...(exclusiveBytes === undefined ? {} : { exclusiveBytes }),
-      };
-    }),
+  const all = snapshots.map((snapshot): PrunedSnapshot => {
+    const exclusiveBytes = exclusive?.get(snapshot.id);
+    return {
+      key: identity(snapshot),
+      id: snapshot.id,
+      name: snapshot.name,
+      time: snapshot.dateSec * 1000 + Math.floor(snapshot.dateNsec / 1e6),
+      auto: automatic.has(identity(snapshot)),
+      held: held.has(identity(snapshot)),
+      ...(exclusiveBytes === undefined ? {} : { exclusiveBytes }),
+    };
+  });
+  // One that was deleted takes no other's place under any rule: its own time decides.
+  const rules = applyPolicy(
+    all.filter(({ name }) => parseDeletedName(name) === undefined),
     policy,
     now,
   );
+  const verdicts = [...rules, ...all.flatMap((snapshot) => verdictOfDeleted(snapshot, now) ?? [])];
+  const places = new Map(all.map((snapshot, place) => [snapshot, place]));
+  const placeOf = ({ snapshot }: Verdict<PrunedSnapshot>): number => places.get(snapshot) ?? 0;
+  return verdicts.toSorted((one, other) => placeOf(one) - placeOf(other));
+}
+
+function verdictOfDeleted(snapshot: PrunedSnapshot, now: number): Verdict<PrunedSnapshot> | undefined {
+  const until = parseDeletedName(snapshot.name)?.until;
+  if (until === undefined) return undefined;
+  const time = new Date(until).toISOString();
+  if (snapshot.held === true) return { snapshot, keep: true, reasons: ["hold"] };
+  return until > now
+    ? { snapshot, keep: true, reasons: [`deleted, kept until ${time}`] }
+    : { snapshot, keep: false, reasons: [`deleted, was kept until ${time}`] };
 }
 
 async function nodesOf(journal: JournalReader, path: string): Promise<SnapshotNode[]> {

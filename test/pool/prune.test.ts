@@ -1,5 +1,6 @@
 import { copyFile, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { type Pool, listSnapshots, planPrune } from "../../src/index.ts";
 import { all } from "../support/all.ts";
@@ -12,6 +13,31 @@ async function nightly(pool: Pool, image: string, ...wanted: readonly string[]):
 }
 
 describe("prune", () => {
+  test("counts no snapshot that was deleted recoverably, and removes it when its time is over", async () => {
+    const dir = await scratch("a.qcow2");
+    const image = join(dir, "a.qcow2");
+    const pool = await poolIn(dir);
+    await nightly(pool, image, "n1", "n2", "n3");
+    await pool.delete(image, "n2", { recoverableFor: 1 });
+    await pool.delete(image, "n3", { recoverableFor: 3_600_000 });
+    // Past the first one's second: names have no fraction of it.
+    await setTimeout(1100);
+    const { images, failed } = await pool.prune([image], { keepLast: 1 });
+    expect(failed).toEqual([]);
+    expect(await names(image)).toEqual([
+      "one",
+      "two",
+      "n1",
+      expect.stringMatching(/^\.deleted\/.*\/n3$/) as unknown,
+    ]);
+    expect(images[0]?.verdicts.map(({ keep, reasons }) => [keep, reasons.join()]).slice(-2)).toEqual([
+      [false, expect.stringMatching(/^deleted, was kept until /) as unknown],
+      [true, expect.stringMatching(/^deleted, kept until /) as unknown],
+    ]);
+    await expectClean(image);
+    await pool.close();
+  });
+
   test("removes in one transaction what no rule keeps, and only what a schedule took", async () => {
     const dir = await scratch("a.qcow2");
     const image = join(dir, "a.qcow2");
