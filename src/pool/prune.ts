@@ -15,6 +15,7 @@ import {
   topicsOf,
 } from "../engine/index.ts";
 import { QcowalError, isQcowalError } from "../errors/index.ts";
+import type { SnapshotFacts } from "../image/index.ts";
 import { type SnapshotNode, liveNodes } from "../history/index.ts";
 import { type Operation, parseDeletedName } from "../plan/index.ts";
 import {
@@ -107,18 +108,21 @@ export async function pruneImages(
     await notice(path);
   };
   const { dryRun: _, group: __, ...rest } = options;
-  const apply: Apply = (groups) => runTransaction(context, groups, rest);
+  const apply: Apply = (groups, inspect) => runTransaction(context, groups, { ...rest, inspect });
   return decideAndRun(environment, journal, paths, policy, options, apply, prepare);
 }
 
+type Inspect = (path: string, snapshots: readonly SnapshotFacts[]) => void;
+
 type Apply = (
   groups: OperationsByImage,
+  inspect: Inspect,
 ) => Promise<Pick<RunReport, "images"> & { readonly transaction?: number }>;
 
 const run =
   (environment: Environment): Apply =>
-  (groups) =>
-    dryRun(environment, groups, {});
+  (groups, inspect) =>
+    dryRun(environment, groups, { inspect });
 
 async function decideAndRun(
   environment: Environment,
@@ -162,7 +166,7 @@ async function applied(
       .map(({ snapshot }): Operation => ({ type: "delete", image, id: snapshot.id })),
   );
   if (operations.length === 0) return [...decided];
-  const report = await apply(await groupByImage(environment, operations));
+  const report = await apply(await groupByImage(environment, operations), stillAs(decided));
   return decided.map((one) => {
     const done = report.images.find(({ image }) => image === one.image);
     if (done === undefined) return one;
@@ -174,6 +178,20 @@ async function applied(
       ...(transaction === undefined ? {} : { transaction }),
     };
   });
+}
+
+/** Between the decision and the lock others may have deleted a snapshot, and given its id to a new one. */
+function stillAs(decided: readonly PrunedImage[]): Inspect {
+  return (path, snapshots) => {
+    const there = new Set(snapshots.map(identity));
+    for (const { keep, snapshot } of decided.find(({ image }) => image === path)?.verdicts ?? []) {
+      if (keep || there.has(snapshot.key)) continue;
+      throw new QcowalError(
+        "SNAPSHOT_NOT_FOUND",
+        `${path}: others changed snapshot ${JSON.stringify(snapshot.name)} (id ${snapshot.id}) meanwhile. Nothing was changed; prune again.`,
+      );
+    }
+  };
 }
 
 async function decide(
