@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 import { runCli } from "./run-cli.ts";
 
 /** What a shell says of a program that SIGPIPE ended; Node has no such end. */
