@@ -91,6 +91,7 @@ test("a repair in windows of one refcount block is the same as in one window, on
     { numRuns: Number(process.env["QCOWAL_REPAIR_WINDOWS"] ?? 400), endOnFailure: true },
   );
   expect(seen.mended).toBeGreaterThan(100);
-  expect(seen.windows).toBeGreaterThan(40);
+  // One in seven: 54 of 400, give or take 7.
+  expect(seen.windows).toBeGreaterThan(15);
   expect(seen.refused).toBeGreaterThan(20);
 });
