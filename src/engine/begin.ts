@@ -3,11 +3,12 @@ import { isQcowalError, withNothingChanged } from "../errors/index.ts";
 import type { Actor } from "./actor.ts";
 import type { BegunBody, BegunImage, RefusedBody } from "./bodies.ts";
 import type { EngineContext } from "./context.ts";
+import type { PlannedImage } from "./guard.ts";
 import { identityOf } from "./identity.ts";
 import { tableDigest } from "./observation.ts";
 import { observe } from "./observe.ts";
 import type { InternalRunOptions } from "./options.ts";
-import { type OperationsByImage, type PlanGuard, type PlannedImage, planAll } from "./planned-images.ts";
+import { type OperationsByImage, planAll } from "./planned-images.ts";
 import type { Progress } from "./progress.ts";
 import { topicsOf } from "./topics.ts";
 import { Transaction } from "./transaction.ts";
@@ -18,8 +19,6 @@ export interface Beginning {
   readonly progress: Progress;
   readonly started: number;
   readonly options: InternalRunOptions;
-  /** Refuses, by throwing, what was planned. */
-  readonly guard?: PlanGuard | undefined;
 }
 
 /**
@@ -72,20 +71,12 @@ export async function begin(
   context: EngineContext,
   disks: readonly Disk[],
   groups: OperationsByImage,
-  { actor, progress, started, options, guard }: Beginning,
+  { actor, progress, started, options }: Beginning,
 ): Promise<Transaction> {
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, started, progress, context.journal, options.inspect);
+    const planned = await planAll(disks, groups, started, progress, options.guards ?? [], context.journal);
     const images = await identified(context, planned);
-    await guard?.(
-      planned.map(({ disk, plan }, index) => ({
-        path: disk.path,
-        outcomes: plan.outcomes,
-        observed: images[index]?.observed,
-      })),
-      groups,
-    );
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),
       actor,

@@ -14,6 +14,7 @@ export type {
   RepairedBody,
 } from "./bodies.ts";
 export type { EngineContext } from "./context.ts";
+export type { Guard } from "./guard.ts";
 export { realEnvironment } from "./environment.ts";
 export { identityOf } from "./identity.ts";
 export type { ImageIdentity } from "./identity.ts";
@@ -40,5 +41,5 @@ export { readFence, refuseRecoverable, repairByScan } from "./repair.ts";
 export type { RepairReport, Repairer } from "./repair.ts";
 export type * from "./reports.ts";
 export { dryRun, groupByImage } from "./planned-images.ts";
-export type { OperationsByImage, PlanGuard } from "./planned-images.ts";
+export type { OperationsByImage } from "./planned-images.ts";
 export { runTransaction } from "./run.ts";

@@ -1,6 +1,6 @@
 import type { OpenDisk } from "../disk/index.ts";
-import type { SnapshotFacts } from "../image/index.ts";
 import type { Phase } from "../intent/index.ts";
+import type { Guard } from "./guard.ts";
 import type { RecoveredTransaction } from "./reports.ts";
 
 /** Where a transaction stands. The steps of the protocol, in order; `recover` comes before them when needed. */
@@ -37,8 +37,8 @@ export interface RunOptions {
 export interface InternalRunOptions extends RunOptions {
   /** Number of the transaction that this one undoes. */
   readonly undoes?: number;
-  /** Looks at the snapshots of each image while it is locked, before anything is planned; may throw. */
-  readonly inspect?: (path: string, snapshots: readonly SnapshotFacts[]) => void;
+  /** They are asked in this order. */
+  readonly guards?: readonly Guard[];
 }
 
 export interface FileId {

@@ -1,17 +1,11 @@
 import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { withNothingChanged } from "../errors/index.ts";
-import { type Image, readImage, snapshotFacts } from "../image/index.ts";
-import {
-  type ImagePlan,
-  type Operation,
-  type OperationOutcome,
-  assertOperation,
-  planImage,
-} from "../plan/index.ts";
+import { readImage } from "../image/index.ts";
+import { type Operation, assertOperation, planImage } from "../plan/index.ts";
 import { closeAll, openAll } from "./context.ts";
 import { fencedError } from "./fenced-error.ts";
-import type { Observation } from "./observation.ts";
+import type { Guard, PlannedImage } from "./guard.ts";
 import type { Environment, InternalRunOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import type { DryRunReport, ImageReport } from "./reports.ts";
@@ -41,30 +35,14 @@ export async function groupByImage(
   return new Map([...groups].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Judges what was planned, before anything is recorded: it throws to refuse it. */
-export type PlanGuard = (images: readonly GuardedImage[], groups: OperationsByImage) => Promise<void>;
-
-export interface GuardedImage {
-  readonly path: string;
-  /** One for each operation on it, in their order. */
-  readonly outcomes: readonly OperationOutcome[];
-  /** What the record does not know of it yet. */
-  readonly observed?: Observation | undefined;
-}
-
-export interface PlannedImage {
-  readonly disk: Disk;
-  readonly image: Image;
-  readonly plan: ImagePlan;
-}
-
+/** Reads and plans the images, which are locked, and asks the guards. */
 export async function planAll(
   disks: readonly Disk[],
   groups: OperationsByImage,
   now: number,
   progress: Progress,
+  guards: readonly Guard[],
   journal?: Journal,
-  inspect?: InternalRunOptions["inspect"],
 ): Promise<PlannedImage[]> {
   const planned: PlannedImage[] = [];
   const onTable = (): void => progress.checkpoint();
@@ -75,13 +53,11 @@ export async function planAll(
       operations.some(({ type }) => type === "repair"),
     );
     if (image.header.fenced) throw await fencedError(disk.path, image, journal);
-    inspect?.(
-      disk.path,
-      image.snapshotTable.snapshots.map(({ entry }) => snapshotFacts(entry)),
-    );
+    for (const guard of guards) guard.found?.(image);
     const plan = await planImage(image, operations, { now, onTable });
-    planned.push({ disk, image, plan });
+    planned.push({ disk, image, operations, plan });
   }
+  for (const guard of guards) await guard.planned?.(planned);
   return planned;
 }
 
@@ -96,17 +72,12 @@ export async function dryRun(
   environment: Environment,
   groups: OperationsByImage,
   options: InternalRunOptions,
-  guard?: PlanGuard,
 ): Promise<DryRunReport> {
   const progress = new Progress(options, [...groups.keys()]);
   const disks = await openAll(environment, [...groups.keys()], "read");
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, environment.now(), progress, undefined, options.inspect);
-    await guard?.(
-      planned.map(({ disk, plan }) => ({ path: disk.path, outcomes: plan.outcomes })),
-      groups,
-    );
+    const planned = await planAll(disks, groups, environment.now(), progress, options.guards ?? []);
     return {
       dryRun: true,
       images: planned.map((image) => ({

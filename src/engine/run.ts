@@ -19,7 +19,7 @@ import { currentActor } from "./actor.ts";
 import { type Beginning, begin, recordRefusal } from "./begin.ts";
 import { type EngineContext, closeAll, openAll } from "./context.ts";
 import type { InternalRunOptions } from "./options.ts";
-import { type OperationsByImage, type PlanGuard, reportOf } from "./planned-images.ts";
+import { type OperationsByImage, reportOf } from "./planned-images.ts";
 import { Progress } from "./progress.ts";
 import { recoverImages } from "./recover.ts";
 import type { RunReport } from "./reports.ts";
@@ -29,14 +29,13 @@ export async function runTransaction(
   context: EngineContext,
   groups: OperationsByImage,
   options: InternalRunOptions,
-  guard?: PlanGuard,
 ): Promise<RunReport> {
   const { environment, journal } = context;
   const started = environment.now();
   const paths = [...groups.keys()];
   const actor = currentActor(environment.program, options.actor);
   const progress = new Progress(options, paths);
-  const beginning: Beginning = { actor, progress, started, options, guard };
+  const beginning: Beginning = { actor, progress, started, options };
   progress.step("recover");
   const recovered = await recoverImages(context, paths, { actor }, (transaction) =>
     progress.step("recover", transaction),

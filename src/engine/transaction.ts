@@ -10,7 +10,7 @@ import { type EngineContext, ownerOf } from "./context.ts";
 import { fenceIntent } from "./fence.ts";
 import { finishHeader } from "./finish-header.ts";
 import { giveBack } from "./give-back.ts";
-import type { PlannedImage } from "./planned-images.ts";
+import type { PlannedImage } from "./guard.ts";
 import type { Progress } from "./progress.ts";
 
 /** A planned transaction that has its number, from `prepare` on. */

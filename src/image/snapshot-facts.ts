@@ -1,4 +1,5 @@
 import type { SnapshotEntry } from "../format/index.ts";
+import type { Image } from "./image.ts";
 import { shortNames } from "./snapshots.ts";
 
 /**
@@ -34,3 +35,7 @@ export function snapshotFacts(entry: SnapshotEntry): SnapshotFacts {
     ...(diskSize === undefined ? {} : { diskSize: Number(diskSize) }),
   };
 }
+
+/** Those of all snapshots of an image, in table order. */
+export const factsOf = ({ snapshotTable }: Image): SnapshotFacts[] =>
+  snapshotTable.snapshots.map(({ entry }) => snapshotFacts(entry));

@@ -1,16 +1,19 @@
 import type { Journal, JournalReader } from "../../journal/index.ts";
 import {
   type EngineContext,
+  type Environment,
+  type Guard,
   HOLDS_TOPIC,
   type HoldBody,
   type NoteBody,
-  type PlanGuard,
   currentActor,
+  identityOf,
+  observe,
   topicsOf,
 } from "../engine/index.ts";
 import { QcowalError, isQcowalError } from "../errors/index.ts";
 import type { SnapshotNode } from "../history/index.ts";
-import type { SnapshotFacts } from "../image/index.ts";
+import type { Image, SnapshotFacts } from "../image/index.ts";
 import { HistoryReader } from "./history-reader.ts";
 import { compareWithRecord } from "./status.ts";
 
@@ -25,26 +28,41 @@ const DEFAULT_TAG = "hold";
 const MAX_TAG_LENGTH = 255;
 
 /** Refuses to delete what somebody holds. Costs nothing where the record has no hold at all. */
-export function guardHolds(journal: JournalReader): PlanGuard {
-  return async (images, groups) => {
-    if (!(await hasHolds(journal))) return;
-    for (const { path, outcomes, observed } of images) {
-      if (outcomes.every(({ type }) => type !== "delete")) continue;
-      // A file that has just been found at this path brings its holds along.
-      const isSame = observed?.what === "moved" || observed?.what === "linked";
-      const paths = isSame && observed.from !== undefined ? [path, observed.from] : [path];
-      const held = (await Promise.all(paths.map((one) => nodesOf(journal, one))))
-        .flat()
-        .filter(({ holds }) => holds !== undefined);
-      for (const [index, outcome] of outcomes.entries()) {
-        const operation = groups.get(path)?.[index];
-        if (outcome.type !== "delete" || operation?.type !== "delete" || operation.evenIfHeld === true)
-          continue;
-        const node = held.find(({ snapshot }) => isSameSnapshot(snapshot, outcome.snapshot));
-        if (node !== undefined) throw heldError(path, node);
+export function guardHolds(journal: JournalReader, environment: Pick<Environment, "fileId">): Guard {
+  return {
+    async planned(images) {
+      if (!(await hasHolds(journal))) return;
+      for (const { image, operations, plan } of images) {
+        if (plan.outcomes.every(({ type }) => type !== "delete")) continue;
+        const { path } = image.disk;
+        const held = await heldNodes(journal, environment, image);
+        for (const [index, outcome] of plan.outcomes.entries()) {
+          const operation = operations[index];
+          if (outcome.type !== "delete" || operation?.type !== "delete" || operation.evenIfHeld === true)
+            continue;
+          const node = held.find(({ snapshot }) => isSameSnapshot(snapshot, outcome.snapshot));
+          if (node !== undefined) throw heldError(path, node);
+        }
       }
-    }
+    },
   };
+}
+
+/** A file that has just been found at its path brings its holds along. */
+async function heldNodes(
+  journal: JournalReader,
+  environment: Pick<Environment, "fileId">,
+  image: Image,
+): Promise<SnapshotNode[]> {
+  const { path } = image.disk;
+  const identity = identityOf(path, await environment.fileId(path), image);
+  const entries = image.snapshotTable.snapshots.map(({ entry }) => entry);
+  const observed = await observe(journal, environment, { identity, entries });
+  const isSame = observed?.what === "moved" || observed?.what === "linked";
+  const paths = isSame && observed.from !== undefined ? [path, observed.from] : [path];
+  return (await Promise.all(paths.map((one) => nodesOf(journal, one))))
+    .flat()
+    .filter(({ holds }) => holds !== undefined);
 }
 
 async function hasHolds(journal: JournalReader): Promise<boolean> {

@@ -10,12 +10,13 @@ import {
   transactionToUndo,
   undoOf,
 } from "../history/index.ts";
+import { factsOf } from "../image/index.ts";
 import type { SnapshotOperation } from "../plan/index.ts";
 
 export interface PlannedUndo {
   readonly operations: readonly SnapshotOperation[];
-  /** Which transaction it undoes, and how each image is looked at, under its lock, before anything is planned. */
-  readonly options: Pick<InternalRunOptions, "undoes" | "inspect">;
+  /** Which transaction it undoes, and what each image has to show for it. */
+  readonly options: Required<Pick<InternalRunOptions, "undoes" | "guards">>;
 }
 
 /**
@@ -49,10 +50,14 @@ export async function planUndo(
       ),
     options: {
       undoes: entry.transaction,
-      inspect: (at, snapshots) => {
-        const undo = byPath.get(at);
-        if (undo !== undefined) assertUndoable(entry.transaction, undo, snapshots);
-      },
+      guards: [
+        {
+          found: (seen) => {
+            const undo = byPath.get(seen.disk.path);
+            if (undo !== undefined) assertUndoable(entry.transaction, undo, factsOf(seen));
+          },
+        },
+      ],
     },
   };
 }

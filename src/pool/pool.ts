@@ -10,7 +10,6 @@ import {
   dryRun,
   groupByImage,
   isPathTopic,
-  recordObservation,
   recoverPending,
   runTransaction,
 } from "../engine/index.ts";
@@ -46,7 +45,8 @@ import {
   type UndoOptions,
   selection,
 } from "./pool-options.ts";
-import { type ImageStatus, type StatusOptions, compareWithRecord } from "./status.ts";
+import { recordStatus } from "./record-status.ts";
+import type { ImageStatus, StatusOptions } from "./status.ts";
 import { TransactionEvents, type TransactionListener, assertEvent } from "./transaction-events.ts";
 import { Entrance } from "./entrance.ts";
 import { given } from "./given.ts";
@@ -58,6 +58,7 @@ import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snaps
 export class Pool implements AsyncDisposable {
   readonly #journal: Journal;
   readonly #environment: Environment;
+  readonly #context: EngineContext;
   /** Operations on one image wait for each other; those on different images do not. */
   readonly #queue = new KeyedQueue();
   readonly #entrance = new Entrance();
@@ -68,6 +69,7 @@ export class Pool implements AsyncDisposable {
   constructor(journal: Journal, environment: Environment) {
     this.#journal = journal;
     this.#environment = environment;
+    this.#context = { journal, environment };
     this.#events = new TransactionEvents(journal);
     this.#history = new HistoryReader(journal);
   }
@@ -114,11 +116,12 @@ export class Pool implements AsyncDisposable {
   ): Promise<RunReport | DryRunReport> {
     return this.#entrance.enter(async () => {
       const groups = await groupByImage(this.#environment, operations);
-      const context = { journal: this.#journal, environment: this.#environment };
+      const holds = guardHolds(this.#journal, this.#environment);
+      const guarded = { ...options, guards: [...(options.guards ?? []), holds] };
       const result = this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
         options.dryRun === true
-          ? dryRun(this.#environment, groups, options, guardHolds(this.#journal))
-          : this.#events.deliveredAfter(runTransaction(context, groups, options, guardHolds(this.#journal))),
+          ? dryRun(this.#environment, groups, guarded)
+          : this.#events.deliveredAfter(runTransaction(this.#context, groups, guarded)),
       );
       return { result };
     });
@@ -200,8 +203,7 @@ export class Pool implements AsyncDisposable {
     options: PruneOptions = {},
   ): Promise<PruneReport> {
     checkPolicy(policy);
-    const notice = (path: string): Promise<unknown> => this.#compare(path, {});
-    return this.#onImages(images, (context, paths) => pruneImages(context, paths, policy, options, notice));
+    return this.#onImages(images, (context, paths) => pruneImages(context, paths, policy, options));
   }
 
   async #onImages<R>(
@@ -210,8 +212,7 @@ export class Pool implements AsyncDisposable {
   ): Promise<R> {
     return this.#entrance.enter(async () => {
       const paths = await Promise.all(images.map((image) => this.#environment.resolvePath(image)));
-      const context = { journal: this.#journal, environment: this.#environment };
-      return { result: this.#queue.run(paths, () => this.#events.deliveredAfter(act(context, paths))) };
+      return { result: this.#queue.run(paths, () => this.#events.deliveredAfter(act(this.#context, paths))) };
     });
   }
 
@@ -261,13 +262,14 @@ export class Pool implements AsyncDisposable {
    */
   async recover(images?: readonly string[], options: RecoverOptions = {}): Promise<RecoveryReport> {
     return this.#entrance.enter(async () => {
-      const context = { journal: this.#journal, environment: this.#environment };
       const { actor: name, ...rest } = options;
       const by = { ...rest, actor: currentActor(this.#environment.program, name) };
       const paths =
         images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
       return {
-        result: this.#queue.runAlone(() => this.#events.deliveredAfter(recoverPending(context, paths, by))),
+        result: this.#queue.runAlone(() =>
+          this.#events.deliveredAfter(recoverPending(this.#context, paths, by)),
+        ),
       };
     });
   }
@@ -331,16 +333,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED
    */
   async status(image: string, options: StatusOptions = {}): Promise<ImageStatus> {
-    return this.#onImages([image], (_, [path = image]) => this.#compare(path, options));
-  }
-
-  async #compare(path: string, options: StatusOptions): Promise<ImageStatus> {
-    const { status, seen } = await compareWithRecord(this.#journal, this.#environment, path, options);
-    if (status.observed !== undefined && status.interrupted === undefined) {
-      const actor = currentActor(this.#environment.program, undefined);
-      await recordObservation(this.#journal, seen, status.observed, actor);
-    }
-    return status;
+    return this.#onImages([image], (context, [path = image]) => recordStatus(context, path, options));
   }
 
   /**

@@ -3,6 +3,7 @@ import { readJournal, type JournalReader } from "../../journal/index.ts";
 import {
   type EngineContext,
   type Environment,
+  type Guard,
   type OperationsByImage,
   type RunOptions,
   type RunReport,
@@ -15,8 +16,8 @@ import {
   topicsOf,
 } from "../engine/index.ts";
 import { QcowalError, isQcowalError } from "../errors/index.ts";
-import type { SnapshotFacts } from "../image/index.ts";
 import { type SnapshotNode, liveNodes } from "../history/index.ts";
+import { factsOf } from "../image/index.ts";
 import { type Operation, parseDeletedName } from "../plan/index.ts";
 import {
   type PrunableSnapshot,
@@ -28,6 +29,7 @@ import {
 import { checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
 import { HistoryReader } from "./history-reader.ts";
+import { recordStatus } from "./record-status.ts";
 import { type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
 export type { RetentionPolicy } from "../retention/index.ts";
@@ -90,13 +92,12 @@ export async function planPrune(
   }
 }
 
-/** For a pool, which has queued it: nobody else works on the images. `notice` records what others did to one. */
+/** For a pool, which has queued it: nobody else works on the images. */
 export async function pruneImages(
   context: EngineContext,
   paths: readonly string[],
   policy: RetentionPolicy,
   options: PruneOptions,
-  notice: (path: string) => Promise<unknown>,
 ): Promise<PruneReport> {
   const { environment, journal } = context;
   if (options.dryRun === true) {
@@ -105,24 +106,22 @@ export async function pruneImages(
   const prepare = async (path: string): Promise<void> => {
     const actor = currentActor(environment.program, options.actor);
     await recoverImages(context, [path], { actor }, () => undefined);
-    await notice(path);
+    await recordStatus(context, path);
   };
   const { dryRun: _, group: __, ...rest } = options;
-  const apply: Apply = (groups, inspect) => runTransaction(context, groups, { ...rest, inspect });
+  const apply: Apply = (groups, guards) => runTransaction(context, groups, { ...rest, guards });
   return decideAndRun(environment, journal, paths, policy, options, apply, prepare);
 }
 
-type Inspect = (path: string, snapshots: readonly SnapshotFacts[]) => void;
-
 type Apply = (
   groups: OperationsByImage,
-  inspect: Inspect,
+  guards: readonly Guard[],
 ) => Promise<Pick<RunReport, "images"> & { readonly transaction?: number }>;
 
 const run =
   (environment: Environment): Apply =>
-  (groups, inspect) =>
-    dryRun(environment, groups, { inspect });
+  (groups, guards) =>
+    dryRun(environment, groups, { guards });
 
 async function decideAndRun(
   environment: Environment,
@@ -166,7 +165,7 @@ async function applied(
       .map(({ snapshot }): Operation => ({ type: "delete", image, id: snapshot.id })),
   );
   if (operations.length === 0) return [...decided];
-  const report = await apply(await groupByImage(environment, operations), stillAs(decided));
+  const report = await apply(await groupByImage(environment, operations), [stillAs(decided)]);
   return decided.map((one) => {
     const done = report.images.find(({ image }) => image === one.image);
     if (done === undefined) return one;
@@ -181,16 +180,19 @@ async function applied(
 }
 
 /** Between the decision and the lock others may have deleted a snapshot, and given its id to a new one. */
-function stillAs(decided: readonly PrunedImage[]): Inspect {
-  return (path, snapshots) => {
-    const there = new Set(snapshots.map(identity));
-    for (const { keep, snapshot } of decided.find(({ image }) => image === path)?.verdicts ?? []) {
-      if (keep || there.has(snapshot.key)) continue;
-      throw new QcowalError(
-        "SNAPSHOT_NOT_FOUND",
-        `${path}: others changed snapshot ${JSON.stringify(snapshot.name)} (id ${snapshot.id}) meanwhile. Nothing was changed; prune again.`,
-      );
-    }
+function stillAs(decided: readonly PrunedImage[]): Guard {
+  return {
+    found(image) {
+      const { path } = image.disk;
+      const there = new Set(factsOf(image).map(identity));
+      for (const { keep, snapshot } of decided.find((one) => one.image === path)?.verdicts ?? []) {
+        if (keep || there.has(snapshot.key)) continue;
+        throw new QcowalError(
+          "SNAPSHOT_NOT_FOUND",
+          `${path}: others changed snapshot ${JSON.stringify(snapshot.name)} (id ${snapshot.id}) meanwhile. Nothing was changed; prune again.`,
+        );
+      }
+    },
   };
 }
 
