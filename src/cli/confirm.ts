@@ -50,6 +50,7 @@ const refusal = (): Error =>
  */
 export async function confirmed(
   operations: readonly Operation[],
+  journal: string,
   options: ConfirmOptions,
 ): Promise<readonly Operation[]> {
   const way = wayFor(operations, options);
@@ -58,7 +59,7 @@ export async function confirmed(
   const isOffered =
     options.offersToKeep === true &&
     operations.some((operation) => operation.type === "revert" && loses(operation));
-  show(operations, await planOperations(operations));
+  show(operations, await planOperations(operations, { journal }));
   return asked(async (ask) => {
     const keep = isOffered ? await offerToKeep(ask) : undefined;
     if (keep !== undefined) {

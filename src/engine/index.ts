@@ -14,7 +14,7 @@ export type {
   RepairedBody,
 } from "./bodies.ts";
 export type { EngineContext } from "./context.ts";
-export type { Guard } from "./guard.ts";
+export type { Guard, PlannedImage } from "./guard.ts";
 export { realEnvironment } from "./environment.ts";
 export { identityOf } from "./identity.ts";
 export type { ImageIdentity } from "./identity.ts";

@@ -80,7 +80,7 @@ export function snapshotTree(entries: readonly HistoryEntry[], image: string): S
 }
 
 /** Those that are there, in the order of the snapshot table. */
-export function liveNodes({ nodes, live }: SnapshotTree): SnapshotNode[] {
+export function liveNodes({ nodes, live }: Pick<SnapshotTree, "nodes" | "live">): SnapshotNode[] {
   const byKey = new Map(nodes.map((node) => [node.key, node]));
   return live.flatMap((key) => byKey.get(key) ?? []);
 }

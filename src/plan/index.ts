@@ -9,4 +9,5 @@ export { planImage } from "./plan-image.ts";
 export type { PlanOptions } from "./plan-image.ts";
 export { planRepair } from "./plan-repair.ts";
 export type { RepairPlan, RepairSummary } from "./plan-repair.ts";
+export { simpleOperations } from "./simple-operations.ts";
 export { selectSnapshot, snapshotsNamed } from "./select-snapshot.ts";

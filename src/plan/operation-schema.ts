@@ -119,7 +119,12 @@ export const OPERATIONS_SCHEMA = {
     repair: operation(
       "repair",
       "Mends refcounts and flags; the only operation on its image.",
-      { what: { enum: ["leaks", "all"] }, harden: flag, dropDamagedSnapshots: flag },
+      {
+        what: { enum: ["leaks", "all"] },
+        harden: flag,
+        dropDamagedSnapshots: flag,
+        evenIfHeld: { const: true, description: "Give up snapshots that somebody holds, too." },
+      },
       {
         not: {
           properties: { what: { const: "leaks" }, dropDamagedSnapshots: { const: true } },

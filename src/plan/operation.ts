@@ -84,6 +84,8 @@ export interface RepairOperation {
    * such snapshots stay, and so does every cluster that they may own.
    */
   readonly dropDamagedSnapshots?: boolean;
+  /** Gives up those that somebody holds as well, which is a refusal without it. */
+  readonly evenIfHeld?: true;
 }
 
 /**
@@ -187,7 +189,7 @@ export function assertOperation(value: unknown): asserts value is Operation {
   if (auto !== undefined && (type !== "create" || auto !== true))
     wrong("'auto' is true or absent, and belongs to create");
   if (evenIfHeld !== undefined && (type !== "delete" || evenIfHeld !== true)) {
-    wrong("'evenIfHeld' is true or absent, and belongs to delete");
+    wrong("'evenIfHeld' is true or absent, and belongs to delete and repair");
   }
   if (dropBitmaps !== undefined) {
     if (type !== "revert") wrong("'dropBitmaps' belongs to revert");
@@ -228,7 +230,15 @@ function assertDuration(value: unknown): void {
 }
 
 function assertRepair(value: object): void {
-  const { type: _, image, what, harden, dropDamagedSnapshots, ...rest } = value as Record<string, unknown>;
+  const {
+    type: _,
+    image,
+    what,
+    harden,
+    dropDamagedSnapshots,
+    evenIfHeld,
+    ...rest
+  } = value as Record<string, unknown>;
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) wrong(`unknown field ${JSON.stringify(unknown)}`);
   if (typeof image !== "string" || image === "") wrong("'image' must be a path");
@@ -236,5 +246,6 @@ function assertRepair(value: object): void {
   for (const [name, flag] of Object.entries({ harden, dropDamagedSnapshots })) {
     if (flag !== undefined && typeof flag !== "boolean") wrong(`'${name}' must be true or false`);
   }
+  if (evenIfHeld !== undefined && evenIfHeld !== true) wrong("'evenIfHeld' is true or absent");
   if (what === "leaks" && dropDamagedSnapshots === true) wrong("'dropDamagedSnapshots' goes with 'all'");
 }

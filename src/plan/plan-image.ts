@@ -29,6 +29,7 @@ import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
 import { rename } from "./rename.ts";
 import { revert } from "./revert.ts";
+import { simpleOperations } from "./simple-operations.ts";
 import { Space } from "./space.ts";
 import type { Step } from "./step.ts";
 import { abandonedTables } from "./table-weights.ts";
@@ -193,13 +194,6 @@ function refuseUnsafe({ header, disk }: Image): void {
   }
 }
 
-/** A revert that keeps the present state is a create and a revert. */
-function simpleOperations(operation: SnapshotOperation): SnapshotOperation[] {
-  if (operation.type !== "revert" || operation.keep === undefined) return [operation];
-  const { keep, ...revertOnly } = operation;
-  return [{ type: "create", image: operation.image, name: keep }, revertOnly];
-}
-
 function applyOperations(
   image: Image,
   before: Draft,
@@ -222,7 +216,7 @@ function applyOperations(
   };
   let draft = before;
   const outcomes: SnapshotOutcome[] = [];
-  for (const operation of operations.flatMap(simpleOperations)) {
+  for (const operation of operations.flatMap((operation) => simpleOperations(operation))) {
     const next = step(draft, operation);
     draft = next.draft;
     outcomes.push(next.outcome);

@@ -1,142 +1,169 @@
-import type { Journal, JournalReader } from "../../journal/index.ts";
+import { type Journal, type JournalReader, resolvedPath } from "../../journal/index.ts";
 import {
   type EngineContext,
   type Environment,
-  type Guard,
-  HOLDS_TOPIC,
   type HoldBody,
   type NoteBody,
   currentActor,
-  identityOf,
-  observe,
+  realEnvironment,
   topicsOf,
 } from "../engine/index.ts";
-import { QcowalError, isQcowalError } from "../errors/index.ts";
-import type { SnapshotNode } from "../history/index.ts";
-import type { Image, SnapshotFacts } from "../image/index.ts";
-import { HistoryReader } from "./history-reader.ts";
-import { compareWithRecord } from "./status.ts";
+import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
+import type { SnapshotFacts } from "../image/index.ts";
+import { defaultProgram } from "./default-program.ts";
+import { journalToRead } from "./journal-to-read.ts";
+import { type SnapshotRef, selection } from "./pool-options.ts";
+import { isSameSnapshot, nodesBehind } from "./recorded-tree.ts";
+import { type Compared, compareWithRecord } from "./status.ts";
 
 export interface HoldOptions {
   /** Several may hold one snapshot, each under a tag of its own. Default: `hold`. */
   readonly tag?: string;
   readonly actor?: string;
   readonly reason?: string;
+  /** Check only: write nothing. */
+  readonly dryRun?: boolean;
 }
 
+/** What is held, or was released, or would be. */
+export interface HoldReport {
+  readonly dryRun: boolean;
+  readonly tag: string;
+  readonly images: readonly {
+    /** Resolved path. */
+    readonly image: string;
+    readonly snapshot: SnapshotFacts;
+  }[];
+}
+
+export type HoldVerb = "hold" | "release";
+
+const NOTES = { hold: "held", release: "released" } as const satisfies Record<HoldVerb, HoldBody["type"]>;
 const DEFAULT_TAG = "hold";
 const MAX_TAG_LENGTH = 255;
 
-/** Refuses to delete what somebody holds. Costs nothing where the record has no hold at all. */
-export function guardHolds(journal: JournalReader, environment: Pick<Environment, "fileId">): Guard {
-  return {
-    async planned(images) {
-      if (!(await hasHolds(journal))) return;
-      for (const { image, operations, plan } of images) {
-        if (plan.outcomes.every(({ type }) => type !== "delete")) continue;
-        const { path } = image.disk;
-        const held = await heldNodes(journal, environment, image);
-        for (const [index, outcome] of plan.outcomes.entries()) {
-          const operation = operations[index];
-          if (outcome.type !== "delete" || operation?.type !== "delete" || operation.evenIfHeld === true)
-            continue;
-          const node = held.find(({ snapshot }) => isSameSnapshot(snapshot, outcome.snapshot));
-          if (node !== undefined) throw heldError(path, node);
-        }
-      }
-    },
-  };
-}
-
-/** A file that has just been found at its path brings its holds along. */
-async function heldNodes(
-  journal: JournalReader,
-  environment: Pick<Environment, "fileId">,
-  image: Image,
-): Promise<SnapshotNode[]> {
-  const { path } = image.disk;
-  const identity = identityOf(path, await environment.fileId(path), image);
-  const entries = image.snapshotTable.snapshots.map(({ entry }) => entry);
-  const observed = await observe(journal, environment, { identity, entries });
-  const isSame = observed?.what === "moved" || observed?.what === "linked";
-  const paths = isSame && observed.from !== undefined ? [path, observed.from] : [path];
-  return (await Promise.all(paths.map((one) => nodesOf(journal, one))))
-    .flat()
-    .filter(({ holds }) => holds !== undefined);
-}
-
-async function hasHolds(journal: JournalReader): Promise<boolean> {
-  for await (const _ of journal.transactionsOf(HOLDS_TOPIC, { reverse: true })) return true;
-  return false;
-}
-
-function heldError(path: string, { snapshot, holds = [] }: SnapshotNode): QcowalError {
-  const tags = holds.map(({ tag }) => tag);
-  const who = holds.map(({ tag, actor, reason }) => {
-    const name = actor === undefined ? "" : ` by ${actor.name ?? actor.user}`;
-    return `${tag}${name}${reason === undefined ? "" : ` (${JSON.stringify(reason)})`}`;
-  });
-  return new QcowalError(
-    "SNAPSHOT_HELD",
-    `${path}: snapshot ${JSON.stringify(snapshot.name)} (id ${snapshot.id}) is held: ${who.join(", ")}. Nothing was changed; 'qcowal release' lets it go, 'qcowal delete --even-if-held' overrides it.`,
-    { details: { path, id: snapshot.id, name: snapshot.name, tags } },
-  );
-}
-
-/** An id may be given again, and a name be changed: the date, to the nanosecond, is neither. */
-const isSameSnapshot = (one: SnapshotFacts, other: SnapshotFacts): boolean =>
-  one.id === other.id && one.dateSec === other.dateSec && one.dateNsec === other.dateNsec;
-
-async function nodesOf(journal: JournalReader, path: string): Promise<readonly SnapshotNode[]> {
-  try {
-    return (await new HistoryReader(journal).tree(path)).nodes;
-  } catch (error) {
-    if (isQcowalError(error, "NOT_RECORDED")) return [];
-    throw error;
-  }
+/** A hold that can be noted. */
+interface CheckedHold extends Compared {
+  readonly snapshot: SnapshotFacts;
 }
 
 /**
- * Records that a snapshot is held or released.
+ * Records that the snapshot of each of the images is held, or released. All of
+ * them are looked at before the first is recorded.
+ * @throws TypeError for a malformed tag
  * @throws QcowalError SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, SNAPSHOT_NOT_HELD, NEEDS_RECOVERY, IMAGE_NOT_FOUND, IMAGE_IN_USE
  */
-export async function noteHold(
+export async function noteHolds(
   { journal, environment }: EngineContext,
-  [path = ""]: readonly string[],
-  type: HoldBody["type"],
-  selection: { readonly name: string } | { readonly id: string },
-  { tag = DEFAULT_TAG, actor: name, reason }: HoldOptions,
-): Promise<void> {
-  if (typeof tag !== "string" || tag === "" || tag.length > MAX_TAG_LENGTH) {
-    throw new TypeError(`a tag has 1 to ${MAX_TAG_LENGTH} characters`);
-  }
-  const { status, seen } = await compareWithRecord(journal, environment, path);
-  const snapshot = selected(path, status.snapshots, selection);
-  const actor = currentActor(environment.program, name);
-  if (type === "released") {
-    const node = (await nodesOf(journal, path)).find((one) => isSameSnapshot(one.snapshot, snapshot));
-    const tags = node?.holds?.map((hold) => hold.tag) ?? [];
-    if (!tags.includes(tag)) {
-      const known = tags.length === 0 ? "Nobody holds it" : `It is held as ${tags.join(", ")}`;
-      throw new QcowalError(
-        "SNAPSHOT_NOT_HELD",
-        `${path}: snapshot ${JSON.stringify(snapshot.name)} is not held as ${tag}. ${known}. Nothing was changed.`,
-        { details: { path, tags } },
-      );
+  paths: readonly string[],
+  verb: HoldVerb,
+  ref: SnapshotRef,
+  options: HoldOptions,
+): Promise<HoldReport> {
+  const tag = tagOf(options);
+  const checked = await checkHolds(journal, environment, paths, verb, ref, tag);
+  if (options.dryRun === true) return reportOf(checked, tag, true);
+  const actor = currentActor(environment.program, options.actor);
+  for (const [index, { status, seen, snapshot }] of checked.entries()) {
+    try {
+      // A hold is one of a snapshot that the record knows.
+      if (status.observed !== undefined) {
+        await note(journal, { type: "observed", image: seen.identity, observed: status.observed, actor });
+      }
+      const { reason } = options;
+      const why = reason === undefined ? {} : { reason };
+      await note(journal, { type: NOTES[verb], image: seen.identity, snapshot, tag, actor, ...why });
+    } catch (error) {
+      throw index === 0 ? error : partlyNoted(checked, index, verb, error);
     }
   }
-  // A hold is one of a snapshot that the record knows.
-  if (status.observed !== undefined) {
-    await note(journal, { type: "observed", image: seen.identity, observed: status.observed, actor });
+  return reportOf(checked, tag, false);
+}
+
+/**
+ * What `pool.hold` and `pool.release` would record. Reads the record in
+ * `journalDir` beside whoever holds it.
+ * @throws what they throw, and QcowalError as `openHistory`
+ */
+export async function planHold(
+  journalDir: string,
+  verb: HoldVerb,
+  images: readonly string[],
+  snapshot: SnapshotRef,
+  options: HoldOptions = {},
+): Promise<HoldReport> {
+  const tag = tagOf(options);
+  const environment = realEnvironment(defaultProgram());
+  const paths = await Promise.all(images.map((image) => resolvedPath(image)));
+  const journal = await journalToRead(journalDir);
+  try {
+    const checked = await checkHolds(journal ?? journalDir, environment, paths, verb, snapshot, tag);
+    return reportOf(checked, tag, true);
+  } finally {
+    await journal?.close();
   }
-  await note(journal, {
-    type,
-    image: seen.identity,
-    snapshot,
-    tag,
-    actor,
-    ...(reason === undefined ? {} : { reason }),
-  });
+}
+
+function tagOf({ tag = DEFAULT_TAG }: HoldOptions): string {
+  if (typeof tag === "string" && tag !== "" && tag.length <= MAX_TAG_LENGTH) return tag;
+  throw new TypeError(`a tag has 1 to ${MAX_TAG_LENGTH} characters`);
+}
+
+async function checkHolds(
+  journal: JournalReader | string,
+  environment: Environment,
+  paths: readonly string[],
+  verb: HoldVerb,
+  ref: SnapshotRef,
+  tag: string,
+): Promise<CheckedHold[]> {
+  const checked: CheckedHold[] = [];
+  for (const path of new Set(paths)) {
+    const compared = await compareWithRecord(journal, environment, path);
+    const snapshot = selected(path, compared.status.snapshots, selection(ref));
+    if (verb === "release") await assertHeld(journal, compared, snapshot, tag);
+    checked.push({ ...compared, snapshot });
+  }
+  return checked;
+}
+
+async function assertHeld(
+  journal: JournalReader | string,
+  { status: { image: path, observed } }: Compared,
+  snapshot: SnapshotFacts,
+  tag: string,
+): Promise<void> {
+  const nodes = typeof journal === "string" ? [] : await nodesBehind(journal, path, observed);
+  const node = nodes.find((one) => isSameSnapshot(one.snapshot, snapshot));
+  const tags = node?.holds?.map((hold) => hold.tag) ?? [];
+  if (tags.includes(tag)) return;
+  const known = tags.length === 0 ? "Nobody holds it" : `It is held as ${tags.join(", ")}`;
+  throw new QcowalError(
+    "SNAPSHOT_NOT_HELD",
+    `${path}: snapshot ${JSON.stringify(snapshot.name)} is not held as ${tag}. ${known}. Nothing was changed.`,
+    { details: { path, tags } },
+  );
+}
+
+const reportOf = (checked: readonly CheckedHold[], tag: string, dryRun: boolean): HoldReport => ({
+  dryRun,
+  tag,
+  images: checked.map(({ status, snapshot }) => ({ image: status.image, snapshot })),
+});
+
+/** The same again is the same hold, but nobody should have to guess. */
+function partlyNoted(
+  checked: readonly CheckedHold[],
+  done: number,
+  verb: HoldVerb,
+  cause: unknown,
+): QcowalError {
+  const names = checked.map(({ status }) => status.image);
+  return new QcowalError(
+    isQcowalError(cause) ? cause.code : "IO_FAILED",
+    `The journal took the ${verb} of ${names.slice(0, done).join(", ")}, but not of ${names.slice(done).join(", ")}: ${reasonOf(cause)}`,
+    { cause },
+  );
 }
 
 const note = (journal: Journal, body: NoteBody): Promise<unknown> =>

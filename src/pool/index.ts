@@ -11,6 +11,7 @@ export { journalStamp } from "../../journal/index.ts";
 export { openHistory, statusWithoutHistory } from "./open-history.ts";
 export type { Blame, HistoryQuery, PlannedIntent } from "./history-reader.ts";
 export type { History, HistoryOptions } from "./open-history.ts";
+export type { PlanOperationsOptions } from "./open-pool.ts";
 export { openPool, planOperations } from "./open-pool.ts";
 export { Pool } from "./pool.ts";
 export type {
@@ -25,7 +26,8 @@ export type {
   SnapshotRef,
   UndoOptions,
 } from "./pool-options.ts";
-export type { HoldOptions } from "./holds.ts";
+export { planHold } from "./holds.ts";
+export type { HoldOptions, HoldReport, HoldVerb } from "./holds.ts";
 export { planPrune } from "./prune.ts";
 export type { PruneOptions, PruneReport, PrunedImage, PrunedSnapshot, RetentionPolicy } from "./prune.ts";
 export type { ImageStatus, StatusOptions } from "./status.ts";

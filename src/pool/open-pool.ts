@@ -9,6 +9,8 @@ import {
   topicsOf,
 } from "../engine/index.ts";
 import type { Operation } from "../plan/index.ts";
+import { guardHolds } from "./guard-holds.ts";
+import { journalToRead } from "./journal-to-read.ts";
 import { defaultProgram } from "./default-program.ts";
 import type { PoolOptions } from "./pool-options.ts";
 import { Pool } from "./pool.ts";
@@ -31,14 +33,27 @@ export async function openPool(journalDir: string, options: PoolOptions = {}): P
   return new Pool(journal, environment);
 }
 
+export interface PlanOperationsOptions extends RunOptions {
+  /** Directory of the journal that has the holds: what they refuse is refused. Where there is none, nothing is held. */
+  readonly journal?: string;
+}
+
 /**
  * Plans operations without writing anything, neither to an image nor to a
- * journal: what `run` would do, as data.
+ * journal, which it reads beside whoever holds it: what `run` would do, as data.
+ * @throws QcowalError what `run` and `openHistory` throw
  */
 export async function planOperations(
   operations: readonly Operation[],
-  options: RunOptions = {},
+  { journal: dir, ...options }: PlanOperationsOptions = {},
 ): Promise<DryRunReport> {
   const environment = realEnvironment(defaultProgram());
-  return dryRun(environment, await groupByImage(environment, operations), options);
+  const groups = await groupByImage(environment, operations);
+  const journal = dir === undefined ? undefined : await journalToRead(dir);
+  try {
+    const guards = journal === undefined ? [] : [guardHolds(journal, environment)];
+    return await dryRun(environment, groups, { ...options, guards });
+  } finally {
+    await journal?.close();
+  }
 }

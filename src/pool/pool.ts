@@ -50,7 +50,8 @@ import type { ImageStatus, StatusOptions } from "./status.ts";
 import { TransactionEvents, type TransactionListener, assertEvent } from "./transaction-events.ts";
 import { Entrance } from "./entrance.ts";
 import { given } from "./given.ts";
-import { type HoldOptions, guardHolds, noteHold } from "./holds.ts";
+import { guardHolds } from "./guard-holds.ts";
+import { type HoldOptions, type HoldReport, noteHolds } from "./holds.ts";
 import { planUndo } from "./plan-undo.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
@@ -180,16 +181,22 @@ export class Pool implements AsyncDisposable {
     return this.run([{ type: "rename", image, ...selection(snapshot), to, ...given({ force }) }], rest);
   }
 
-  /** Keeps `delete` and `prune` from a snapshot, until it is released. The same tag again is the same hold. */
-  hold(image: string, snapshot: SnapshotRef, options: HoldOptions = {}): Promise<void> {
-    return this.#onImages([image], (...where) => noteHold(...where, "held", selection(snapshot), options));
+  /** Keeps `delete`, `prune` and a repair that gives up from a snapshot, until it is released. The same tag again is the same hold. */
+  hold(
+    images: string | readonly string[],
+    snapshot: SnapshotRef,
+    options: HoldOptions = {},
+  ): Promise<HoldReport> {
+    return this.#onImages([images].flat(), (...where) => noteHolds(...where, "hold", snapshot, options));
   }
 
   /** @throws QcowalError SNAPSHOT_NOT_HELD when nobody holds it under the tag */
-  release(image: string, snapshot: SnapshotRef, options: HoldOptions = {}): Promise<void> {
-    return this.#onImages([image], (...where) =>
-      noteHold(...where, "released", selection(snapshot), options),
-    );
+  release(
+    images: string | readonly string[],
+    snapshot: SnapshotRef,
+    options: HoldOptions = {},
+  ): Promise<HoldReport> {
+    return this.#onImages([images].flat(), (...where) => noteHolds(...where, "release", snapshot, options));
   }
 
   /**
@@ -218,8 +225,8 @@ export class Pool implements AsyncDisposable {
 
   /** Mends refcounts, COPIED flags and marks of damage that others left; content stays as it is. */
   repair(image: string, options: MendOptions = {}): Promise<RunReport> {
-    const { what, harden, dropDamagedSnapshots, ...rest } = options;
-    const how = given({ what, harden, dropDamagedSnapshots });
+    const { what, harden, dropDamagedSnapshots, evenIfHeld, ...rest } = options;
+    const how = given({ what, harden, dropDamagedSnapshots, evenIfHeld });
     return this.run([{ type: "repair", image, ...how }], rest);
   }
 

@@ -1,5 +1,4 @@
-import { hostname } from "node:os";
-import { readJournal, type JournalReader } from "../../journal/index.ts";
+import type { JournalReader } from "../../journal/index.ts";
 import {
   type EngineContext,
   type Environment,
@@ -13,10 +12,9 @@ import {
   realEnvironment,
   recoverImages,
   runTransaction,
-  topicsOf,
 } from "../engine/index.ts";
-import { QcowalError, isQcowalError } from "../errors/index.ts";
-import { type SnapshotNode, liveNodes } from "../history/index.ts";
+import { QcowalError } from "../errors/index.ts";
+import { liveNodes } from "../history/index.ts";
 import { factsOf } from "../image/index.ts";
 import { type Operation, parseDeletedName } from "../plan/index.ts";
 import {
@@ -28,7 +26,8 @@ import {
 } from "../retention/index.ts";
 import { checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
-import { HistoryReader } from "./history-reader.ts";
+import { journalToRead } from "./journal-to-read.ts";
+import { recordedTree } from "./recorded-tree.ts";
 import { recordStatus } from "./record-status.ts";
 import { type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
@@ -81,10 +80,7 @@ export async function planPrune(
   checkPolicy(policy);
   const environment = realEnvironment(defaultProgram());
   const paths = await Promise.all(images.map((image) => environment.resolvePath(image)));
-  const journal = await readJournal(journalDir, { host: hostname(), topicsOf }).catch((error: unknown) => {
-    if (isQcowalError(error, "JOURNAL_NOT_FOUND")) return undefined;
-    throw error;
-  });
+  const journal = await journalToRead(journalDir);
   try {
     return await decideAndRun(environment, journal, paths, policy, { dryRun: true }, run(environment));
   } finally {
@@ -203,7 +199,7 @@ async function decide(
   now: number,
 ): Promise<Verdict<PrunedSnapshot>[]> {
   const snapshots = await listSnapshots(path);
-  const nodes = journal === undefined ? [] : await nodesOf(journal, path);
+  const nodes = journal === undefined ? [] : liveNodes(await recordedTree(journal, path));
   const held = new Set(
     nodes.filter(({ holds }) => holds !== undefined).map(({ snapshot }) => identity(snapshot)),
   );
@@ -251,15 +247,6 @@ function verdictOfDeleted(snapshot: PrunedSnapshot, now: number): Verdict<Pruned
   return until > now
     ? { snapshot, keep: true, reasons: [`deleted, kept until ${time}`] }
     : { snapshot, keep: false, reasons: [`deleted, was kept until ${time}`] };
-}
-
-async function nodesOf(journal: JournalReader, path: string): Promise<SnapshotNode[]> {
-  try {
-    return liveNodes(await new HistoryReader(journal).tree(path));
-  } catch (error) {
-    if (isQcowalError(error, "NOT_RECORDED")) return [];
-    throw error;
-  }
 }
 
 /** Ids are given again: the date tells one from the next. */

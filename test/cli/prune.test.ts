@@ -1,7 +1,7 @@
 import { access, writeFile } from "node:fs/promises";
 import { beforeAll, expect, test } from "vitest";
 import { requireBuiltCommand } from "../support/command.ts";
-import { Lab } from "./lab.ts";
+import { Lab, SPEC } from "./lab.ts";
 
 beforeAll(requireBuiltCommand);
 
@@ -93,7 +93,26 @@ test("hold keeps a snapshot from every command that deletes, list and history sh
   }
   const pruned = await lab.qcowal("prune", "a.qcow2", "-l", "1", "--all", "--explain");
   expect(pruned.stdout).toMatch(/keep +1 +one .* hold/);
+  expect(await lab.qcowal("delete", "one", "a.qcow2", "--dry-run")).toMatchObject({ code: 1, stdout: "" });
   expect(await lab.qcowal("release", "one", "a.qcow2")).toMatchObject({ code: 1 });
+  const dry = await lab.qcowal("release", "one", "a.qcow2", "--tag", "audit", "--dry-run");
+  expect(dry).toMatchObject({ code: 0, stderr: expect.stringContaining("would release one as audit") });
   expect(await lab.qcowal("release", "one", "a.qcow2", "--tag", "audit")).toMatchObject({ code: 0 });
   expect(await lab.qcowal("delete", "one", "a.qcow2")).toMatchObject({ code: 0 });
+});
+
+test("hold says in JSON what is held, and leaves no journal where it is refused or only tried", async () => {
+  const lab = await Lab.open({ "a.qcow2": SPEC, "b.qcow2": SPEC });
+  expect(await lab.qcowal("hold", "missing", "a.qcow2")).toMatchObject({ code: 1 });
+  expect(await lab.qcowal("release", "one", "a.qcow2")).toMatchObject({ code: 1 });
+  expect(await lab.qcowal("hold", "one", "a.qcow2", "--dry-run")).toMatchObject({ code: 0, stdout: "" });
+  await expect(access(lab.path(".qcowal"))).rejects.toThrow(/ENOENT/);
+  expect(await lab.json("hold", "id:2", "a.qcow2", "b.qcow2")).toEqual({
+    dryRun: false,
+    tag: "hold",
+    images: ["a.qcow2", "b.qcow2"].map((name) => ({
+      image: lab.path(name),
+      snapshot: expect.objectContaining({ id: "2", name: "two" }) as unknown,
+    })),
+  });
 });

@@ -46,6 +46,8 @@ test.each<[boolean, unknown]>([
   [false, { type: "rename", ...base, name: "x" }],
   [true, { type: "repair", ...base, what: "leaks", harden: true, dropDamagedSnapshots: false }],
   [false, { type: "repair", ...base, what: "leaks", dropDamagedSnapshots: true }],
+  [true, { type: "repair", ...base, dropDamagedSnapshots: true, evenIfHeld: true }],
+  [false, { type: "repair", ...base, evenIfHeld: false }],
   [false, { type: "repair", ...base, name: "x" }],
   [false, { ...base, name: "x" }],
   [false, { type: "explode", ...base }],

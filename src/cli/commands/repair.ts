@@ -30,6 +30,7 @@ export function addRepairCommand(program: Command, answer: (exitCode: number) =>
       "--drop-damaged-snapshots",
       "give up snapshots that cannot be read, and extra data that QEMU refuses",
     )
+    .option("--even-if-held", "with that, also those that somebody holds (a refusal without it)")
     .option(
       "--without-journal",
       "for an interrupted image whose journal is lost, or too old or damaged to recover with",
@@ -67,7 +68,7 @@ Examples:
 }
 
 async function repair(images: readonly string[], options: RepairOptions): Promise<number> {
-  const { leaks, harden, dropDamagedSnapshots } = options;
+  const { leaks, harden, dropDamagedSnapshots, evenIfHeld } = options;
   if (options.withoutJournal === true) {
     if (leaks ?? harden ?? dropDamagedSnapshots) {
       throw misuse("--without-journal goes with none of --leaks, --harden and --drop-damaged-snapshots");
@@ -78,12 +79,16 @@ async function repair(images: readonly string[], options: RepairOptions): Promis
   if (leaks === true && dropDamagedSnapshots === true) {
     throw misuse("--drop-damaged-snapshots does not go with --leaks, which leaves everything else alone");
   }
+  if (evenIfHeld === true && dropDamagedSnapshots !== true) {
+    throw misuse("--even-if-held goes with --drop-damaged-snapshots");
+  }
   const operation = (image: string): RepairOperation => ({
     type: "repair",
     image,
     what: leaks === true ? "leaks" : "all",
     ...(harden === undefined ? {} : { harden }),
     ...(dropDamagedSnapshots === undefined ? {} : { dropDamagedSnapshots }),
+    ...(evenIfHeld === undefined ? {} : { evenIfHeld }),
   });
   const report = await write(images.map(operation), images, options);
   const outcomes = report.images.flatMap((image) => image.outcomes);

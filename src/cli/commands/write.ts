@@ -54,16 +54,17 @@ export async function write(
   options: WriteOptions & ConfirmOptions,
 ): Promise<RunReport | DryRunReport> {
   const terminal = openTerminal(options.quiet === true);
+  const journal = await journalOfFirst(images, options.journal);
   if (options.dryRun === true) {
-    const report = await planOperations(operations);
+    const report = await planOperations(operations, { journal });
     terminal.data(options.json === true ? toJson(planJson(report)) : planText(report));
     terminal.say("Nothing was changed: this was a dry run.");
     return report;
   }
   const report = await runOperations(
     terminal,
-    await confirmed(operations, options),
-    await journalOfFirst(images, options.journal),
+    await confirmed(operations, journal, options),
+    journal,
     options,
   );
   if (options.json === true) terminal.data(toJson(report));
