@@ -27,7 +27,7 @@ export interface RetentionPolicy {
    * than so many bytes that nothing else of their image uses. A number, or `10G`.
    */
   readonly maxSpace?: number | string;
-  /** Where days begin at midnight: `UTC`, `Europe/Berlin`. Default: where the process runs. */
+  /** Where days begin at midnight, as `Europe/Berlin`. Default `UTC`, which is the same on every machine and has no hour twice. */
   readonly timeZone?: string;
   /** Also what a person took; the default is what is marked as automatic. */
   readonly all?: boolean;
@@ -101,7 +101,7 @@ export function rulesOf(policy: RetentionPolicy): Rules {
     names: keepName,
     minAge: durationOf("minAge", minAge),
     maxSpace: maxSpace === undefined ? undefined : parseSize(maxSpace),
-    calendar: new Calendar(timeZone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone),
+    calendar: new Calendar(timeZone ?? "UTC"),
     all,
   };
   if (!hasRule(rules))

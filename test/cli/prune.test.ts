@@ -72,6 +72,20 @@ test("wrong rules are misuse, and where nothing goes no journal is left", async 
   expect(await lab.names()).toHaveLength(1);
 });
 
+test("hours and days are those of UTC wherever the machine stands, or of --tz", async () => {
+  const lab = await Lab.open();
+  await lab.qcowal("create", "n1", "a.qcow2", "--auto");
+  const listed = await lab.json<{ "date-sec": number }[]>("list", "a.qcow2");
+  const taken = (listed.at(-1)?.["date-sec"] ?? 0) * 1000;
+  const hourIn = (hours: number): string =>
+    `hourly 1 of 1: ${new Date(taken + hours * 3_600_000).toISOString().slice(0, 13).replace("T", " ")}h`;
+  const far = { TZ: "Pacific/Kiritimati" };
+  const plan = async (...args: string[]): Promise<string> =>
+    (await lab.with(far, "prune", "a.qcow2", "--keep-hourly", "1", "-n", ...args)).stdout;
+  expect(await plan()).toContain(hourIn(0));
+  expect(await plan("--tz", "Pacific/Kiritimati")).toContain(hourIn(14));
+});
+
 test("hold keeps a snapshot from every command that deletes, list and history show it, release lets it go", async () => {
   const lab = await Lab.open();
   const held = await lab.qcowal("hold", "one", "a.qcow2", "--tag", "audit", "--reason", "until May");
