@@ -3,10 +3,17 @@
  * terminal. Scripts are not asked, unless the operator turned that on.
  */
 import { createInterface } from "node:readline/promises";
-import { type DryRunReport, type Operation, QcowalError, planOperations } from "../index.ts";
+import {
+  type DryRunReport,
+  type Operation,
+  type PruneReport,
+  QcowalError,
+  planOperations,
+} from "../index.ts";
 import { misuse } from "./misuse.ts";
 import type { WriteOptions } from "./options.ts";
-import { bytes, localTime, printable, quoted, shownPath } from "./views/text.ts";
+import { planLines, pruneLossLines } from "./views/losses.ts";
+import { localTime, quoted } from "./views/text.ts";
 
 /** `1`: ask scripts too, which cannot answer and need --yes. `0`: never ask. */
 const VARIABLE = "QCOWAL_CONFIRM";
@@ -32,17 +39,20 @@ function loses(operation: Operation): boolean {
 
 type Way = "go on" | "ask" | "refuse";
 
-function wayFor(operations: readonly Operation[], { yes }: ConfirmOptions): Way {
+function wayToLose({ yes }: Pick<ConfirmOptions, "yes">): Way {
   const wanted = process.env[VARIABLE];
-  if (yes === true || wanted === "0" || !operations.some(loses)) return "go on";
+  if (yes === true || wanted === "0") return "go on";
   if (process.stdin.isTTY && process.stderr.isTTY) return "ask";
   return wanted === "1" ? "refuse" : "go on";
 }
 
-const refusal = (): Error =>
-  misuse(
-    `this loses data, and ${VARIABLE}=1 wants to be asked: say --yes, or keep it (--keep, --recoverable)`,
-  );
+const wayFor = (operations: readonly Operation[], options: ConfirmOptions): Way =>
+  operations.some(loses) ? wayToLose(options) : "go on";
+
+const refusal = (remedy: string): Error =>
+  misuse(`this loses data, and ${VARIABLE}=1 wants to be asked: say ${remedy}`);
+
+const OR_KEEP = "--yes, or keep it (--keep, --recoverable)";
 
 /**
  * The operations as they are to be run, after somebody agreed.
@@ -54,7 +64,7 @@ export async function confirmed(
   options: ConfirmOptions,
 ): Promise<readonly Operation[]> {
   const way = wayFor(operations, options);
-  if (way === "refuse") throw refusal();
+  if (way === "refuse") throw refusal(OR_KEEP);
   if (way === "go on") return operations;
   const isOffered =
     options.offersToKeep === true &&
@@ -82,34 +92,46 @@ export async function assertConfirmed(
   options: ConfirmOptions,
 ): Promise<void> {
   const way = wayFor(operations, options);
-  if (way === "refuse") throw refusal();
+  if (way === "refuse") throw refusal(OR_KEEP);
   if (way === "go on") return;
   show(operations, plan);
   await asked(assertYes);
 }
 
+/** Whether a prune has to be planned before it is run: somebody may have to agree to it. */
+export const mayAskToPrune = (options: Pick<ConfirmOptions, "yes">): boolean =>
+  wayToLose(options) !== "go on";
+
+/**
+ * Asks about what keeping rules remove.
+ * @throws QcowalError ABORTED if nobody agreed
+ */
+export async function assertPruneConfirmed(
+  plan: PruneReport,
+  options: Pick<ConfirmOptions, "yes">,
+): Promise<void> {
+  const isLosing = plan.images.some(({ verdicts }) => verdicts.some(({ keep }) => !keep));
+  const way = isLosing ? wayToLose(options) : "go on";
+  if (way === "refuse") throw refusal("--yes");
+  if (way === "go on") return;
+  say([...pruneLossLines(plan), DELETED]);
+  await asked(assertYes);
+}
+
+const DELETED = "Deleted snapshots cannot be brought back.";
+
 /** What will happen and what is lost, on stderr: stdout is for data. */
-function show(operations: readonly Operation[], { images }: DryRunReport): void {
-  const lines = images.flatMap(({ image, outcomes, summary }) => [
-    `${shownPath(image)}:`,
-    ...outcomes.flatMap((outcome) => {
-      if (outcome.type === "repair") return [];
-      const { dateSec, name, id } = outcome.snapshot;
-      const date = dateSec === undefined ? "" : ` of ${localTime(dateSec * 1000)}`;
-      return [
-        `  ${outcome.type} ${quoted(name)} (id ${printable(id)})${outcome.type === "create" ? "" : date}`,
-      ];
-    }),
-    `  ${bytes(summary.clustersFreed * summary.clusterSize)} freed`,
-  ]);
+function show(operations: readonly Operation[], plan: DryRunReport): void {
   const isReverting = operations.some((operation) => operation.type === "revert" && loses(operation));
   const isDeleting = operations.some((operation) => operation.type === "delete" && loses(operation));
-  const lost = [
+  say([
+    ...planLines(plan),
     ...(isReverting ? ["What was written to the disk since its last snapshot is lost."] : []),
-    ...(isDeleting ? ["Deleted snapshots cannot be brought back."] : []),
-  ];
-  process.stderr.write(`${[...lines, ...lost].join("\n")}\n`);
+    ...(isDeleting ? [DELETED] : []),
+  ]);
 }
+
+const say = (lines: readonly string[]): unknown => process.stderr.write(`${lines.join("\n")}\n`);
 
 type Ask = (question: string) => Promise<string>;
 

@@ -65,8 +65,8 @@ export function withWriteOptions(command: Command): Command {
 }
 
 /** For what may lose data: see `confirmed`. */
-export function withConfirmation(command: Command): Command {
-  return command.option("-y, --yes", "do not ask, whatever is lost");
+export function withConfirmation(command: Command, flags = "-y, --yes"): Command {
+  return command.option(flags, "do not ask, whatever is lost");
 }
 
 /** What both `exactOptionalPropertyTypes` and the record want: no key without a value. */

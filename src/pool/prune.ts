@@ -38,6 +38,8 @@ export interface PruneOptions extends RunOptions {
   readonly dryRun?: boolean;
   /** All images in one transaction: all are pruned or none. */
   readonly group?: boolean;
+  /** A plan that somebody agreed to: by now the rules may remove more, and that stays. */
+  readonly agreed?: PruneReport;
 }
 
 export interface PrunedSnapshot extends PrunableSnapshot {
@@ -76,13 +78,21 @@ export async function planPrune(
   journalDir: string,
   images: readonly string[],
   policy: RetentionPolicy,
+  options: Pick<PruneOptions, "group"> = {},
 ): Promise<PruneReport> {
   checkPolicy(policy);
   const environment = realEnvironment(defaultProgram());
   const paths = await Promise.all(images.map((image) => environment.resolvePath(image)));
   const journal = await journalToRead(journalDir);
   try {
-    return await decideAndRun(environment, journal, paths, policy, { dryRun: true }, run(environment));
+    return await decideAndRun(
+      environment,
+      journal,
+      paths,
+      policy,
+      { ...options, dryRun: true },
+      run(environment),
+    );
   } finally {
     await journal?.close();
   }
@@ -104,7 +114,7 @@ export async function pruneImages(
     await recoverImages(context, [path], { actor }, () => undefined);
     await recordStatus(context, path);
   };
-  const { dryRun: _, group: __, ...rest } = options;
+  const { dryRun: _, group: __, agreed: ___, ...rest } = options;
   const apply: Apply = (groups, guards) => runTransaction(context, groups, { ...rest, guards });
   return decideAndRun(environment, journal, paths, policy, options, apply, prepare);
 }
@@ -124,7 +134,7 @@ async function decideAndRun(
   journal: JournalReader | undefined,
   paths: readonly string[],
   policy: RetentionPolicy,
-  { dryRun: isDryRun = false, group = false }: PruneOptions,
+  { dryRun: isDryRun = false, group = false, agreed }: PruneOptions,
   apply: Apply,
   prepare?: (path: string) => Promise<void>,
 ): Promise<PruneReport> {
@@ -137,7 +147,7 @@ async function decideAndRun(
       for (const path of together) {
         await prepare?.(path);
         const verdicts = await decide(journal, path, policy, environment.now());
-        decided.push({ image: path, verdicts, bytesFreed: 0 });
+        decided.push({ image: path, verdicts: asAgreed(verdicts, path, agreed), bytesFreed: 0 });
       }
       images.push(...(await applied(environment, decided, apply)));
     } catch (error) {
@@ -148,6 +158,21 @@ async function decideAndRun(
     }
   }
   return { dryRun: isDryRun, images, failed };
+}
+
+function asAgreed(
+  verdicts: Verdict<PrunedSnapshot>[],
+  path: string,
+  agreed: PruneReport | undefined,
+): Verdict<PrunedSnapshot>[] {
+  if (agreed === undefined) return verdicts;
+  const asked = agreed.images.find(({ image }) => image === path)?.verdicts ?? [];
+  const gone = new Set(asked.filter(({ keep }) => !keep).map(({ snapshot }) => snapshot.key));
+  return verdicts.map((verdict) =>
+    verdict.keep || gone.has(verdict.snapshot.key)
+      ? verdict
+      : { ...verdict, keep: true, reasons: ["not in the plan that was agreed to"] },
+  );
 }
 
 async function applied(

@@ -66,6 +66,27 @@ describe("at a terminal", () => {
     expect(await lab.names()).toHaveLength(3);
   });
 
+  test("a prune shows what goes, what it frees and what is lost, and asks where anything goes", async () => {
+    const lab = await Lab.open();
+    const no = await atTerminal(lab, ["n"], "prune", "-l", "1", "--all", "a.qcow2");
+    expect(no.code).toBe(130);
+    expect(no.stdout).toMatch(
+      /a\.qcow2: 1 snapshot of 2\s+delete "\w+" \(id \d\) of 20.*KiB freed.*cannot be brought back.*Go on\? \[y\/N\].*Nothing was changed/s,
+    );
+    expect(await lab.names()).toEqual(["one", "two"]);
+    expect(await atTerminal(lab, ["y"], "prune", "-l", "1", "--all", "a.qcow2")).toMatchObject({ code: 0 });
+    expect(await lab.names()).toHaveLength(1);
+    for (const args of [
+      ["-y", "1"],
+      ["--max-space", "0", "--dry-run"],
+      ["--max-space", "0", "--yes"],
+    ]) {
+      const { code, stdout } = await atTerminal(lab, [], "prune", "--all", "a.qcow2", ...args);
+      expect({ code, stdout }).toEqual({ code: 0, stdout: expect.not.stringContaining("[y/N]") });
+    }
+    expect(await lab.names()).toEqual([]);
+  });
+
   test("what loses nothing, --yes and the drop-in for qemu-img are not asked about", async () => {
     const lab = await Lab.open();
     for (const args of [
@@ -90,11 +111,13 @@ test("without a terminal nothing is asked, unless the operator wants it: then --
   for (const args of [
     ["delete", "one", "a.qcow2"],
     ["revert", "one", "a.qcow2"],
+    ["prune", "-l", "1", "--all", "a.qcow2"],
   ]) {
     const { code, stderr } = await lab.with(asks, ...args);
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining("--yes") });
   }
   expect(before.equals(await lab.bytes())).toBe(true);
+  expect(await lab.with(asks, "prune", "-l", "2", "--all", "a.qcow2")).toMatchObject({ code: 0 });
   expect(await lab.with(asks, "revert", "one", "a.qcow2", "--keep", "kept")).toMatchObject({ code: 0 });
   expect(await lab.with(asks, "delete", "one", "a.qcow2", "--yes")).toMatchObject({ code: 0 });
   expect(await lab.with(asks, "snapshot", "-d", "two", "a.qcow2")).toMatchObject({ code: 0 });

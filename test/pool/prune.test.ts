@@ -1,4 +1,4 @@
-import { copyFile, readFile, rename } from "node:fs/promises";
+import { copyFile, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
@@ -129,7 +129,7 @@ describe("prune", () => {
     const pool = await poolIn(dir);
     for (const image of [a, b]) await nightly(pool, image, "n1", "n2");
     const bytes = await readFile(a);
-    const { truncate, writeFile } = await import("node:fs/promises");
+    const { truncate } = await import("node:fs/promises");
     await truncate(a, 10);
     await expect(pool.prune([a, b], { keepLast: 1 }, { group: true })).rejects.toMatchObject({
       code: "IMAGE_NOT_QCOW2",
@@ -145,6 +145,43 @@ describe("prune", () => {
     expect(new Set(grouped.images.map(({ transaction }) => transaction)).size).toBe(1);
     expect(await names(a)).toEqual(["one", "two", "n2"]);
     expect(await names(b)).toEqual(["one", "two", "n3"]);
+  });
+
+  test("planned with 'group' is one plan: of all images, or refused", async () => {
+    const dir = await scratch("a.qcow2", "b.qcow2");
+    const [a, b] = ["a", "b"].map((name) => join(dir, `${name}.qcow2`)) as [string, string];
+    const pool = await poolIn(dir);
+    for (const image of [a, b]) await nightly(pool, image, "n1", "n2");
+    const policy = { keepLast: 1 };
+    const plan = await planPrune(pool.journal, [a, b], policy, { group: true });
+    expect(plan.images.map(({ image }) => image)).toEqual([a, b]);
+    expect(plan).toEqual(await pool.prune([a, b], policy, { group: true, dryRun: true }));
+    const missing = join(dir, "missing.qcow2");
+    await writeFile(missing, "no image");
+    expect((await planPrune(pool.journal, [a, missing], policy)).failed).toMatchObject([{ image: missing }]);
+    await expect(planPrune(pool.journal, [a, missing], policy, { group: true })).rejects.toMatchObject({
+      code: "IMAGE_NOT_QCOW2",
+    });
+  });
+
+  test("removes no more than the plan that somebody agreed to, and what that may still lose", async () => {
+    const dir = await scratch("a.qcow2", "b.qcow2");
+    const [a, b] = ["a", "b"].map((name) => join(dir, `${name}.qcow2`)) as [string, string];
+    const pool = await poolIn(dir);
+    for (const image of [a, b]) await nightly(pool, image, "n1", "n2", "n3");
+    const policy = { keepLast: 1 };
+    const agreed = await planPrune(pool.journal, [a], policy);
+    await nightly(pool, a, "n4");
+    await pool.hold(a, "n1");
+    const { images } = await pool.prune([a, b], policy, { agreed });
+    expect(await names(a)).toEqual(["one", "two", "n1", "n3", "n4"]);
+    expect(await names(b)).toEqual(["one", "two", "n1", "n2", "n3"]);
+    expect(images[0]?.verdicts.map(({ reasons }) => reasons.join()).slice(-3)).toEqual([
+      "no rule keeps it",
+      "not in the plan that was agreed to",
+      "last 1 of 1",
+    ]);
+    await expectClean(a);
   });
 
   test("frees space, the oldest first, and nothing where there is enough", async () => {

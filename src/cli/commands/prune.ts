@@ -10,11 +10,18 @@ import {
   planPrune,
   policyFrom,
 } from "../../index.ts";
+import { assertPruneConfirmed, mayAskToPrune } from "../confirm.ts";
 import { interruptible } from "../interruption.ts";
 import { journalFor } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import { misuse } from "../misuse.ts";
-import { type WriteOptions, poolOptionsOf, recordOf, withWriteOptions } from "../options.ts";
+import {
+  type WriteOptions,
+  poolOptionsOf,
+  recordOf,
+  withConfirmation,
+  withWriteOptions,
+} from "../options.ts";
 import { openTerminal } from "../terminal.ts";
 import { pruneJson, pruneLines, verdictTable } from "../views/prune.ts";
 
@@ -26,7 +33,8 @@ interface PruneCommandOptions extends WriteOptions, Omit<RetentionPolicy, "timeZ
 }
 
 export function addPruneCommand(program: Command, answer: (exitCode: number) => void): void {
-  const command = withWriteOptions(program.command("prune"))
+  // Its -y is the one of restic, for years.
+  const command = withConfirmation(withWriteOptions(program.command("prune")), "--yes")
     .description("remove the snapshots that no rule keeps")
     .argument("<image...>", "qcow2 images, each pruned for itself");
   for (const [flags, what] of [
@@ -60,7 +68,7 @@ export function addPruneCommand(program: Command, answer: (exitCode: number) => 
       "the oldest go until the rest has no more exclusive bytes (10G)",
       checked(parseSize),
     )
-    .option("--tz <zone>", "time zone of the calendar (default: that of this machine)")
+    .option("--tz <zone>", "time zone of the calendar, as Europe/Berlin (default: UTC)")
     .option("--all", "also what a person took, not only what is marked as automatic")
     .option("--policy <file>", "rules from a JSON file, with these names; flags come first")
     .option("--group", "all images in one transaction: all or none")
@@ -76,7 +84,7 @@ A policy without a keep rule is refused.
 --max-space takes what only count or duration keep, too: of those that the other
 rules leave it removes the oldest until the sum of 'exclusive' in 'check --usage'
 fits. What several snapshots share counts for none of them until the others are
-gone: the next run sees that.
+gone: the next run sees that. Dates are shown in the time of this machine.
 
 Examples:
   $ qcowal prune -H 24 -d 7 -w 4 web.qcow2 --dry-run
@@ -158,14 +166,18 @@ async function reportOf(
   journal: string,
   options: PruneCommandOptions,
 ): Promise<PruneReport> {
-  if (options.dryRun === true) return planPrune(journal, images, policy);
-  if (!(await journalExists(journal))) {
-    const plan = await planPrune(journal, images, policy);
+  const group = options.group === true;
+  if (options.dryRun === true) return planPrune(journal, images, policy, { group });
+  let agreed: PruneReport | undefined;
+  const isNew = !(await journalExists(journal));
+  if (isNew || mayAskToPrune(options)) {
+    agreed = await planPrune(journal, images, policy, { group });
     // Where nothing goes, no new journal is left beside the image.
-    if (plan.images.every(({ verdicts }) => verdicts.every(({ keep }) => keep)))
-      return { ...plan, dryRun: false };
+    if (isNew && agreed.images.every(({ verdicts }) => verdicts.every(({ keep }) => keep)))
+      return { ...agreed, dryRun: false };
+    await assertPruneConfirmed(agreed, options);
   }
   await using pool = await openPool(journal, poolOptionsOf(options));
-  const group = options.group === true;
-  return await interruptible((signal) => pool.prune(images, policy, { ...recordOf(options), group, signal }));
+  const how = { ...recordOf(options), group, ...(agreed === undefined ? {} : { agreed }) };
+  return await interruptible((signal) => pool.prune(images, policy, { ...how, signal }));
 }
