@@ -3,7 +3,7 @@ import type { Terminal } from "./terminal.ts";
 const EVERY_MS = 200;
 const MIB = 1024 * 1024;
 
-/** A status line with share, rate and the time that is left; it does not cost more than the work that it tells of. */
+/** A status line with the share of bytes, rate and the time that is left; it does not cost more than the work that it tells of. */
 export function progressMeter(terminal: Terminal, what: string): (done: number, total: number) => void {
   const start = performance.now();
   let next = start + EVERY_MS;

@@ -123,7 +123,9 @@ export class HistoryReader {
   async blame(image: string, nameOrId: string): Promise<Blame[]> {
     const tree = await this.tree(image);
     const byKey = new Map(tree.nodes.map((node) => [node.key, node]));
-    const named = tree.nodes.filter(({ snapshot }) => snapshot.name === nameOrId);
+    const named = tree.nodes.filter(
+      ({ snapshot, renames }) => snapshot.name === nameOrId || renames.some(({ from }) => from === nameOrId),
+    );
     const found = named.length > 0 ? named : tree.nodes.filter(({ snapshot }) => snapshot.id === nameOrId);
     if (found.length === 0) {
       throw new QcowalError(

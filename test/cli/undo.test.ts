@@ -137,7 +137,28 @@ describe("a recoverable delete", () => {
     const all = await qcowalJson<{ name: string }[]>("list", image, "--all");
     expect(all.map(({ name }) => parseDeletedName(name)?.name)).toEqual(["one", undefined]);
     expect((await qcowal("list", image)).stderr).toContain("1 deleted snapshot can be brought back");
-    await must("delete", all[0]?.name ?? "", image);
+    const tree = await must("tree", image);
+    expect(tree).not.toContain('"one"');
+    expect(tree).toContain("1 deleted snapshot can be brought back");
+    const shown = await must("tree", "--all", image);
+    expect(shown).toMatch(/× "one" \(id 1\) .*deleted, kept until 20/);
+    expect(shown).not.toContain(".deleted/");
+    for (const output of ["dot", "svg"]) {
+      expect(await must("tree", "--all", "--output", output, image)).not.toContain(".deleted/");
+    }
+    const { nodes } = await qcowalJson<{ nodes: { deleted?: { name: string } }[] }>("tree", image);
+    expect(nodes.map(({ deleted: kept }) => kept?.name)).toEqual(["one", undefined]);
+    expect(await must("blame", image, "one")).toMatch(
+      /^"one" \(id 1\)\n.*deleted +20.*\[transaction \d+\]\n  state +deleted, kept until/s,
+    );
+    await must("undo", image);
+    await must("rename", "two", "second", image);
+    expect(await must("blame", image, "two")).toMatch(/^"second" .*renamed +20.*"two" to "second"$/ms);
+    await must("rename", "second", "two", image);
+    expect(await must("tree", image)).not.toMatch(/was "one"|brought back/);
+    await must("delete", "one", image, "--recoverable=1d");
+    const again = await qcowalJson<{ name: string }[]>("list", image, "--all");
+    await must("delete", again[0]?.name ?? "", image);
     expect(await qcowalJson("list", image, "--all")).toHaveLength(1);
   });
 

@@ -3,8 +3,8 @@ import { cloneImage } from "../../index.ts";
 import { parseImageAt } from "../image-at.ts";
 import { interruptible } from "../interruption.ts";
 import { toJson } from "../json.ts";
+import { progressMeter } from "../progress-meter.ts";
 import { openTerminal } from "../terminal.ts";
-import { percentOf } from "../views/progress.ts";
 import { printable, quoted } from "../views/text.ts";
 
 interface CloneCommandOptions {
@@ -43,7 +43,7 @@ async function clone(words: string, target: string, options: CloneCommandOptions
       cloneImage(image, target, {
         ...(snapshot === undefined ? {} : { snapshot }),
         signal,
-        onProgress: percentOf(terminal, `copying ${printable(image)}`),
+        onProgress: progressMeter(terminal, `copying ${printable(image)}`),
       }),
     );
     if (options.json === true) terminal.data(toJson(report));

@@ -14,9 +14,9 @@ import {
 import { interruptible } from "../interruption.ts";
 import { jsonLines, toJson, toJsonLine } from "../json.ts";
 import { misuse } from "../misuse.ts";
+import { progressMeter } from "../progress-meter.ts";
 import { refOf } from "../selector.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
-import { percentOf } from "../views/progress.ts";
 import {
   contentLine,
   rangeJson,
@@ -97,7 +97,7 @@ async function diff(
       const common = {
         signal,
         forceShare: options.forceShare === true,
-        onProgress: percentOf(terminal, `comparing ${printable(image)}`),
+        onProgress: progressMeter(terminal, `comparing ${printable(image)}`),
       };
       if (from === undefined) await printHistory(terminal, image, common, options);
       else if (options.content === true && options.openState !== undefined) {

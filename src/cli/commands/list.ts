@@ -14,8 +14,9 @@ import { asOfOption } from "../moment-option.ts";
 import { type CommonOptions, withCommonOptions } from "../options.ts";
 import { type Terminal, openTerminal } from "../terminal.ts";
 import { qemuJson } from "../views/qemu-snapshots.ts";
+import { sayHidden } from "../views/deleted.ts";
 import { type Listed, snapshotTable } from "../views/snapshots.ts";
-import { plural, printable } from "../views/text.ts";
+import { printable } from "../views/text.ts";
 
 interface ListOptions extends CommonOptions {
   readonly forceShare?: boolean;
@@ -69,13 +70,6 @@ const shownBy =
   ({ all }: ListOptions) =>
   ({ name }: { readonly name: string }): boolean =>
     all === true || parseDeletedName(name) === undefined;
-
-function sayHidden(hidden: number, terminal: Terminal): void {
-  if (hidden === 0) return;
-  terminal.say(
-    `${plural(hidden, "deleted snapshot")} can be brought back; --all shows ${hidden === 1 ? "it" : "them"}.`,
-  );
-}
 
 /** A list is a list, whatever is with the journal. */
 async function lineageFor(

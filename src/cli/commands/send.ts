@@ -3,9 +3,9 @@ import { type OpenState, sendSnapshot } from "../../index.ts";
 import { parseImageAt } from "../image-at.ts";
 import { interruptible } from "../interruption.ts";
 import { misuse } from "../misuse.ts";
+import { progressMeter } from "../progress-meter.ts";
 import { refOf } from "../selector.ts";
 import { openTerminal } from "../terminal.ts";
-import { percentOf } from "../views/progress.ts";
 import { bytes, printable } from "../views/text.ts";
 import { writeOutput } from "../write-output.ts";
 
@@ -58,7 +58,7 @@ async function send(words: string, options: SendCommandOptions, openState: OpenS
         ...(to === undefined ? {} : { to }),
         forceShare: options.forceShare === true,
         signal,
-        onProgress: percentOf(terminal, `sending ${printable(image)}`),
+        onProgress: progressMeter(terminal, `sending ${printable(image)}`),
       });
       const counted = (async function* () {
         for await (const frame of frames) {

@@ -8,6 +8,7 @@ import type { Moment } from "../../index.ts";
 import { type CommonOptions, poolOptionsOf, withJournalOptions } from "../options.ts";
 import { openTerminal } from "../terminal.ts";
 import { shownPath } from "../views/text.ts";
+import { isGone, sayHidden } from "../views/deleted.ts";
 import { treeJson, treeText } from "../views/tree.ts";
 import { treeDot, treeSvg } from "../views/tree-picture.ts";
 
@@ -21,7 +22,7 @@ export function addTreeCommand(program: Command): void {
   withJournalOptions(program.command("tree"))
     .description("the snapshots as a tree: which state each was taken from, and where the disk stands")
     .argument("<image>", "qcow2 image; it may be gone")
-    .option("-a, --all", "also the snapshots that are gone, and how they went")
+    .option("-a, --all", "also the snapshots that are gone, and how they went, or until when they are kept")
     .addOption(asOfOption("the tree as it was"))
     .addOption(
       new Option("--output <form>", "how to print; dot is for Graphviz")
@@ -61,5 +62,7 @@ async function tree(image: string, options: TreeOptions): Promise<void> {
       break;
     case "text":
       await terminal.lines(treeText(shownPath(image), found, all, paintFor(process.stdout)));
+      if (!all)
+        sayHidden(found.nodes.filter((node) => node.gone === undefined && isGone(node)).length, terminal);
   }
 }

@@ -1,5 +1,6 @@
 /** The tree as a picture: for Graphviz, and as SVG that needs nothing else. */
 import type { SnapshotTree } from "../../index.ts";
+import { isGone, keptUntil, ownName } from "./deleted.ts";
 import { localTime, printable } from "./text.ts";
 import { type TreeItem, treeRows } from "./tree-rows.ts";
 
@@ -15,14 +16,14 @@ function label(item: TreeItem): string {
     case "disk":
       return "the disk";
     default:
-      return `${item.snapshot.name} (id ${item.snapshot.id})`;
+      return `${ownName(item.snapshot.name)} (id ${item.snapshot.id})`;
   }
 }
 
 function dotStyle(item: TreeItem): string {
   if (item === "disk") return ", shape=plain, fontcolor=darkgreen";
   if (typeof item === "string") return ", shape=plain";
-  return item.gone === undefined ? "" : ", style=dashed, fontcolor=gray50";
+  return !isGone(item) ? "" : ", style=dashed, fontcolor=gray50";
 }
 
 export function* treeDot(tree: SnapshotTree, all: boolean): Generator<string> {
@@ -61,11 +62,11 @@ function detail(item: TreeItem): string {
   if (typeof item === "string") return "";
   const { snapshot, gone } = item;
   const date = snapshot.dateSec === undefined ? "" : localTime(snapshot.dateSec * 1000);
-  return gone === undefined ? date : `${date}  ${gone.how}`;
+  return [date, gone?.how ?? keptUntil(item)].filter((fact) => fact !== "").join("  ");
 }
 
 const kindOf = (item: TreeItem): string =>
-  typeof item === "string" ? item : item.gone === undefined ? "snapshot" : "gone";
+  typeof item === "string" ? item : isGone(item) ? "gone" : "snapshot";
 
 /** A row for each, with a line from what it was taken from. */
 export function* treeSvg(image: string, tree: SnapshotTree, all: boolean): Generator<string> {

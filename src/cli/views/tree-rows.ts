@@ -4,6 +4,7 @@
  * column; what branches off comes before it, one column to the right.
  */
 import type { Ancestor, SnapshotNode, SnapshotTree } from "../../index.ts";
+import { isGone } from "./deleted.ts";
 
 export type TreeItem = SnapshotNode | "beginning" | "unknown" | "disk";
 
@@ -24,7 +25,7 @@ export function treeRows(tree: SnapshotTree, all: boolean): TreeRow[] {
     if (items === undefined) below.set(at, [item]);
     else items.push(item);
   };
-  for (const node of tree.nodes) if (all || node.gone === undefined) hang(node, node.parent);
+  for (const node of tree.nodes) if (all || !isGone(node)) hang(node, node.parent);
   if (tree.asOf !== undefined) hang("disk", tree.current);
   const layout = new Layout(below, weigh(tree.nodes, below));
   if (below.has(null)) layout.draw("beginning", null);
@@ -37,7 +38,7 @@ function shown(byKey: ReadonlyMap<string, SnapshotNode>, ancestor: Ancestor, all
   let at = ancestor;
   for (;;) {
     const node = typeof at === "string" ? byKey.get(at) : undefined;
-    if (node?.gone === undefined) return at;
+    if (node === undefined || !isGone(node)) return at;
     at = node.parent;
   }
 }

@@ -1,6 +1,7 @@
-import type { SnapshotNode, SnapshotTree } from "../../index.ts";
+import { type SnapshotNode, type SnapshotTree, parseDeletedName } from "../../index.ts";
 import type { Paint } from "../colours.ts";
 import { who } from "./history.ts";
+import { isGone, keptUntil, ownName } from "./deleted.ts";
 import { localTime, plural, printable, quoted } from "./text.ts";
 import { type TreeItem, treeRows } from "./tree-rows.ts";
 
@@ -12,15 +13,20 @@ const GONE = {
 } as const;
 
 /** A snapshot in one line. */
-function nodeText({ snapshot, came, origin, reverts, renames, gone }: SnapshotNode): string {
+function nodeText(node: SnapshotNode): string {
+  const { snapshot, came, origin, reverts, renames, gone } = node;
+  const own = ownName(snapshot.name);
+  const former = new Set(renames.map(({ from }) => ownName(from)));
+  former.delete(own);
   const facts = [
     snapshot.dateSec === undefined ? "" : localTime(snapshot.dateSec * 1000),
     origin === "found" ? "taken by others" : came.actor === undefined ? "" : `by ${who(came.actor)}`,
     reverts.length === 0 ? "" : `${plural(reverts.length, "revert")} to it`,
-    renames.length === 0 ? "" : `was ${renames.map(({ from }) => quoted(from)).join(", ")}`,
+    former.size === 0 ? "" : `was ${[...former].map(quoted).join(", ")}`,
+    keptUntil(node),
     gone === undefined ? "" : `${GONE[gone.how]} ${localTime(gone.time)}`,
   ];
-  const name = `${quoted(snapshot.name)} (id ${printable(snapshot.id)})`;
+  const name = `${quoted(own)} (id ${printable(snapshot.id)})`;
   return [name, ...facts.filter((fact) => fact !== "")].join("  ");
 }
 
@@ -33,7 +39,7 @@ function itemText(item: TreeItem, paint: Paint): string {
     case "disk":
       return paint("green", "* the disk is here");
     default:
-      return item.gone === undefined ? `○ ${nodeText(item)}` : paint("dim", `× ${nodeText(item)}`);
+      return !isGone(item) ? `○ ${nodeText(item)}` : paint("dim", `× ${nodeText(item)}`);
   }
 }
 
@@ -60,10 +66,13 @@ export function treeJson({ nodes, asOf, ...tree }: SnapshotTree): unknown {
   };
 }
 
-export function nodeJson({ came, reverts, renames, gone, ...node }: SnapshotNode): Record<string, unknown> {
+export function nodeJson(node: SnapshotNode): Record<string, unknown> {
+  const { came, reverts, renames, gone, ...rest } = node;
   const event = <Event extends { readonly time: number }>(one: Event) => ({ ...one, time: iso(one.time) });
+  const deleted = node.gone === undefined ? parseDeletedName(node.snapshot.name) : undefined;
   return {
-    ...node,
+    ...rest,
+    ...(deleted === undefined ? {} : { deleted: { name: deleted.name, until: iso(deleted.until) } }),
     came: event(came),
     reverts: reverts.map(event),
     renames: renames.map(event),
