@@ -1,57 +1,95 @@
+import type { Operation } from "../../src/index.ts";
 import { FIRST_SNAPSHOT, type State } from "./images/catalogue.ts";
+
+/** An operation without its image. */
+export interface Change {
+  readonly type: "create" | "revert" | "delete";
+  readonly name: string;
+}
 
 /** What is measured: the same work, in our words and in qemu-img's. */
 export interface BenchOperation {
   readonly name: string;
   readonly state: State;
-  readonly ours: (image: string) => readonly string[];
-  readonly qemu: (image: string) => readonly string[];
-  /** The same through the API; without it, the operation is not one that a pool runs. */
-  readonly type?: "create" | "revert" | "delete";
-  readonly snapshot: string;
+  /** Of which ours makes one transaction; empty for what only reads. */
+  readonly changes: readonly Change[];
+  /** `batch` is a file with the operations, for `qcowal run`. */
+  readonly ours: (image: string, batch: string) => readonly string[];
+  /** As many commands as it takes, one after the other. */
+  readonly qemu: (image: string) => readonly (readonly string[])[];
 }
 
-const create = (name: string, state: State): BenchOperation => ({
-  name,
-  state,
-  type: "create",
-  snapshot: "new",
-  ours: (image) => ["create", "new", image],
-  qemu: (image) => ["snapshot", "-c", "new", image],
-});
+export const operationsOn = (image: string, changes: readonly Change[]): Operation[] =>
+  changes.map(({ type, name }) => ({ type, image, name }));
 
-const revert = (name: string, state: State, snapshot = FIRST_SNAPSHOT): BenchOperation => ({
-  name,
-  state,
-  type: "revert",
-  snapshot,
-  ours: (image) => ["revert", snapshot, image],
-  qemu: (image) => ["snapshot", "-a", snapshot, image],
-});
+const QEMU_FLAGS = { create: "-c", revert: "-a", delete: "-d" } as const;
 
-const remove = (name: string, state: State, snapshot = FIRST_SNAPSHOT): BenchOperation => ({
-  name,
-  state,
-  type: "delete",
-  snapshot,
-  ours: (image) => ["delete", snapshot, image],
-  qemu: (image) => ["snapshot", "-d", snapshot, image],
-});
+const qemuCommands = (image: string, changes: readonly Change[]): string[][] =>
+  changes.map(({ type, name }) => ["snapshot", QEMU_FLAGS[type], name, image]);
+
+function one(name: string, state: State, type: Change["type"], snapshot: string): BenchOperation {
+  const changes = [{ type, name: snapshot }];
+  return {
+    name,
+    state,
+    changes,
+    ours: (image) => [type, snapshot, image],
+    qemu: (image) => qemuCommands(image, changes),
+  };
+}
+
+const create = (name: string, state: State): BenchOperation => one(name, state, "create", "new");
+
+const revert = (name: string, state: State, snapshot = FIRST_SNAPSHOT): BenchOperation =>
+  one(name, state, "revert", snapshot);
+
+const remove = (name: string, state: State, snapshot = FIRST_SNAPSHOT): BenchOperation =>
+  one(name, state, "delete", snapshot);
+
+/** One is taken and the oldest goes, as a schedule does it. */
+function rotate(name: string, state: State): BenchOperation {
+  const changes: Change[] = [
+    { type: "create", name: "new" },
+    { type: "delete", name: FIRST_SNAPSHOT },
+  ];
+  return {
+    name,
+    state,
+    changes,
+    ours: (_, batch) => ["run", batch],
+    qemu: (image) => qemuCommands(image, changes),
+  };
+}
+
+/** The oldest go together. */
+function removeOldest(name: string, state: State, count: number): BenchOperation {
+  const changes = Array.from({ length: count }, (_, index): Change => ({
+    type: "delete",
+    name: `s${index + 1}`,
+  }));
+  return {
+    name,
+    state,
+    changes,
+    ours: (image) => ["delete", ...changes.flatMap((change) => ["--name", change.name]), image],
+    qemu: (image) => qemuCommands(image, changes),
+  };
+}
 
 const reads = (state: State): readonly BenchOperation[] => [
   {
     name: "list",
     state,
-    snapshot: FIRST_SNAPSHOT,
+    changes: [],
     ours: (image) => ["list", image],
-    qemu: (image) => ["snapshot", "-l", image],
+    qemu: (image) => [["snapshot", "-l", image]],
   },
   {
     name: "check",
     state,
-    snapshot: FIRST_SNAPSHOT,
+    changes: [],
     ours: (image) => ["check", image],
-    qemu: (image) => ["check", image],
+    qemu: (image) => [["check", image]],
   },
 ];
 
@@ -62,6 +100,7 @@ export const OPERATIONS: readonly BenchOperation[] = [
   revert("revert, all changed", "all changed"),
   remove("delete, shared", "one snapshot"),
   remove("delete, exclusive", "all changed"),
+  rotate("rotate, 1 % changed", "1 % changed"),
   ...reads("one snapshot"),
 ];
 
@@ -70,5 +109,7 @@ export const OPERATIONS_ON_MANY: readonly BenchOperation[] = [
   create("create, one more", "many snapshots"),
   revert("revert to the middle", "many snapshots", "s50"),
   remove("delete the middle", "many snapshots", "s50"),
+  rotate("rotate", "many snapshots"),
+  removeOldest("delete 30", "many snapshots", 30),
   ...reads("many snapshots"),
 ];

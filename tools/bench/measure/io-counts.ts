@@ -25,6 +25,12 @@ export const NO_IO: IoCounts = {
   journalBytes: 0,
 };
 
+export function sumOfIo(one: IoCounts, other: IoCounts): IoCounts {
+  const sums = { ...one };
+  for (const field of Object.keys(NO_IO) as (keyof IoCounts)[]) sums[field] += other[field];
+  return sums;
+}
+
 const READS = new Set(["read", "pread64", "preadv", "preadv2", "readv"]);
 const WRITES = new Set(["write", "pwrite64", "pwritev", "pwritev2", "writev"]);
 const SYNCS = new Set(["fsync", "fdatasync"]);

@@ -1,10 +1,10 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { must, run } from "../../../test/support/programs.ts";
 import type { BenchImage } from "../images/catalogue.ts";
-import type { BenchOperation } from "../operations.ts";
+import { type BenchOperation, operationsOn } from "../operations.ts";
 import { physicalFloor } from "./floor.ts";
-import { type IoCounts, NO_IO, countIo } from "./io-counts.ts";
+import { type IoCounts, NO_IO, countIo, sumOfIo } from "./io-counts.ts";
 import { type Measured, type Result, median } from "./result.ts";
 import { type TimedProcess, timedProcess } from "./timed-process.ts";
 
@@ -24,14 +24,21 @@ const WARM_RUNS = 41;
 class Bench {
   readonly #folder: string;
   readonly #source: string;
+  readonly #operation: BenchOperation;
 
-  constructor(folder: string, source: string) {
+  constructor(folder: string, source: string, operation: BenchOperation) {
     this.#folder = folder;
     this.#source = source;
+    this.#operation = operation;
   }
 
   get image(): string {
     return join(this.#folder, "image.qcow2");
+  }
+
+  /** The operations, as a file for `qcowal run`. */
+  get batch(): string {
+    return join(this.#folder, "operations.json");
   }
 
   /** A journal that is there already: making one is done once in its life. */
@@ -43,6 +50,7 @@ class Bench {
     );
     for (const path of paths) await must("cp", ["--sparse=always", "--reflink=auto", this.#source, path]);
     await this.#makeJournal();
+    await writeFile(this.batch, JSON.stringify(operationsOn(this.image, this.#operation.changes)));
     await must("sync", ["-f", this.image]);
     return paths;
   }
@@ -73,9 +81,12 @@ export async function measure(
   operation: BenchOperation,
   { runs, onStep }: MeasureOptions,
 ): Promise<Result> {
-  const bench = new Bench(folder, source);
-  const ours = [...OURS, ...operation.ours(bench.image)];
-  const peer = spec.isWithoutPeer === true ? undefined : ["qemu-img", ...operation.qemu(bench.image)];
+  const bench = new Bench(folder, source, operation);
+  const ours = [[...OURS, ...operation.ours(bench.image, bench.batch)]];
+  const peer =
+    spec.isWithoutPeer === true
+      ? undefined
+      : operation.qemu(bench.image).map((words) => ["qemu-img", ...words]);
   const oursRuns: TimedProcess[] = [];
   const peerRuns: TimedProcess[] = [];
   for (let index = 0; index < runs; index += 1) {
@@ -97,7 +108,7 @@ export async function measure(
   const imageBytesWritten = ourIo.bytesWritten - ourIo.journalBytes;
   const floor = await physicalFloor(join(folder, "floor"), ourIo.bytesRead, imageBytesWritten);
   onStep("recover");
-  const recover = operation.type === undefined ? undefined : await measureRecover(bench, ours);
+  const recover = operation.changes.length === 0 ? undefined : await measureRecover(bench, ours);
   return {
     image: spec.title,
     operation: operation.name,
@@ -126,25 +137,35 @@ const measured = (runs: readonly TimedProcess[], counts: IoCounts): Measured => 
   io: counts,
 });
 
-async function once(bench: Bench, command: readonly string[]): Promise<TimedProcess> {
+type Commands = readonly (readonly string[])[];
+
+async function once(bench: Bench, commands: Commands): Promise<TimedProcess> {
   await bench.fresh();
-  return timedProcess(command);
+  const processes: TimedProcess[] = [];
+  for (const command of commands) processes.push(await timedProcess(command));
+  return {
+    seconds: processes.reduce((sum, { seconds }) => sum + seconds, 0),
+    peakMemory: Math.max(...processes.map(({ peakMemory }) => peakMemory)),
+  };
 }
 
-async function io(bench: Bench, command: readonly string[]): Promise<IoCounts> {
+async function io(bench: Bench, commands: Commands): Promise<IoCounts> {
   await bench.fresh();
-  return countIo(command, bench.folder);
+  let counts = NO_IO;
+  for (const command of commands) counts = sumOfIo(counts, await countIo(command, bench.folder));
+  return counts;
 }
 
-async function measureInProcess(bench: Bench, { type, name, snapshot }: BenchOperation, copies: number) {
+async function measureInProcess(bench: Bench, { name, changes }: BenchOperation, copies: number) {
   const images = await bench.fresh(copies);
   const [program = "", ...args] = IN_PROCESS;
-  const printed = await must(program, [...args, type ?? name, snapshot, ...images]);
+  const what = changes.length === 0 ? name : "run";
+  const printed = await must(program, [...args, what, JSON.stringify(changes), ...images]);
   return median(JSON.parse(printed) as number[]);
 }
 
 /** Kills the operation in the middle of what it writes to the image, and times what finishes it. */
-async function measureRecover(bench: Bench, command: readonly string[]): Promise<number> {
+async function measureRecover(bench: Bench, [command = []]: Commands): Promise<number> {
   await bench.fresh();
   const { writes, journalWrites } = await countIo(command, bench.folder);
   await bench.fresh();
