@@ -45,15 +45,16 @@ test("a held snapshot is neither deleted nor pruned until it is released, or wit
   ]);
 });
 
-test("a hold goes with a moved image, and not to the next snapshot of the same name and id", async () => {
+test("a hold goes with a renamed snapshot and a moved image, and not to the next snapshot of the same name and id", async () => {
   const dir = await scratch("a.qcow2");
   const [a, b] = [join(dir, "a.qcow2"), join(dir, "b.qcow2")];
   const pool = await poolIn(dir);
   await pool.create(a, "three");
   await pool.hold(a, "three");
+  await pool.rename(a, "three", "third");
   await rename(a, b);
-  await expect(pool.delete(b, "three")).rejects.toMatchObject({ code: "SNAPSHOT_HELD" });
-  await pool.run([{ type: "delete", image: b, name: "three", evenIfHeld: true }]);
+  await expect(pool.delete(b, "third")).rejects.toMatchObject({ code: "SNAPSHOT_HELD" });
+  await pool.run([{ type: "delete", image: b, name: "third", evenIfHeld: true }]);
   await pool.create(b, "three");
   await pool.delete(b, "three");
   await expect(pool.hold(b, "three")).rejects.toMatchObject({ code: "SNAPSHOT_NOT_FOUND" });
