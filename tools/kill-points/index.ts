@@ -15,6 +15,8 @@ import { qemuCheck } from "../../test/support/qemu.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 
 const VERBS = ["create", "revert", "delete"] as const satisfies readonly Verb[];
+/** What is one transaction of ours, and no command of qemu-img. */
+const OWN_VERBS = ["rename", "rotate"] as const satisfies readonly Verb[];
 const QEMU_FLAG = { create: "-c", revert: "-a", delete: "-d" } as const;
 
 interface Tally {
@@ -25,7 +27,7 @@ interface Tally {
 const emptyTally = (): Tally => ({ points: 0, clean: 0 });
 
 /** Killed, then recovered, by the command itself. */
-async function killOurs(verb: (typeof VERBS)[number], shape: string, tally: Tally): Promise<void> {
+async function killOurs(verb: Verb, shape: string, tally: Tally): Promise<void> {
   const report = await killEverywhere(killCase(verb, shape), { thoroughEvery: 1_000_000 });
   for (const { killed, problem, at } of report.points) {
     if (!killed) continue;
@@ -85,6 +87,14 @@ for (const verb of VERBS) {
     await killQemu(verb, shape, theirs);
   }
   rows.push(`| ${verb} | ${cell(ours)} | ${cell(theirs)} |`);
+}
+for (const verb of OWN_VERBS) {
+  const ours = emptyTally();
+  for (const shape of shapes) {
+    console.error(`${verb} on ${shape} ...`);
+    await killOurs(verb, shape, ours);
+  }
+  rows.push(`| ${verb} | ${cell(ours)} | |`);
 }
 console.log(`${shapes.length} image shapes: ${shapes.join("; ")}\n`);
 console.log("| operation | qcowal, after `qcowal recover` | `qemu-img snapshot` |\n| --- | --- | --- |");

@@ -132,6 +132,9 @@ function commandFor(journal: string, operations: readonly Operation[]): string[]
 
 /** What the command is told besides the image; undefined where it has no words. */
 function wordsOf(operation: Operation): string[] | undefined {
-  if (operation.type !== "repair") return operation.name === undefined ? undefined : [operation.name];
+  if (operation.type !== "repair") {
+    const to = operation.type === "rename" ? [operation.to] : [];
+    return operation.name === undefined ? undefined : [operation.name, ...to];
+  }
   return operation.harden === true ? ["--harden"] : [];
 }

@@ -35,7 +35,20 @@ const remove = (target: TargetImage): Operation => ({
   name: snapshotOf(target),
 });
 
-const VERBS = { create: [create], revert: [revert], delete: [remove], rotate: [create, remove] } as const;
+const rename = (target: TargetImage): Operation => ({
+  type: "rename",
+  image: target.path,
+  name: snapshotOf(target),
+  to: "renamed",
+});
+
+const VERBS = {
+  create: [create],
+  revert: [revert],
+  delete: [remove],
+  rename: [rename],
+  rotate: [create, remove],
+} as const;
 export type Verb = keyof typeof VERBS;
 
 /** One operation, or two as one transaction, on images of these shapes. */
@@ -134,6 +147,18 @@ export const CASES: readonly KillCase[] = [
   killCase("rotate", "0.10 cluster 4K refcount 16"),
 ];
 
+/** For the table that compares the command with qemu-img. */
+export const TABLE_SHAPES: readonly string[] = [
+  PLAIN,
+  "1.1 cluster 4K refcount 16",
+  "1.1 cluster 512 refcount 16",
+  "0.10 cluster 64K refcount 16",
+  "compressed zlib 4K",
+  "extended L2 16K",
+  "grown between snapshots",
+  "fragmented 512",
+];
+
 const MANY: readonly string[] = [
   PLAIN,
   "1.1 cluster 4K refcount 16",
@@ -166,16 +191,5 @@ export const ALL_CASES: readonly KillCase[] = [
   ...["refcount block nearly full", "refcount table nearly full", "refcount table full"].map((name) =>
     killCase("create", name),
   ),
+  ...TABLE_SHAPES.flatMap((name) => (["rename", "rotate"] as const).map((verb) => killCase(verb, name))),
 ].filter((killCase, index, all) => all.findIndex(({ name }) => name === killCase.name) === index);
-
-/** For the table that compares the command with qemu-img. */
-export const TABLE_SHAPES: readonly string[] = [
-  PLAIN,
-  "1.1 cluster 4K refcount 16",
-  "1.1 cluster 512 refcount 16",
-  "0.10 cluster 64K refcount 16",
-  "compressed zlib 4K",
-  "extended L2 16K",
-  "grown between snapshots",
-  "fragmented 512",
-];

@@ -1,14 +1,19 @@
 import type { Damage } from "../../../test/support/damage.ts";
+import type { Operation } from "../../../src/plan/index.ts";
 import type { ImageSpec } from "../../image-maker/index.ts";
 
 export type SnapshotVerb = "create" | "revert" | "delete";
 
-/** The command whose run is cut. */
+type WithoutImage<One> = One extends Operation ? Omit<One, "image"> : never;
+
+/** The command whose run is cut. Plain data: a process of its own runs it. */
 export interface CrashCase {
   readonly name: string;
-  readonly verb: SnapshotVerb | "repair";
-  /** What it is told besides: the snapshot, or the options of a repair. */
+  readonly verb: SnapshotVerb | "rename" | "repair";
+  /** What it is told besides: snapshots, or the options of a repair. */
   readonly words: readonly string[];
+  /** What that asks of each image. */
+  readonly operations: readonly WithoutImage<Operation>[];
   /** Of a repair: what is wrong with each image. */
   readonly damage: Damage | undefined;
   readonly images: readonly ImageSpec[];
@@ -90,6 +95,7 @@ export function crashCase(
     ].join(", "),
     verb,
     words: [SNAPSHOT_NAME[verb]],
+    operations: [{ type: verb, name: SNAPSHOT_NAME[verb] }],
     damage: undefined,
     images: shapes.map((shape) => SHAPES[shape]),
     history,
@@ -98,6 +104,22 @@ export function crashCase(
     recoveries,
   };
 }
+
+const renameCase = (shapes: readonly ShapeName[], extras: Extras): CrashCase => ({
+  ...crashCase("create", shapes, extras),
+  name: `rename on ${shapes.join(" and ")}`,
+  verb: "rename",
+  words: ["monday", "sunday"],
+  operations: [{ type: "rename", name: "monday", to: "sunday" }],
+});
+
+/** Several at once: only what is left of them is planned. */
+const batchCase = (shapes: readonly ShapeName[], extras: Extras): CrashCase => ({
+  ...crashCase("delete", shapes, extras),
+  name: `delete of two snapshots on ${shapes.join(" and ")}`,
+  words: ["--name", "monday", "--name", "tuesday"],
+  operations: ["monday", "tuesday"].map((name) => ({ type: "delete", name })),
+});
 
 /** A repair of such an image. With an even number on record no snapshot of the past is left. */
 function repairCase(
@@ -108,7 +130,8 @@ function repairCase(
 ): CrashCase {
   const name = `repair of ${what}`;
   const own = { halfMade: false, longRecords: false };
-  return { name, verb: "repair", words, damage, images, history, recoveries, ...own };
+  const operations = [{ type: "repair" }] as const;
+  return { name, verb: "repair", words, operations, damage, images, history, recoveries, ...own };
 }
 
 /** Each kind of damage that takes a way of its own through the phases. */
@@ -137,11 +160,11 @@ export const CRASH_CASES: readonly CrashCase[] = [
   crashCase("delete", ["v3 64K"], { history: 2 }),
   crashCase("create", ["v3 4K"], { history: 1, recoveries: 1 }),
   crashCase("revert", ["v3 4K"]),
-  crashCase("delete", ["v3 4K"], { history: 8 }),
+  batchCase(["v3 4K"], { history: 8 }),
   crashCase("create", ["v3 512"], { recoveries: 1 }),
   crashCase("revert", ["v3 512"], { history: 3 }),
   crashCase("delete", ["v3 512"], { history: 1 }),
-  crashCase("create", ["v2 4K"], { history: 1 }),
+  renameCase(["v2 4K"], { history: 1 }),
   crashCase("revert", ["v2 64K"], { recoveries: 1 }),
   crashCase("delete", ["v2 4K"], { halfMade: true }),
   crashCase("create", ["v3 4K", "v2 4K"], { recoveries: 2 }),

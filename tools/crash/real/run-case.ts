@@ -7,8 +7,8 @@ import { readState } from "../../../test/support/state.ts";
 import { cli } from "../../../test/support/command.ts";
 import { damaged } from "../../../test/support/damage.ts";
 import { expected, visible } from "../../../test/support/model.ts";
-import { type Random, seededRandom, writeImage } from "../../image-maker/index.ts";
 import type { Operation } from "../../../src/plan/index.ts";
+import { type Random, seededRandom, writeImage } from "../../image-maker/index.ts";
 import type { CrashCase } from "./cases.ts";
 import type { Event } from "./change.ts";
 import { inProcess } from "./command.ts";
@@ -96,13 +96,12 @@ class Stage {
     const subjects = paths.map((path, index): Subject => {
       const [then, now] = [before[index], after[index]];
       assert.ok(then !== undefined && now !== undefined);
-      const [name = ""] = this.#case.words;
-      const operation: Operation =
-        verb === "repair" ? { type: verb, image: path } : { type: verb, image: path, name };
       return {
         path,
         before: then,
-        after: expected(visible(then.bytes), operation),
+        after: this.#case.operations
+          .map((operation): Operation => ({ ...operation, image: path }))
+          .reduce(expected, visible(then.bytes)),
         headerAfter: now.firstCluster,
         repair: verb === "repair" ? { hardens: this.#case.words.includes("--harden") } : undefined,
       };
