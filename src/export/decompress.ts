@@ -1,13 +1,16 @@
 import { promisify } from "node:util";
 import { constants, inflateRaw } from "node:zlib";
+import type { ZSTDDecoder } from "zstddec";
 import { zstdFrame } from "./zstd-frame.ts";
 
 const inflate = promisify<Uint8Array, object, Buffer>(inflateRaw);
 
 /** QEMU deflates with a window of 4 KiB, whatever the cluster size. */
-const WINDOW_BITS = 12;
-/** What zstd itself takes without being told to take more. It is allocated, whatever the cluster size. */
+export const WINDOW_BITS = 12;
+/** What zstd itself takes without being told to take more: a stream that needs more memory is none for QEMU. */
 const MAX_WINDOW_BYTES = 128 * 1024 * 1024;
+/** Into a buffer that is full zlib is called once more, only to hear that nothing is left. */
+const SPARE_BYTES = 64;
 
 /**
  * The content of a compressed cluster. `stored` may go on behind the stream.
@@ -27,31 +30,38 @@ export async function decompressCluster(
 function inflated(stored: Uint8Array, clusterSize: number): Promise<Buffer> {
   return inflate(stored, {
     windowBits: WINDOW_BITS,
-    chunkSize: clusterSize,
+    chunkSize: clusterSize + SPARE_BYTES,
     maxOutputLength: clusterSize,
     finishFlush: constants.Z_SYNC_FLUSH,
   });
 }
 
+let decoder: Promise<ZSTDDecoder> | undefined;
+
+/** It is compiled when it is loaded, and few images need it. */
+async function loadDecoder(): Promise<ZSTDDecoder> {
+  const { ZSTDDecoder } = await import("zstddec");
+  const loaded = new ZSTDDecoder();
+  await loaded.init();
+  return loaded;
+}
+
 /** QEMU takes several frames, too. */
 async function unpacked(stored: Uint8Array, clusterSize: number): Promise<Uint8Array> {
-  // It makes its tables when it is loaded, and few images need it.
-  const { Decompress } = await import("fzstd");
-  const content = new Uint8Array(clusterSize);
+  const zstd = await (decoder ??= loadDecoder());
+  let content: Uint8Array | undefined;
   let length = 0;
-  // In pieces: only so does one hear how long a frame is, and a hostile one stops where the cluster ends.
-  const take = (piece: Uint8Array): void => {
-    if (length + piece.length > clusterSize) throw new Error("the stream is longer than a cluster");
-    content.set(piece, length);
-    length += piece.length;
-  };
   for (let rest = stored; ;) {
     const frame = zstdFrame(rest);
     if (frame === undefined) throw new Error("the zstd frame is cut off");
     if (frame.window > MAX_WINDOW_BYTES) throw new Error("the zstd window is too large");
-    const before = length;
-    new Decompress(take).push(rest.subarray(0, frame.length), true);
-    if (length === before) throw new Error("a zstd frame is empty");
+    // It writes no byte beyond what is left of the cluster, and for whatever is wrong it returns none.
+    const part = zstd.decode(rest.subarray(0, frame.length), clusterSize - length);
+    if (part.length === 0) throw new Error("a zstd frame is empty, damaged, or longer than the cluster");
+    if (part.length === clusterSize) return part;
+    content ??= new Uint8Array(clusterSize);
+    content.set(part, length);
+    length += part.length;
     if (length === clusterSize) return content;
     rest = rest.subarray(frame.length);
   }

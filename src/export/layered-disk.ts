@@ -1,11 +1,7 @@
 import type { Extent, GuestDisk } from "./guest-disk.ts";
-import type { Layer } from "./layer.ts";
+import type { Layer, Piece } from "./layer.ts";
 import { closeLayers } from "./open-layers.ts";
-import { inParallel } from "./parallel.ts";
 import type { Segment } from "./segment.ts";
-
-/** As many as libuv has threads, and as many again so that none waits. */
-const READS_AT_A_TIME = 8;
 
 interface Placed {
   readonly segment: Segment;
@@ -24,13 +20,22 @@ export class LayeredDisk implements GuestDisk {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     this.#assertInside(offset, target.length);
-    const placed: Placed[] = [];
-    for await (const batch of this.#resolve(0, offset, offset + target.length)) placed.push(...batch);
-    await inParallel(placed, READS_AT_A_TIME, async ({ segment, depth }) => {
-      const part = target.subarray(segment.offset - offset, segment.offset - offset + segment.length);
-      if (segment.kind === "zero" || segment.kind === "unallocated") part.fill(0);
-      else await this.#layers[depth]?.read(segment, 0, part);
-    });
+    const wanted = new Map<number, Piece[]>();
+    for await (const batch of this.#resolve(0, offset, offset + target.length)) {
+      for (const { segment, depth } of batch) {
+        const start = segment.offset - offset;
+        const part = target.subarray(start, start + segment.length);
+        if (segment.kind === "zero" || segment.kind === "unallocated") {
+          part.fill(0);
+          continue;
+        }
+        const pieces = wanted.get(depth);
+        if (pieces === undefined) wanted.set(depth, [{ segment, target: part }]);
+        else pieces.push({ segment, target: part });
+      }
+    }
+    // One file after the other: the files of a chain lie on one disk, and each reads what it has in parallel.
+    for (const [depth, pieces] of wanted) await this.#layers[depth]?.read(pieces);
   }
 
   async *extents(offset: number, length: number): AsyncGenerator<Extent> {

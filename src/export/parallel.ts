@@ -1,23 +1,27 @@
-/** Runs `work` on every item, at most `most` at a time; ends when all that began have ended. */
+/**
+ * Runs `work` on every item, at most `most` at a time; ends when all that began have ended.
+ * Each of those has a lane of its own, from 0 on, so that what a lane uses can be used again.
+ */
 export async function inParallel<Item>(
-  items: readonly Item[],
+  items: Iterable<Item> | AsyncIterable<Item>,
   most: number,
-  work: (item: Item) => Promise<void>,
+  work: (item: Item, lane: number) => Promise<void>,
 ): Promise<void> {
-  let next = 0;
-  let hasFailed = false;
-  const worker = async (): Promise<void> => {
-    while (next < items.length && !hasFailed) {
-      const item = items[next] as Item;
-      next += 1;
+  const iterator = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  let isOver = false;
+  const run = async (lane: number): Promise<void> => {
+    while (!isOver) {
       try {
-        await work(item);
+        const next = await iterator.next();
+        if (next.done === true) return;
+        await work(next.value, lane);
       } catch (error) {
-        hasFailed = true;
+        isOver = true;
         throw error;
       }
     }
   };
-  const ended = await Promise.allSettled(Array.from({ length: Math.min(most, items.length) }, worker));
+  const ended = await Promise.allSettled(Array.from({ length: most }, (_, lane) => run(lane)));
+  if (isOver) await iterator.return?.();
   for (const outcome of ended) if (outcome.status === "rejected") throw outcome.reason;
 }

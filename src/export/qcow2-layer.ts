@@ -2,10 +2,12 @@ import type { Disk } from "../disk/index.ts";
 import { QcowalError, reasonOf } from "../errors/index.ts";
 import { type Geometry, l1Target, tableWords } from "../format/index.ts";
 import type { L1Location } from "../image/index.ts";
+import { type CompressedRun, compressedRuns } from "./compressed-run.ts";
 import { decompressCluster } from "./decompress.ts";
 import { addEntry } from "./l2-slice.ts";
-import type { Layer } from "./layer.ts";
+import type { Layer, Piece } from "./layer.ts";
 import { Lru } from "./lru.ts";
+import { inParallel } from "./parallel.ts";
 import { type Segment, appendSegment } from "./segment.ts";
 
 /** Tables are held in slices: an L2 table may have 2 MiB, and a guest's reads be far from each other. */
@@ -13,6 +15,9 @@ const SLICE_BYTES = 64 * 1024;
 /** What one file's tables may hold of memory: enough for 8 GiB of guest data in clusters of 64 KiB. */
 const TABLE_CACHE_BYTES = 1024 * 1024;
 const CLUSTER_CACHE_BYTES = 2 * 1024 * 1024;
+/** Reads of one call: as many as libuv has threads, and as many again so that none waits. */
+const READS_AT_A_TIME = 8;
+const UNPACKED_AT_A_TIME = 8;
 
 export interface Qcow2Root {
   readonly geometry: Geometry;
@@ -96,21 +101,49 @@ export class Qcow2Layer implements Layer {
     return segments;
   }
 
-  async read(segment: Segment, from: number, target: Uint8Array): Promise<void> {
-    const host = segment.host ?? 0;
-    if (segment.kind === "data") {
-      await (this.#root.dataDisk ?? this.#disk).read(host + from, target);
+  async read(pieces: readonly Piece[]): Promise<void> {
+    const [only] = pieces;
+    if (only !== undefined && pieces.length === 1) {
+      await this.#readOne(only);
       return;
     }
-    const content = await this.#clusters.get(host, () => this.#decompress(host, segment.stored ?? 0));
-    const start = (segment.skip ?? 0) + from;
+    const { clusterSize } = this.#root.geometry;
+    const isWhole = ({ segment: { kind, length } }: Piece): boolean =>
+      kind === "compressed" && length === clusterSize;
+    const runs = compressedRuns(pieces.filter(isWhole));
+    const others = pieces.filter((piece) => !isWhole(piece));
+    await inParallel([...runs, ...others], READS_AT_A_TIME, (item) =>
+      "pieces" in item ? this.#readRun(item) : this.#readOne(item),
+    );
+  }
+
+  async #readOne({ segment, target }: Piece): Promise<void> {
+    const host = segment.host ?? 0;
+    if (segment.kind === "data") {
+      await (this.#root.dataDisk ?? this.#disk).read(host, target);
+      return;
+    }
+    const content = await this.#clusters.get(host, async () => {
+      const stored = Buffer.allocUnsafeSlow(segment.stored ?? 0);
+      await this.#disk.read(host, stored);
+      return this.#decompressed(host, stored);
+    });
+    const start = segment.skip ?? 0;
     target.set(content.subarray(start, start + target.length));
   }
 
-  async #decompress(host: number, length: number): Promise<Uint8Array> {
+  /** Whole clusters are not held for later: whoever reads those reads on. */
+  async #readRun({ offset, end, pieces }: CompressedRun): Promise<void> {
+    const stored = Buffer.allocUnsafeSlow(end - offset);
+    await this.#disk.read(offset, stored);
+    await inParallel(pieces, UNPACKED_AT_A_TIME, async ({ segment, target }) => {
+      const { host = 0, stored: length = 0 } = segment;
+      target.set(await this.#decompressed(host, stored.subarray(host - offset, host - offset + length)));
+    });
+  }
+
+  async #decompressed(host: number, stored: Uint8Array): Promise<Uint8Array> {
     const { geometry, compression } = this.#root;
-    const stored = new Uint8Array(length);
-    await this.#disk.read(host, stored);
     try {
       return await decompressCluster(compression, stored, geometry.clusterSize);
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { Disk } from "../disk/index.ts";
-import type { Layer } from "./layer.ts";
+import type { Layer, Piece } from "./layer.ts";
 import type { Segment } from "./segment.ts";
 
 /** A raw file that backs an image: all of it is data. */
@@ -18,8 +18,8 @@ export class RawLayer implements Layer {
     return Promise.resolve([{ offset, length: end - offset, kind: "data", host: offset }]);
   }
 
-  async read(segment: Segment, from: number, target: Uint8Array): Promise<void> {
-    await this.#disk.read(segment.offset + from, target);
+  async read(pieces: readonly Piece[]): Promise<void> {
+    for (const { segment, target } of pieces) await this.#disk.read(segment.offset, target);
   }
 
   close(): Promise<void> {
