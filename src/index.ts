@@ -105,7 +105,7 @@ export { OPERATIONS_SCHEMA, expiredSnapshots, operationsDocument, parseDeletedNa
 export { parseDuration, parseSize, policyFrom } from "./retention/index.ts";
 export type { Verdict } from "./retention/index.ts";
 export type { Finding, FindingKind, RootUsage, SnapshotFacts, Usage } from "./image/index.ts";
-export { openView, writeRaw } from "./export/index.ts";
+export { openView, writeQcow2, writeRaw } from "./export/index.ts";
 export type {
   Chunk,
   ChunkOptions,
@@ -113,7 +113,9 @@ export type {
   GuestDisk,
   View,
   ViewOptions,
+  WriteQcow2Options,
   WriteRawOptions,
+  WrittenQcow2,
   WrittenRaw,
 } from "./export/index.ts";
 export { NbdClientError, serve } from "./nbd/index.ts";

@@ -34,5 +34,7 @@ export type {
 export { nameNewFile } from "./new-file.ts";
 export { openView } from "./view.ts";
 export type { Chunk, ChunkOptions, View, ViewOptions } from "./view.ts";
+export { writeQcow2 } from "./write-qcow2.ts";
+export type { WriteQcow2Options, WrittenQcow2 } from "./write-qcow2.ts";
 export { writeRaw } from "./write-raw.ts";
 export type { WriteRawOptions, WrittenRaw } from "./write-raw.ts";

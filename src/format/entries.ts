@@ -55,11 +55,28 @@ export function l1Target(geometry: Geometry, high: number, low: number): number 
   return offset % geometry.clusterSize === 0 && Number.isSafeInteger(offset) ? offset : -1;
 }
 
-/** Writes an L1 entry in big endian order. */
+/** Writes an L1 entry, or an L2 entry of plain data, in big endian order. */
 export function writeL1Entry(bytes: DataView, index: number, l2Offset: number, copied: boolean): void {
   bytes.setUint32(index * 8, Math.floor(l2Offset / WORD) + (copied ? COPIED_HIGH : 0));
   bytes.setUint32(index * 8 + 4, l2Offset % WORD);
 }
+
+/** Writes the entry of a compressed cluster in big endian order: it owns no cluster, so it is never COPIED. */
+export function writeCompressedEntry(
+  { clusterBits }: Geometry,
+  bytes: DataView,
+  index: number,
+  offset: number,
+  length: number,
+): void {
+  const more = Math.floor((offset + length - 1) / SECTOR) - Math.floor(offset / SECTOR);
+  const high = COMPRESSED_HIGH + more * 2 ** (offsetBits(clusterBits) - 32) + Math.floor(offset / WORD);
+  bytes.setUint32(index * 8, high);
+  bytes.setUint32(index * 8 + 4, offset % WORD);
+}
+
+/** Bits of a compressed entry that say where its stream begins. */
+const offsetBits = (clusterBits: number): number => 62 - (clusterBits - 8);
 
 /** References of an L2 entry are host clusters `first` to `last`; see `decodeL2Entry`. */
 export interface L2Reference {
@@ -160,13 +177,13 @@ export function isCompressed(high: number): boolean {
 
 /** Where a compressed stream begins. Above 2^53, where no file reaches, it is not exact. */
 export function compressedOffset({ clusterBits }: Geometry, high: number, low: number): number {
-  const offsetBitsInHigh = 62 - (clusterBits - 8) - 32;
+  const offsetBitsInHigh = offsetBits(clusterBits) - 32;
   return ((high & 0x3fff_ffff) % 2 ** offsetBitsInHigh) * WORD + (low >>> 0);
 }
 
 /** Bytes of a compressed stream: whole sectors, less what lies before it in the first. */
 export function compressedLength({ clusterBits }: Geometry, high: number, low: number): number {
-  const offsetBitsInHigh = 62 - (clusterBits - 8) - 32;
+  const offsetBitsInHigh = offsetBits(clusterBits) - 32;
   const sectors = (high & 0x3fff_ffff) >>> offsetBitsInHigh;
   return (sectors + 1) * SECTOR - ((low >>> 0) % SECTOR);
 }

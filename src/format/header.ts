@@ -36,7 +36,7 @@ const COMPRESSION_TYPE_OFFSET = V3_HEADER_LENGTH;
 /** Enough bytes to decode every field this program knows. */
 export const HEADER_PROBE_BYTES = 112;
 
-const MAGIC = 0x514649fb;
+export const MAGIC = 0x514649fb;
 
 /** Incompatible feature bits that this program understands. */
 export const INCOMPATIBLE = {

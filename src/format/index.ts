@@ -9,6 +9,7 @@ export * from "./header-changes.ts";
 export * from "./header.ts";
 export { writeField } from "./layout.ts";
 export * from "./limits.ts";
+export * from "./new-header.ts";
 export * from "./refcount-block.ts";
 export * from "./snapshot-table.ts";
 export * from "./units.ts";
