@@ -17,6 +17,16 @@ export interface Disk {
   size(): Promise<number>;
 
   /**
+   * When the file was changed last, in nanoseconds: what is the same as before means
+   * that nobody wrote, as far as the clock of the kernel tells moments apart (a few
+   * milliseconds). Undefined where nothing tells, as on a block device.
+   */
+  modified?(): Promise<bigint | undefined>;
+
+  /** Whether a VM, or another qemu, has it open for writing. */
+  isHeldByQemuWriter?(): Promise<boolean>;
+
+  /**
    * Fills `target` from `offset`. Returns the number of bytes that lie inside
    * the file; the rest of `target` is zeroed, because a qcow2 file may end in
    * mid-cluster and what is missing reads as zero.

@@ -3,7 +3,7 @@ import { trim } from "fs-native-extensions";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import { blockDeviceSize } from "./block-device-size.ts";
 import type { Disk, DiskMode } from "./disk.ts";
-import { lockForReading, lockForWriting } from "./qemu-locks.ts";
+import { isHeldByQemuWriter, lockForReading, lockForWriting } from "./qemu-locks.ts";
 
 /**
  * Opens an image file and takes the locks of `mode`. The path is resolved
@@ -109,6 +109,15 @@ class FileDisk implements Disk {
   async size(): Promise<number> {
     // For a block device stat knows no length.
     return this.#deviceSize ?? (await this.#reading("stat", () => this.#handle.stat())).size;
+  }
+
+  async modified(): Promise<bigint | undefined> {
+    if (this.#deviceSize !== undefined) return undefined;
+    return (await this.#reading("stat", () => this.#handle.stat({ bigint: true }))).mtimeNs;
+  }
+
+  async isHeldByQemuWriter(): Promise<boolean> {
+    return isHeldByQemuWriter((await this.#reading("stat", () => this.#handle.stat())).ino);
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {

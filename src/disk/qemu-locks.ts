@@ -46,6 +46,17 @@ function isFree(fd: number, byte: number): boolean {
 }
 
 /**
+ * Whether a VM, or another qemu that writes, has the file open. A lock of ours
+ * reaches over every byte, where QEMU locks some of them.
+ */
+export async function isHeldByQemuWriter(inode: number): Promise<boolean> {
+  const byte = USES + WRITE;
+  return (await lockedBytes(inode)).some(
+    ([start, end]) => start <= byte && byte <= end && end - start + 1 < RANGE_LENGTH,
+  );
+}
+
+/**
  * OFD-locked byte ranges of a file by its inode, from /proc/locks: the only
  * answer there is for a file that we may not open for writing, because the
  * kernel gives an exclusive lock to writers only. Device numbers there differ

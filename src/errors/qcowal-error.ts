@@ -16,6 +16,8 @@ export type ErrorCode =
   | "IMAGE_UNSUPPORTED"
   /** The dirty or the corrupt bit is set, or a repair found what no interrupted operation leaves: the tables cannot be trusted. */
   | "IMAGE_DAMAGED"
+  /** The disk that was being read without locks is another one since: it was reverted or resized. */
+  | "IMAGE_CHANGED"
   /** Another process holds the image. */
   | "IMAGE_IN_USE"
   /** The image is fenced by a transaction that was interrupted; recovery has to finish it first. */

@@ -38,10 +38,17 @@ export class LayeredDisk implements GuestDisk {
     for (const [depth, pieces] of wanted) await this.#layers[depth]?.read(pieces);
   }
 
-  async *extents(offset: number, length: number): AsyncGenerator<Extent> {
+  /** What `checkpoint` throws, which is called before each slice of a table, ends it. */
+  async *extents(
+    offset: number,
+    length: number,
+    checkpoint: () => void = () => undefined,
+  ): AsyncGenerator<Extent> {
     this.#assertInside(offset, length);
+    checkpoint();
     let last: Extent | undefined;
     for await (const batch of this.#resolve(0, offset, offset + length)) {
+      checkpoint();
       for (const placed of batch) {
         const next = extentOf(placed);
         if (last !== undefined && isSame(last, next)) {

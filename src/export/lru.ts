@@ -1,27 +1,48 @@
+interface Held<Value> {
+  readonly value: Promise<Value>;
+  readonly bytes: number;
+}
+
 /** The values of the keys used last, made when they are asked for, and shared while they are made. */
 export class Lru<Value> {
-  readonly #values = new Map<number, Promise<Value>>();
+  readonly #held = new Map<string, Held<Value>>();
   readonly #most: number;
+  #bytes = 0;
 
-  /** Holds at most so many. */
+  /** Holds at most so many bytes, and always the last value. */
   constructor(most: number) {
-    this.#most = Math.max(1, Math.floor(most));
+    this.#most = most;
   }
 
-  get(key: number, make: () => Promise<Value>): Promise<Value> {
-    const held = this.#values.get(key);
-    this.#values.delete(key);
-    const value = held ?? make();
-    this.#values.set(key, value);
-    if (held !== undefined) return value;
-    // A failed read may go well the next time.
-    value.catch(() => {
-      if (this.#values.get(key) === value) this.#values.delete(key);
-    });
-    for (const oldest of this.#values.keys()) {
-      if (this.#values.size <= this.#most) break;
-      this.#values.delete(oldest);
+  /** `bytes` is what the value takes. */
+  get(key: string, bytes: number, make: () => Promise<Value>): Promise<Value> {
+    const found = this.#held.get(key);
+    if (found !== undefined) {
+      this.#held.delete(key);
+      this.#held.set(key, found);
+      return found.value;
     }
-    return value;
+    const made: Held<Value> = { value: make(), bytes };
+    this.#held.set(key, made);
+    this.#bytes += bytes;
+    // A failed read may go well the next time.
+    made.value.catch(() => {
+      if (this.#held.get(key) === made) this.#drop(key, made);
+    });
+    for (const [oldest, held] of this.#held) {
+      if (this.#bytes <= this.#most || held === made) break;
+      this.#drop(oldest, held);
+    }
+    return made.value;
+  }
+
+  clear(): void {
+    this.#held.clear();
+    this.#bytes = 0;
+  }
+
+  #drop(key: string, { bytes }: Held<Value>): void {
+    this.#held.delete(key);
+    this.#bytes -= bytes;
   }
 }

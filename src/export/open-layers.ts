@@ -4,20 +4,16 @@ import { type Disk, type DiskMode, openFileDisk } from "../disk/index.ts";
 import { fencedError } from "../engine/index.ts";
 import { QcowalError, isQcowalError } from "../errors/index.ts";
 import { EXTENSION, MAX_L1_ENTRIES, l1EntriesFor, u64ToNumber } from "../format/index.ts";
-import {
-  type ImageHead,
-  type Snapshot,
-  checkL1Location,
-  readHead,
-  readSnapshotTable,
-} from "../image/index.ts";
+import { type ImageHead, type Snapshot, checkL1Location, readSnapshotTable } from "../image/index.ts";
 import { type SnapshotSelection, selectSnapshot } from "../plan/index.ts";
 import { namedFile } from "./backing-path.ts";
+import { ChainCache } from "./chain-cache.ts";
 import type { Layer } from "./layer.ts";
 import { Qcow2Layer, type Qcow2Root } from "./qcow2-layer.ts";
 import { RawLayer } from "./raw-layer.ts";
+import { WatchedDisk, readSteadily } from "./watched-disk.ts";
 
-/** More files than that behind each other are a mistake, and each holds a descriptor. */
+/** More files than that behind an image are a mistake, and each holds a descriptor. */
 const MAX_DEPTH = 200;
 const SECTOR = 512;
 /** A byte of the header behind version 3's first 104: which compression. */
@@ -30,6 +26,8 @@ export interface OpenedLayers {
   /** The first layer's file, which its layer closes. */
   readonly disk: Disk;
   readonly root: Qcow2Root;
+  /** That of all layers. */
+  readonly cache: ChainCache;
 }
 
 interface Opened {
@@ -38,29 +36,33 @@ interface Opened {
   readonly disk: Disk;
 }
 
-/** Opens an image and the files behind it; when one fails, none stays open. */
+/** Opens an image and the files behind it; when one fails, none stays open. `checkpoint` is called before each, and what it throws ends it. */
 export async function openLayers(
   imagePath: string,
   selection: SnapshotSelection | undefined,
   mode: DiskMode,
+  checkpoint: () => void,
 ): Promise<OpenedLayers> {
   const layers: Layer[] = [];
+  const cache = new ChainCache();
   try {
+    checkpoint();
     const seen = new Set<string>();
     let path: string = resolve(imagePath);
-    const first = await openQcow2(path, selection, mode);
+    const first = await openQcow2(path, selection, mode, cache);
     layers.push(first.layer);
     seen.add(await fileKey(path));
     for (let head: ImageHead | undefined = first.head; head !== undefined;) {
       const backing = backingOf(path, head);
       if (backing === undefined) break;
-      if (layers.length >= MAX_DEPTH) {
+      if (layers.length > MAX_DEPTH) {
         throw new QcowalError(
           "LIMIT_EXCEEDED",
           `${imagePath} has more than ${MAX_DEPTH} files behind it. Nothing was changed.`,
         );
       }
-      const opened = await openBacking(backing.path, backing.format, mode);
+      checkpoint();
+      const opened = await openBacking(backing.path, backing.format, mode, cache);
       layers.push(opened.layer);
       const key = await fileKey(backing.path);
       if (seen.has(key)) {
@@ -73,7 +75,9 @@ export async function openLayers(
       path = backing.path;
       head = opened.head;
     }
-    return { layers, head: first.head, snapshot: first.snapshot, disk: first.disk, root: first.root };
+    checkpoint();
+    const { head, snapshot, disk, root } = first;
+    return { layers, head, snapshot, disk, root, cache };
   } catch (error) {
     await closeLayers(layers);
     throw error;
@@ -104,7 +108,12 @@ function backingOf(
 }
 
 /** Without a format in the header it is found out, as by every qemu. */
-async function openBacking(path: string, format: string | undefined, mode: DiskMode): Promise<Opened> {
+async function openBacking(
+  path: string,
+  format: string | undefined,
+  mode: DiskMode,
+  cache: ChainCache,
+): Promise<Opened> {
   if (format === "raw") return openRaw(path, mode);
   if (format !== undefined && format !== "qcow2") {
     throw new QcowalError(
@@ -113,7 +122,7 @@ async function openBacking(path: string, format: string | undefined, mode: DiskM
     );
   }
   try {
-    return await openQcow2(path, undefined, mode);
+    return await openQcow2(path, undefined, mode, cache);
   } catch (error) {
     if (format === undefined && isQcowalError(error, "IMAGE_NOT_QCOW2")) return openRaw(path, mode);
     throw error;
@@ -132,29 +141,39 @@ async function openRaw(path: string, mode: DiskMode): Promise<Opened> {
   }
 }
 
+interface OpenedQcow2 extends Opened {
+  readonly head: ImageHead;
+  readonly snapshot: Snapshot | undefined;
+  readonly root: Qcow2Root;
+}
+
 async function openQcow2(
   path: string,
   selection: SnapshotSelection | undefined,
   mode: DiskMode,
-): Promise<
-  Opened & { readonly head: ImageHead; readonly snapshot: Snapshot | undefined; readonly root: Qcow2Root }
-> {
-  const disk = await openFileDisk(path, mode);
+  cache: ChainCache,
+): Promise<OpenedQcow2> {
+  const file = await openFileDisk(path, mode);
   let dataDisk: Disk | undefined;
   try {
-    const head = await readHead(disk);
-    if (head.header.fenced) throw await fencedError(disk.path, head);
-    assertReadable(path, head, selection);
+    const isLocked = mode !== "read-unlocked";
+    const { head, snapshot, root } = await readSteadily(file, isLocked, async (found) => {
+      if (found.header.fenced) throw await fencedError(file.path, found);
+      assertReadable(path, found, selection);
+      const selected =
+        selection === undefined
+          ? undefined
+          : selectSnapshot(path, (await readSnapshotTable(file, found.header)).snapshots, selection);
+      return { head: found, snapshot: selected, root: rootOf(found, selected) };
+    });
     if (head.header.externalDataFile) dataDisk = await openFileDisk(dataFileOf(path, head), mode);
-    const snapshot =
-      selection === undefined
-        ? undefined
-        : selectSnapshot(path, (await readSnapshotTable(disk, head.header)).snapshots, selection);
-    const root = { ...rootOf(head, snapshot), ...(dataDisk === undefined ? {} : { dataDisk }) };
-    return { layer: new Qcow2Layer(disk, root), head, snapshot, disk, root };
+    const states = { active: snapshot === undefined, snapshots: snapshot === undefined ? [] : [snapshot] };
+    const disk = isLocked ? file : await WatchedDisk.open(file, head, states);
+    const whole = { ...root, ...(dataDisk === undefined ? {} : { dataDisk }) };
+    return { layer: new Qcow2Layer(disk, whole, cache.forFile()), head, snapshot, disk, root: whole };
   } catch (error) {
     await dataDisk?.close();
-    await disk.close();
+    await file.close();
     throw error;
   }
 }

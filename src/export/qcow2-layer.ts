@@ -2,19 +2,16 @@ import type { Disk } from "../disk/index.ts";
 import { QcowalError, reasonOf } from "../errors/index.ts";
 import { type Geometry, l1Target, tableWords } from "../format/index.ts";
 import type { L1Location } from "../image/index.ts";
+import type { FileCache } from "./chain-cache.ts";
 import { type CompressedRun, compressedRuns } from "./compressed-run.ts";
 import { decompressCluster } from "./decompress.ts";
 import { addEntry } from "./l2-slice.ts";
 import type { Layer, Piece } from "./layer.ts";
-import { Lru } from "./lru.ts";
 import { inParallel } from "./parallel.ts";
 import { type Segment, appendSegment } from "./segment.ts";
 
 /** Tables are held in slices: an L2 table may have 2 MiB, and a guest's reads be far from each other. */
-const SLICE_BYTES = 64 * 1024;
-/** What one file's tables may hold of memory: enough for 8 GiB of guest data in clusters of 64 KiB. */
-const TABLE_CACHE_BYTES = 1024 * 1024;
-const CLUSTER_CACHE_BYTES = 2 * 1024 * 1024;
+const SLICE_BYTES = 8 * 1024;
 /** Reads of one call: as many as libuv has threads, and as many again so that none waits. */
 const READS_AT_A_TIME = 8;
 const UNPACKED_AT_A_TIME = 8;
@@ -35,18 +32,15 @@ export class Qcow2Layer implements Layer {
   readonly #disk: Disk;
   readonly #root: Qcow2Root;
   readonly #sliceBytes: number;
-  readonly #tables: Lru<Uint32Array>;
-  readonly #clusters: Lru<Uint8Array>;
+  readonly #cache: FileCache;
 
-  constructor(disk: Disk, root: Qcow2Root) {
+  constructor(disk: Disk, root: Qcow2Root, cache: FileCache) {
     this.#disk = disk;
     this.#root = root;
+    this.#cache = cache;
     this.path = disk.path;
     this.size = root.size;
-    const { clusterSize } = root.geometry;
-    this.#sliceBytes = Math.min(SLICE_BYTES, clusterSize);
-    this.#tables = new Lru(TABLE_CACHE_BYTES / this.#sliceBytes);
-    this.#clusters = new Lru(CLUSTER_CACHE_BYTES / clusterSize);
+    this.#sliceBytes = Math.min(SLICE_BYTES, root.geometry.clusterSize);
   }
 
   async map(offset: number, end: number): Promise<Segment[]> {
@@ -123,7 +117,7 @@ export class Qcow2Layer implements Layer {
       await (this.#root.dataDisk ?? this.#disk).read(host, target);
       return;
     }
-    const content = await this.#clusters.get(host, async () => {
+    const content = await this.#cache.cluster(host, this.#root.geometry.clusterSize, async () => {
       const stored = Buffer.allocUnsafeSlow(segment.stored ?? 0);
       await this.#disk.read(host, stored);
       return this.#decompressed(host, stored);
@@ -152,7 +146,7 @@ export class Qcow2Layer implements Layer {
   }
 
   #slice(offset: number): Promise<Uint32Array> {
-    return this.#tables.get(offset, async () => {
+    return this.#cache.table(offset, this.#sliceBytes, async () => {
       const bytes = Buffer.alloc(this.#sliceBytes);
       await this.#disk.read(offset, bytes);
       return tableWords(bytes);

@@ -49,20 +49,14 @@ const CHUNKS_AHEAD = 4;
  */
 export async function openView(imagePath: string, options: ViewOptions = {}): Promise<View> {
   if (typeof imagePath !== "string" || imagePath === "") throw new TypeError("openView needs an image");
-  assertNotAborted(options.signal);
+  const forceShare = options.forceShare === true;
   const opened = await openLayers(
     imagePath,
     selectionOf(options.snapshot),
-    options.forceShare === true ? "read-unlocked" : "read",
+    forceShare ? "read-unlocked" : "read",
+    () => assertNotAborted(options.signal),
   );
-  const view = new View(opened);
-  try {
-    assertNotAborted(options.signal);
-  } catch (error) {
-    await view.close();
-    throw error;
-  }
-  return view;
+  return new View(opened, forceShare && opened.snapshot === undefined);
 }
 
 function selectionOf(snapshot: ViewOptions["snapshot"]): SnapshotSelection | undefined {
@@ -93,14 +87,17 @@ export class View implements GuestDisk, AsyncDisposable {
   readonly #disk: LayeredDisk;
   readonly #state: LayeredDisk;
   readonly #stateOffset: number;
+  /** Empties what is held of tables that others may change; undefined where nobody can. */
+  readonly #forget: (() => void) | undefined;
   #closed: Promise<void> | undefined;
 
-  /** @internal Use `openView`. */
-  constructor({ layers, head, snapshot, disk, root }: OpenedLayers) {
+  /** @internal Use `openView`. `isShared`: others may write to the active layer meanwhile. */
+  constructor({ layers, head, snapshot, disk, root, cache }: OpenedLayers, isShared: boolean) {
     const [first, ...others] = layers as [Layer, ...Layer[]];
     const { clusterSize, l2Entries } = head.header.geometry;
     this.path = first.path;
     this.#layers = layers;
+    if (isShared) this.#forget = () => cache.clear();
     this.#disk = new LayeredDisk([first, ...others]);
     this.size = this.#disk.size;
     this.files = layers.map(({ path }) => path);
@@ -114,22 +111,29 @@ export class View implements GuestDisk, AsyncDisposable {
       this.#tooLarge = stateSize;
     } else this.vmStateSize = stateSize;
     const size = this.#stateOffset + this.vmStateSize;
-    this.#state = new LayeredDisk([new Qcow2Layer(disk, { ...root, size })]);
+    this.#state = new LayeredDisk([new Qcow2Layer(disk, { ...root, size }, cache.forFile())]);
   }
 
   #tooLarge = 0;
 
   async read(offset: number, target: Uint8Array): Promise<void> {
+    this.#forget?.();
     await this.#disk.read(offset, target);
   }
 
-  async *extents(offset = 0, length = this.size - offset): AsyncGenerator<Extent> {
-    yield* this.#disk.extents(offset, length);
+  /** With a `signal` it ends with ABORTED. */
+  async *extents(
+    offset = 0,
+    length = this.size - offset,
+    { signal }: { readonly signal?: AbortSignal } = {},
+  ): AsyncGenerator<Extent> {
+    this.#forget?.();
+    yield* this.#disk.extents(offset, length, () => assertNotAborted(signal));
   }
 
   /** The content in order, with the next chunks read meanwhile; the last one may be shorter. */
   async *chunks(offset = 0, length = this.size - offset, options: ChunkOptions = {}): AsyncGenerator<Chunk> {
-    yield* chunksOf(this.#disk, offset, length, options);
+    yield* chunksOf(this, offset, length, options);
   }
 
   /** The same as a stream of bytes. */

@@ -1,19 +1,21 @@
 import type { Disk } from "../../src/disk/index.ts";
 import type { ChangedRange } from "../../src/export/index.ts";
 import { diffRoots } from "../../src/export/diff/diff-roots.ts";
-import { readStates, rootOf } from "../../src/export/diff/root.ts";
+import { openRoots, rootOf } from "../../src/export/diff/root.ts";
 import type { Extent, GuestDisk } from "../../src/export/index.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
 import type { Which } from "./naive-map.ts";
 
 /** What differs between two states by their place in the table. */
 export async function rangesOn(disk: Disk, from: Which, to: Which): Promise<ChangedRange[]> {
-  const image = await readStates(disk);
-  const rootAt = (which: Which) => {
-    const id = which === "active" ? undefined : image.snapshotTable.snapshots[which]?.id;
-    return rootOf(image, id === undefined ? undefined : { id });
-  };
-  return all(diffRoots(disk, image.header.geometry, rootAt(from), rootAt(to)));
+  const { image, roots } = await openRoots(disk, true, (found) => {
+    const rootAt = (which: Which) => {
+      const id = which === "active" ? undefined : found.snapshotTable.snapshots[which]?.id;
+      return rootOf(found, id === undefined ? undefined : { id });
+    };
+    return { from: rootAt(from), to: rootAt(to) };
+  });
+  return all(diffRoots(disk, image.header.geometry, roots.from, roots.to));
 }
 
 export const rangesOf = (bytes: Uint8Array, from: Which, to: Which): Promise<ChangedRange[]> =>

@@ -56,6 +56,7 @@ async function exportImage(text: string, out: string, options: ExportOptions): P
   await interruptible(async (signal) => {
     await using view = await openView(image, {
       forceShare: options.forceShare === true,
+      signal,
       ...(snapshot === undefined ? {} : { snapshot }),
     });
     try {

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { QcowalError, openView } from "../../index.ts";
+import { openView } from "../../index.ts";
 import { parseImageAt } from "../image-at.ts";
 import { interruptible } from "../interruption.ts";
 import { openTerminal } from "../terminal.ts";
@@ -41,13 +41,14 @@ async function map(text: string, options: MapOptions): Promise<void> {
   await interruptible(async (signal) => {
     await using view = await openView(image, {
       forceShare: options.forceShare === true,
+      signal,
       ...(snapshot === undefined ? {} : { snapshot }),
     });
     const isJson = options.json === true || options.output === "json";
-    const lines = isJson ? mapJson(view.extents()) : mapTable(view.extents(), view.files);
+    const extents = view.extents(0, view.size, { signal });
+    const lines = isJson ? mapJson(extents) : mapTable(extents, view.files);
     let batch: string[] = [];
     for await (const line of lines) {
-      if (signal.aborted) throw calledOff(signal);
       if (batch.push(line) < BATCH) continue;
       await terminal.lines(batch);
       batch = [];
@@ -55,6 +56,3 @@ async function map(text: string, options: MapOptions): Promise<void> {
     await terminal.lines(batch);
   });
 }
-
-const calledOff = (signal: AbortSignal): QcowalError =>
-  new QcowalError("ABORTED", "Called off. Nothing was changed.", { cause: signal.reason });

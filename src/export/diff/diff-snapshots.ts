@@ -7,7 +7,7 @@ import {
   type Root,
   type SnapshotRef,
   activeRoot,
-  readStates,
+  openRoots,
   rootOf,
   snapshotRoot,
 } from "./root.ts";
@@ -53,10 +53,13 @@ export async function* diffSnapshots(
   to?: SnapshotRef,
   options: DiffOptions & { readonly onSides?: (sides: DiffSides) => void } = {},
 ): AsyncGenerator<ChangedRange> {
-  const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
+  const forceShare = options.forceShare === true;
+  const file = await openFileDisk(path, forceShare ? "read-unlocked" : "read");
   try {
-    const image = await readStates(disk);
-    const roots = { from: rootOf(image, from), to: rootOf(image, to) };
+    const { disk, image, roots } = await openRoots(file, !forceShare, (found) => ({
+      from: rootOf(found, from),
+      to: rootOf(found, to),
+    }));
     options.onSides?.({
       image: disk.path,
       from: sideOf(roots.from),
@@ -65,9 +68,9 @@ export async function* diffSnapshots(
     });
     yield* diffRoots(disk, image.header.geometry, roots.from, roots.to, checkpointOf(options));
   } catch (error) {
-    throw withPath(error, disk.path);
+    throw withPath(error, file.path);
   } finally {
-    await disk.close();
+    await file.close();
   }
 }
 
@@ -92,30 +95,29 @@ export interface DiffStep {
  * @throws QcowalError as `diffSnapshots`
  */
 export async function* diffHistory(path: string, options: DiffOptions = {}): AsyncGenerator<DiffStep> {
-  const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
+  const forceShare = options.forceShare === true;
+  const file = await openFileDisk(path, forceShare ? "read-unlocked" : "read");
   try {
-    const image = await readStates(disk);
-    const { snapshots } = image.snapshotTable;
-    for (const [index, snapshot] of snapshots.entries()) {
-      const next = snapshots[index + 1];
-      const from = snapshotRoot(image.header, snapshot);
-      const to = next === undefined ? activeRoot(image.header) : snapshotRoot(image.header, next);
+    const { disk, image, roots } = await openRoots(file, !forceShare, ({ header, snapshotTable }) => [
+      ...snapshotTable.snapshots.map((snapshot) => snapshotRoot(header, snapshot)),
+      activeRoot(header),
+    ]);
+    const steps = roots.length - 1;
+    for (const [index, to] of roots.slice(1).entries()) {
+      const from = roots[index] as Root;
       const checkpoint = checkpointOf({
         ...options,
         ...(options.onProgress === undefined
           ? {}
-          : {
-              onProgress: (done, total) =>
-                options.onProgress?.(index * total + done, snapshots.length * total),
-            }),
+          : { onProgress: (done, total) => options.onProgress?.(index * total + done, steps * total) }),
       });
       const totals = await totalsOf(diffRoots(disk, image.header.geometry, from, to, checkpoint));
       yield { from: sideOf(from), to: sideOf(to), totals };
     }
   } catch (error) {
-    throw withPath(error, disk.path);
+    throw withPath(error, file.path);
   } finally {
-    await disk.close();
+    await file.close();
   }
 }
 

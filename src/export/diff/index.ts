@@ -5,5 +5,5 @@ export { diffContent } from "./diff-content.ts";
 export { diffRoots } from "./diff-roots.ts";
 export { diffHistory, diffSnapshots, totalsOf } from "./diff-snapshots.ts";
 export type { DiffOptions, DiffSides, DiffStep, DiffTotals } from "./diff-snapshots.ts";
-export { readStates, rootOf } from "./root.ts";
+export { openRoots, rootOf } from "./root.ts";
 export type { DiffSide, SnapshotRef } from "./root.ts";

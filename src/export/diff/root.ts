@@ -4,15 +4,16 @@ import { fencedError } from "../../engine/index.ts";
 import { type Header, u64ToNumber } from "../../format/index.ts";
 import {
   type Image,
+  type ImageHead,
   type L1Location,
   type Snapshot,
   checkL1Location,
-  readHead,
   readSnapshotTable,
   shortNames,
   snapshotLabel,
 } from "../../image/index.ts";
 import { selectSnapshot } from "../../plan/index.ts";
+import { WatchedDisk, readSteadily } from "../watched-disk.ts";
 
 /** A state of the guest's disk: a snapshot, or the active layer. */
 export interface DiffSide {
@@ -25,17 +26,46 @@ export interface DiffSide {
 /** The same with its mapping. */
 export interface Root extends DiffSide {
   readonly l1: L1Location;
+  /** As it is stored; undefined for the active layer. */
+  readonly stored: Snapshot | undefined;
 }
 
 /** A snapshot by its exact name, or by `{ id }`. */
 export type SnapshotRef = string | { readonly id: string };
 
+/** An image of which some states are looked at. */
+export interface OpenedRoots<Roots> {
+  /** What the tables are read from; ends with the file that was handed in. */
+  readonly disk: Disk;
+  readonly image: Image;
+  readonly roots: Roots;
+}
+
 /**
- * An image whose states are to be looked at.
- * @throws QcowalError NEEDS_RECOVERY for a fenced image, IMAGE_UNSUPPORTED, IMAGE_INVALID
+ * Opens what `choose` picks of an image's states. Of a file that was opened without
+ * locks, reading fails once one of them is not there any more: see `WatchedDisk`.
+ * @throws QcowalError NEEDS_RECOVERY for a fenced image, IMAGE_UNSUPPORTED, IMAGE_INVALID, and what `choose` throws
  */
-export async function readStates(disk: Disk): Promise<Image> {
-  const head = await readHead(disk);
+export async function openRoots<Roots extends readonly Root[] | Readonly<Record<string, Root | undefined>>>(
+  file: Disk,
+  isLocked: boolean,
+  choose: (image: Image) => Roots,
+): Promise<OpenedRoots<Roots>> {
+  const { image, roots } = await readSteadily(file, isLocked, async (head) => {
+    const found = await statesOf(file, head);
+    return { image: found, roots: choose(found) };
+  });
+  if (isLocked) return { disk: file, image, roots };
+  const chosen = Object.values(roots).filter((root) => root !== undefined);
+  const disk = await WatchedDisk.open(file, image, {
+    active: chosen.some(({ stored }) => stored === undefined),
+    snapshots: chosen.flatMap(({ stored }) => (stored === undefined ? [] : [stored])),
+  });
+  return { disk, image, roots };
+}
+
+/** @throws QcowalError NEEDS_RECOVERY for a fenced image, IMAGE_UNSUPPORTED, IMAGE_INVALID */
+async function statesOf(disk: Disk, head: ImageHead): Promise<Image> {
   if (head.header.fenced) throw await fencedError(disk.path, head);
   if (head.header.externalDataFile) {
     throw new QcowalError(
@@ -57,7 +87,8 @@ export function rootOf(image: Image, ref: SnapshotRef | undefined): Root {
 }
 
 export function activeRoot({ virtualSize, l1TableOffset, l1Size }: Header): Root {
-  return { snapshot: null, size: virtualSize, l1: { offset: l1TableOffset, entries: l1Size } };
+  const l1 = { offset: l1TableOffset, entries: l1Size };
+  return { snapshot: null, size: virtualSize, l1, stored: undefined };
 }
 
 export function snapshotRoot({ geometry, virtualSize }: Header, snapshot: Snapshot): Root {
@@ -74,5 +105,6 @@ export function snapshotRoot({ geometry, virtualSize }: Header, snapshot: Snapsh
     snapshot: shortNames(entry),
     size,
     l1: checkL1Location(geometry, entry.l1TableOffset, entry.l1Size, label),
+    stored: snapshot,
   };
 }

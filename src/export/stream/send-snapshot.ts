@@ -1,6 +1,6 @@
 import { openFileDisk } from "../../disk/index.ts";
 import { QcowalError, withPath } from "../../errors/index.ts";
-import { diffRoots, readStates, rootOf } from "../diff/index.ts";
+import { diffRoots, openRoots, rootOf } from "../diff/index.ts";
 import type { SnapshotRef } from "../diff/index.ts";
 import type { OpenState } from "../open-state.ts";
 import { encodeStream } from "./encode-stream.ts";
@@ -38,10 +38,12 @@ export async function* sendSnapshot(
   if (forceShare && to === undefined) {
     throw new TypeError("Beside a running VM only a snapshot can be sent: the disk changes meanwhile");
   }
-  const disk = await openFileDisk(path, forceShare ? "read-unlocked" : "read");
+  const file = await openFileDisk(path, forceShare ? "read-unlocked" : "read");
   try {
-    const image = await readStates(disk);
-    const roots = { from: from === undefined ? undefined : rootOf(image, from), to: rootOf(image, to) };
+    const { disk, image, roots } = await openRoots(file, !forceShare, (found) => ({
+      from: from === undefined ? undefined : rootOf(found, from),
+      to: rootOf(found, to),
+    }));
     await using states = new States(openState, disk.path, forceShare);
     const content = {
       to: await states.open(to),
@@ -68,9 +70,9 @@ export async function* sendSnapshot(
       },
     });
   } catch (error) {
-    throw withPath(error, disk.path);
+    throw withPath(error, file.path);
   } finally {
-    await disk.close();
+    await file.close();
   }
 }
 
