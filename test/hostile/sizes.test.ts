@@ -6,6 +6,7 @@ import { dirname, join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { beforeAll, describe, expect, test } from "vitest";
 import { cli, requireBuiltCommand } from "../support/command.ts";
+import { METER, usedOf } from "../support/meter.ts";
 import { run } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
 import { LARGE_IMAGES, tablesInHole, withFullTable, writeTo } from "./large-images.ts";
@@ -15,27 +16,6 @@ const MAX_CPU_MS = 7500;
 const MAX_RSS_MIB = 256;
 
 beforeAll(requireBuiltCommand);
-
-interface Used {
-  readonly cpuMs: number;
-  readonly rssMiB: number;
-}
-
-/**
- * Has a process say at its end what it took. The peak in its resource usage is
- * that of the process that started it, where that had more.
- */
-const METER = `data:text/javascript,${encodeURIComponent(`
-  import { readFileSync } from "node:fs";
-  process.on("exit", () => {
-    const { userCPUTime, systemCPUTime } = process.resourceUsage();
-    const [, peakKib] = readFileSync("/proc/self/status", "utf8").match(/^VmHWM:\\s+(\\d+) kB$/m);
-    const used = { cpuMs: (userCPUTime + systemCPUTime) / 1000, rssMiB: Number(peakKib) / 1024 };
-    process.stderr.write("\\n" + JSON.stringify(used));
-  });
-`)}`;
-
-const usedOf = (stderr: string): Used => JSON.parse(stderr.split("\n").at(-1) ?? "") as Used;
 
 /** Runs the command within its limits; returns what it printed. */
 async function measured(args: readonly string[]): Promise<string> {
