@@ -63,6 +63,7 @@ export {
   encodeStream,
   receiveStream,
   sendSnapshot,
+  targetFormat,
 } from "./export/index.ts";
 export type {
   ByteRange,
@@ -82,22 +83,27 @@ export type {
   StreamEnd,
   StreamHeader,
   StreamSide,
+  TargetFormat,
 } from "./export/index.ts";
 export type { Intent, IntentList, Phase, PhasedIntents } from "./intent/index.ts";
 export type {
   CreateOperation,
   DeletedName,
   DeleteOperation,
+  JournaledOperation,
   Mended,
   Operation,
   OperationOutcome,
   OperationsDocument,
   PlanSummary,
+  ReceiveOperation,
+  ReceiveOutcome,
   RenameOperation,
   RepairOperation,
   RepairOutcome,
   RepairSummary,
   RevertOperation,
+  SentState,
   SnapshotOperation,
   SnapshotOutcome,
 } from "./plan/index.ts";
@@ -158,6 +164,8 @@ export type {
   HoldOptions,
   HoldReport,
   HoldVerb,
+  ImageReceiveOptions,
+  ImageReceiveReport,
   ImageStatus,
   Lineage,
   ListOptions,

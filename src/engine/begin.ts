@@ -75,7 +75,7 @@ export async function begin(
 ): Promise<Transaction> {
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, started, progress, options.guards ?? [], context.journal);
+    const planned = await planAll(disks, groups, started, progress, options, context.journal);
     const images = await identified(context, planned);
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),

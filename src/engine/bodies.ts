@@ -15,14 +15,20 @@ import {
 } from "../intent/index.ts";
 import type { FenceOwner } from "../format/index.ts";
 import type { SnapshotFacts } from "../image/index.ts";
-import type { ImagePlan, Operation, OperationOutcome, PlanSummary, RepairSummary } from "../plan/index.ts";
+import type {
+  ImagePlan,
+  JournaledOperation,
+  OperationOutcome,
+  PlanSummary,
+  RepairSummary,
+} from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
 import type { ImageIdentity } from "./identity.ts";
 import type { Observation } from "./observation.ts";
 
 /** First record of a transaction: what was asked, by whom and why. */
 export interface BegunBody {
-  readonly operations: readonly Operation[];
+  readonly operations: readonly JournaledOperation[];
   readonly actor: Actor;
   readonly reason?: string;
   /** The transaction that it undoes. */
@@ -44,7 +50,7 @@ export interface BegunImage extends ImageIdentity {
 /** A note, outside any transaction: what was asked for was refused before anything was recorded. */
 export interface RefusedBody {
   readonly type: "refused";
-  readonly operations: readonly Operation[];
+  readonly operations: readonly JournaledOperation[];
   readonly actor: Actor;
   readonly reason?: string;
   readonly asked: number;

@@ -1,11 +1,11 @@
 import type { Disk } from "../disk/index.ts";
 import type { Image } from "../image/index.ts";
-import type { ImagePlan, Operation } from "../plan/index.ts";
+import type { ImagePlan, JournaledOperation } from "../plan/index.ts";
 
 export interface PlannedImage {
   readonly disk: Disk;
   readonly image: Image;
-  readonly operations: readonly Operation[];
+  readonly operations: readonly JournaledOperation[];
   readonly plan: ImagePlan;
 }
 

@@ -1,3 +1,4 @@
+export { applyToNewFile } from "./apply-to-new-file.ts";
 export { currentActor } from "./actor.ts";
 export type { Actor } from "./actor.ts";
 export { decodeBegun, decodeNote, decodePart, decodePrepared } from "./bodies.ts";

@@ -1,5 +1,6 @@
 import type { OpenDisk } from "../disk/index.ts";
 import type { Phase } from "../intent/index.ts";
+import type { OpenReceived } from "../plan/index.ts";
 import type { Guard } from "./guard.ts";
 import type { RecoveredTransaction } from "./reports.ts";
 
@@ -39,6 +40,8 @@ export interface InternalRunOptions extends RunOptions {
   readonly undoes?: number;
   /** They are asked in this order. */
   readonly guards?: readonly Guard[];
+  /** What a receive brings. */
+  readonly openReceived?: OpenReceived;
 }
 
 export interface FileId {

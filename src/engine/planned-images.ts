@@ -2,16 +2,16 @@ import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
 import { withNothingChanged } from "../errors/index.ts";
 import { readImage } from "../image/index.ts";
-import { type Operation, assertOperation, planImage } from "../plan/index.ts";
+import { type JournaledOperation, type Operation, assertOperation, planImage } from "../plan/index.ts";
 import { closeAll, openAll } from "./context.ts";
 import { fencedError } from "./fenced-error.ts";
-import type { Guard, PlannedImage } from "./guard.ts";
+import type { PlannedImage } from "./guard.ts";
 import type { Environment, InternalRunOptions } from "./options.ts";
 import { Progress } from "./progress.ts";
 import type { DryRunReport, ImageReport } from "./reports.ts";
 
 /** The operations of each image, by resolved path in lock order. */
-export type OperationsByImage = ReadonlyMap<string, readonly Operation[]>;
+export type OperationsByImage = ReadonlyMap<string, readonly JournaledOperation[]>;
 
 /**
  * @throws TypeError for malformed operations
@@ -41,7 +41,7 @@ export async function planAll(
   groups: OperationsByImage,
   now: number,
   progress: Progress,
-  guards: readonly Guard[],
+  { guards = [], openReceived }: Pick<InternalRunOptions, "guards" | "openReceived">,
   journal?: Journal,
 ): Promise<PlannedImage[]> {
   const planned: PlannedImage[] = [];
@@ -54,7 +54,7 @@ export async function planAll(
     );
     if (image.header.fenced) throw await fencedError(disk.path, image, journal);
     for (const guard of guards) guard.found?.(image);
-    const plan = await planImage(image, operations, { now, onTable });
+    const plan = await planImage(image, operations, { now, onTable, openReceived });
     planned.push({ disk, image, operations, plan });
   }
   for (const guard of guards) await guard.planned?.(planned);
@@ -77,7 +77,7 @@ export async function dryRun(
   const disks = await openAll(environment, [...groups.keys()], "read");
   try {
     progress.step("plan");
-    const planned = await planAll(disks, groups, environment.now(), progress, options.guards ?? []);
+    const planned = await planAll(disks, groups, environment.now(), progress, options);
     return {
       dryRun: true,
       images: planned.map((image) => ({

@@ -1,5 +1,5 @@
 import type { PhasedIntents } from "../intent/index.ts";
-import type { Operation, OperationOutcome, PlanSummary } from "../plan/index.ts";
+import type { JournaledOperation, OperationOutcome, PlanSummary } from "../plan/index.ts";
 import type { RecoveryAction } from "./recovery-table.ts";
 
 export interface ImageReport {
@@ -37,7 +37,7 @@ export interface RecoveredTransaction {
   readonly result: "finished" | "aborted";
   /** Set when an image that carries no fence any more contradicts that: it was repaired by a scan, restored, or changed since. */
   readonly doubt?: string;
-  readonly operations: readonly Operation[];
+  readonly operations: readonly JournaledOperation[];
   readonly images: readonly RecoveredImage[];
 }
 

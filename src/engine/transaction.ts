@@ -88,6 +88,7 @@ export class Transaction {
       await applyIntents(disk, plan.phases.reserve, () => this.#progress.checkpoint());
     });
     await this.#syncAll();
+    for (const { plan } of this.planned) await plan.verify?.();
     this.#progress.step("commit");
   }
 

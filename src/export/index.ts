@@ -18,7 +18,23 @@ export type {
 } from "./diff/index.ts";
 export type { Extent, GuestDisk } from "./guest-disk.ts";
 export type { OpenState } from "./open-state.ts";
-export { contentDigest, decodeStream, encodeStream, receiveStream, sendSnapshot } from "./stream/index.ts";
+export {
+  ReceivedBefore,
+  ReceivedImage,
+  contentDigest,
+  decodeStream,
+  encodeStream,
+  exists,
+  makeNew,
+  newImageFile,
+  operationsOf,
+  receiveReport,
+  receiveStream,
+  resolvedTarget,
+  sendSnapshot,
+  targetFormat,
+  withVerified,
+} from "./stream/index.ts";
 export type {
   EncodeOptions,
   ReceiveOptions,
@@ -30,6 +46,8 @@ export type {
   StreamHeader,
   StreamItem,
   StreamSide,
+  TargetFormat,
+  VerifiedStream,
 } from "./stream/index.ts";
 export { nameNewFile } from "./new-file.ts";
 export { openView } from "./view.ts";

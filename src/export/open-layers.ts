@@ -47,41 +47,61 @@ export async function openLayers(
   const cache = new ChainCache();
   try {
     checkpoint();
-    const seen = new Set<string>();
-    let path: string = resolve(imagePath);
+    const path = resolve(imagePath);
     const first = await openQcow2(path, selection, mode, cache);
     layers.push(first.layer);
-    seen.add(await fileKey(path));
-    for (let head: ImageHead | undefined = first.head; head !== undefined;) {
-      const backing = backingOf(path, head);
-      if (backing === undefined) break;
-      if (layers.length > MAX_DEPTH) {
-        throw new QcowalError(
-          "LIMIT_EXCEEDED",
-          `${imagePath} has more than ${MAX_DEPTH} files behind it. Nothing was changed.`,
-        );
-      }
-      checkpoint();
-      const opened = await openBacking(backing.path, backing.format, mode, cache);
-      layers.push(opened.layer);
-      const key = await fileKey(backing.path);
-      if (seen.has(key)) {
-        throw new QcowalError(
-          "IMAGE_INVALID",
-          `${path}: its backing file ${backing.path} is backed by itself. Nothing was changed.`,
-        );
-      }
-      seen.add(key);
-      path = backing.path;
-      head = opened.head;
-    }
-    checkpoint();
+    await openBehind({ image: path, head: first.head, mode, cache, checkpoint }, layers);
     const { head, snapshot, disk, root } = first;
     return { layers, head, snapshot, disk, root, cache };
   } catch (error) {
     await closeLayers(layers);
     throw error;
   }
+}
+
+/** The image whose backing files are opened. */
+export interface Behind {
+  readonly image: string;
+  readonly head: ImageHead;
+  readonly mode: DiskMode;
+  readonly cache: ChainCache;
+  readonly checkpoint: () => void;
+}
+
+/**
+ * Opens the files behind an image and puts them behind the layers that there are,
+ * one by one: when it fails, those that it has opened are among them.
+ */
+export async function openBehind(
+  { image, head: first, mode, cache, checkpoint }: Behind,
+  layers: Layer[],
+): Promise<void> {
+  const seen = new Set([await fileKey(image)]);
+  let path = image;
+  for (let head: ImageHead | undefined = first; head !== undefined;) {
+    const backing = backingOf(path, head);
+    if (backing === undefined) break;
+    if (seen.size > MAX_DEPTH) {
+      throw new QcowalError(
+        "LIMIT_EXCEEDED",
+        `${image} has more than ${MAX_DEPTH} files behind it. Nothing was changed.`,
+      );
+    }
+    checkpoint();
+    const opened = await openBacking(backing.path, backing.format, mode, cache);
+    layers.push(opened.layer);
+    const key = await fileKey(backing.path);
+    if (seen.has(key)) {
+      throw new QcowalError(
+        "IMAGE_INVALID",
+        `${path}: its backing file ${backing.path} is backed by itself. Nothing was changed.`,
+      );
+    }
+    seen.add(key);
+    path = backing.path;
+    head = opened.head;
+  }
+  checkpoint();
 }
 
 export async function closeLayers(layers: readonly Layer[]): Promise<void> {
@@ -198,7 +218,8 @@ function dataFileOf(path: string, head: ImageHead): string {
   return namedFile(path, Buffer.from(name).toString(), "data file");
 }
 
-function rootOf({ header, cluster }: ImageHead, snapshot: Snapshot | undefined): Qcow2Root {
+/** Where a state of an image is found. @throws QcowalError IMAGE_INVALID */
+export function rootOf({ header, cluster }: ImageHead, snapshot: Snapshot | undefined): Qcow2Root {
   const { geometry } = header;
   const hasType = geometry.version === 3 && header.headerLength > COMPRESSION_TYPE_OFFSET;
   const compression = hasType && cluster[COMPRESSION_TYPE_OFFSET] === 1 ? "zstd" : "zlib";

@@ -2,11 +2,11 @@ import type { FileHandle } from "node:fs/promises";
 import { resolve } from "node:path";
 import { promisify } from "node:util";
 import { constants, deflateRaw } from "node:zlib";
-import { QcowalError } from "../errors/index.ts";
-import { type Geometry, MAX_L1_ENTRIES, geometryOf, l1EntriesFor, roundUp } from "../format/index.ts";
+import { type Geometry, roundUp } from "../format/index.ts";
 import { isZeros } from "../image/index.ts";
 import { contentWindows } from "./content-windows.ts";
 import { WINDOW_BITS } from "./decompress.ts";
+import { newGeometry } from "./new-geometry.ts";
 import { NewQcow2 } from "./new-qcow2.ts";
 import { type OutputOptions, assertNotCalledOff, writeNewOutput } from "./new-output.ts";
 import { inParallel } from "./parallel.ts";
@@ -36,9 +36,6 @@ const WINDOW_BYTES = 1024 * 1024;
 /** Windows of which the clusters are compressed while those of an earlier one are written. */
 const WINDOWS_AHEAD = 3;
 const DEFLATED_AT_A_TIME = 8;
-const MIN_CLUSTER_BITS = 16;
-const MAX_CLUSTER_BITS = 21;
-const REFCOUNT_ORDER = 4;
 /** zlib stores what it cannot shorten, with 5 bytes for each 16 KiB: with room for that it is called once. */
 const STORED_SHARE = 1024;
 
@@ -58,28 +55,11 @@ export async function writeQcow2(
   if (compress !== "zlib" && compress !== "none") throw new TypeError('compress is "zlib" or "none"');
   const target = resolve(path);
   const size = roundUp(view.size, SECTOR);
-  const geometry = geometryFor(size);
+  const geometry = newGeometry(size);
   const filled = await writeNewOutput(view, target, options, async (handle) =>
     fill(handle, view, geometry, { ...options, compress }),
   );
   return { path: target, size, ...filled };
-}
-
-/** As qemu-img makes them; larger clusters only for a disk that needs them. */
-function geometryFor(size: number): Geometry {
-  for (let clusterBits = MIN_CLUSTER_BITS; clusterBits <= MAX_CLUSTER_BITS; clusterBits += 1) {
-    const geometry = geometryOf({
-      version: 3,
-      clusterBits,
-      refcountOrder: REFCOUNT_ORDER,
-      extendedL2: false,
-    });
-    if (l1EntriesFor(geometry, size) <= MAX_L1_ENTRIES) return geometry;
-  }
-  throw new QcowalError(
-    "LIMIT_EXCEEDED",
-    `A disk of ${size} bytes is larger than a qcow2 image can hold. Nothing was written.`,
-  );
 }
 
 interface Cluster {

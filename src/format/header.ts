@@ -36,7 +36,8 @@ const COMPRESSION_TYPE_OFFSET = V3_HEADER_LENGTH;
 /** Enough bytes to decode every field this program knows. */
 export const HEADER_PROBE_BYTES = 112;
 
-export const MAGIC = 0x514649fb;
+/** The first four bytes of an image. */
+export const QCOW2_MAGIC = 0x514649fb;
 
 /** Incompatible feature bits that this program understands. */
 export const INCOMPATIBLE = {
@@ -131,7 +132,7 @@ interface VersionFields {
 }
 
 function decodeVersion(bytes: Uint8Array): VersionFields {
-  if (bytes.length < V2_HEADER_LENGTH || readField(bytes, HEADER.magic) !== MAGIC) {
+  if (bytes.length < V2_HEADER_LENGTH || readField(bytes, HEADER.magic) !== QCOW2_MAGIC) {
     throw new QcowalError("IMAGE_NOT_QCOW2", "The file is not a qcow2 image. Nothing was changed.");
   }
   const rawVersion = readField(bytes, HEADER.version);

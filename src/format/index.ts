@@ -1,10 +1,12 @@
 export * from "./bitmap-directory.ts";
 export * from "./bitmaps-removal.ts";
+export { emptyImage } from "./empty-image.ts";
 export * from "./entries.ts";
 export * from "./extensions.ts";
 export * from "./fence-remains.ts";
 export * from "./fence.ts";
 export * from "./geometry.ts";
+export * from "./guest-entries.ts";
 export * from "./header-changes.ts";
 export * from "./header.ts";
 export { writeField } from "./layout.ts";

@@ -1,5 +1,5 @@
 import type { Geometry } from "./geometry.ts";
-import { HEADER, MAGIC, V3_HEADER_LENGTH } from "./header.ts";
+import { HEADER, QCOW2_MAGIC, V3_HEADER_LENGTH } from "./header.ts";
 import { writeField } from "./layout.ts";
 
 /** Behind the fields of version 3: compression type and padding, both 0 for zlib. */
@@ -20,7 +20,7 @@ export interface NewHeader {
 export function encodeNewHeader({ geometry, virtualSize, l1, refcountTable }: NewHeader): Uint8Array {
   const headerLength = V3_HEADER_LENGTH + COMPRESSION_TYPE_BYTES;
   const bytes = new Uint8Array(headerLength + END_BYTES);
-  writeField(bytes, HEADER.magic, MAGIC);
+  writeField(bytes, HEADER.magic, QCOW2_MAGIC);
   writeField(bytes, HEADER.version, 3);
   writeField(bytes, HEADER.clusterBits, geometry.clusterBits);
   writeField(bytes, HEADER.size, virtualSize);

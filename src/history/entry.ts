@@ -13,7 +13,7 @@ import {
   decodePrepared,
 } from "../engine/index.ts";
 import type { SnapshotFacts } from "../image/index.ts";
-import type { Operation, OperationOutcome } from "../plan/index.ts";
+import type { JournaledOperation, OperationOutcome } from "../plan/index.ts";
 
 /** How a transaction stands or ended. */
 export type HistoryStatus =
@@ -63,7 +63,7 @@ export interface HistoryEntry {
   readonly began: number;
   readonly ended?: number;
   /** Empty for an observation and for a repair by a scan. */
-  readonly operations: readonly Operation[];
+  readonly operations: readonly JournaledOperation[];
   readonly images: readonly HistoryImage[];
   readonly actor: Actor;
   readonly reason?: string;

@@ -1,4 +1,5 @@
 import type { Actor } from "../engine/index.ts";
+import type { ReceiveOperation } from "../plan/index.ts";
 import type { HistoryEntry, HistoryStatus } from "./entry.ts";
 
 /** Which entries are wanted: those to which every field applies. Times are milliseconds since 1970. */
@@ -18,7 +19,15 @@ export interface HistoryFilter {
   readonly statuses?: readonly HistoryStatus[];
 }
 
-export const HISTORY_KINDS = ["create", "revert", "delete", "rename", "repair", "observed"] as const;
+export const HISTORY_KINDS = [
+  "create",
+  "revert",
+  "delete",
+  "rename",
+  "repair",
+  "receive",
+  "observed",
+] as const;
 export type HistoryKind = (typeof HISTORY_KINDS)[number];
 
 /** Whether an entry is wanted. */
@@ -51,27 +60,38 @@ function snapshotsOf({ operations, images, hold }: HistoryEntry): string[] {
   const asked = operations.flatMap((operation) =>
     operation.type === "repair"
       ? []
-      : [
-          operation.name,
-          "id" in operation ? operation.id : undefined,
-          "to" in operation ? operation.to : undefined,
-          "keep" in operation ? operation.keep : undefined,
-        ],
+      : operation.type === "receive"
+        ? sentNames(operation)
+        : [
+            operation.name,
+            "id" in operation ? operation.id : undefined,
+            "to" in operation ? operation.to : undefined,
+            "keep" in operation ? operation.keep : undefined,
+          ],
   );
   const done = images.flatMap(({ outcomes, observed }) => [
-    ...outcomes.flatMap((outcome) =>
-      outcome.type === "repair" ? outcome.mended.snapshotsDropped : [outcome.snapshot],
-    ),
+    ...outcomes.flatMap((outcome) => {
+      if (outcome.type === "receive") return [];
+      return outcome.type === "repair" ? outcome.mended.snapshotsDropped : [outcome.snapshot];
+    }),
     ...(observed?.snapshots ?? []),
   ]);
   const renamed = images.flatMap(({ outcomes }) =>
-    outcomes.flatMap((outcome) => (outcome.type === "repair" ? [] : [outcome.to])),
+    outcomes.flatMap((outcome) =>
+      outcome.type === "repair" || outcome.type === "receive" ? [] : [outcome.to],
+    ),
   );
   if (hold !== undefined) done.push(hold.snapshot);
   return [...asked, ...renamed, ...done.flatMap(({ id, name }) => [id, name])].filter(
     (text) => text !== undefined,
   );
 }
+
+/** Names in the image that it was sent from: their ids mean nothing here. */
+const sentNames = ({ from, to }: ReceiveOperation): (string | undefined)[] => [
+  from?.snapshot?.name,
+  to.snapshot?.name,
+];
 
 const actorsOf = ({ actor, recoveredBy }: HistoryEntry): Actor[] =>
   recoveredBy === undefined ? [actor] : [actor, recoveredBy];

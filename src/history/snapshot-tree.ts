@@ -6,7 +6,7 @@
  */
 import type { Actor, Observation } from "../engine/index.ts";
 import type { SnapshotFacts } from "../image/index.ts";
-import type { RepairOutcome, SnapshotOutcome } from "../plan/index.ts";
+import type { OperationOutcome } from "../plan/index.ts";
 import type { HistoryEntry, HistoryImage } from "./entry.ts";
 import { imageIn } from "./image-names.ts";
 
@@ -126,7 +126,9 @@ class TreeFold {
     };
   }
 
-  #apply(entry: HistoryEntry, outcome: SnapshotOutcome | RepairOutcome): void {
+  #apply(entry: HistoryEntry, outcome: OperationOutcome): void {
+    // The disk holds something else, and stands where it stood: a snapshot that is taken of it comes after that.
+    if (outcome.type === "receive") return;
     if (outcome.type === "repair") {
       for (const dropped of outcome.mended.snapshotsDropped) this.#remove(entry, dropped, "dropped");
       return;

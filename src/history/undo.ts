@@ -4,7 +4,12 @@
  */
 import { QcowalError } from "../errors/index.ts";
 import type { SnapshotFacts } from "../image/index.ts";
-import { type SnapshotOperation, type SnapshotOutcome, parseDeletedName } from "../plan/index.ts";
+import {
+  type ReceiveOutcome,
+  type SnapshotOperation,
+  type SnapshotOutcome,
+  parseDeletedName,
+} from "../plan/index.ts";
 import type { HistoryEntry, HistoryImage } from "./entry.ts";
 
 /** What an image has to show for an undo, and what is to be done with it. */
@@ -116,6 +121,7 @@ export function undoOf(transaction: number, { image, outcomes }: HistoryImage): 
   let isReverted = false;
   for (const outcome of outcomes) {
     if (outcome.type === "repair") throw undoImpossible(transaction, "it repaired the image");
+    if (outcome.type === "receive") throw undoImpossible(transaction, whyReceived(outcome));
     const { id } = outcome.snapshot;
     switch (outcome.type) {
       case "create":
@@ -152,6 +158,11 @@ export function undoOf(transaction: number, { image, outcomes }: HistoryImage): 
     ],
   };
 }
+
+const whyReceived = ({ from }: ReceiveOutcome): string =>
+  from?.snapshot == null
+    ? "it received a stream, and what the disk held before is in no snapshot that it knows of"
+    : `it received a stream, which keeps nothing of what the disk held before; if the image has a snapshot of that (it was called ${JSON.stringify(from.snapshot.name)} where it was sent), revert to it`;
 
 function assertCanRevert(
   transaction: number,

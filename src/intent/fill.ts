@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import type { Disk } from "../disk/index.ts";
+import { QcowalError } from "../errors/index.ts";
 import { type Inspection, type Reader, foreign } from "./inspection.ts";
 import type { FillIntent } from "./intent.ts";
 
@@ -12,6 +13,12 @@ type Writer = (zeros: Uint8Array) => void;
 
 /** Of fills whose contents are made anew each time. */
 const WRITERS = new WeakMap<FillIntent, Writer>();
+
+/** Reads the contents of a fill into a buffer of their length, whatever is in it. */
+export type FillSource = (target: Uint8Array) => Promise<void>;
+
+/** Of fills whose contents are read where they come from. */
+const SOURCES = new WeakMap<FillIntent, FillSource>();
 
 /** Buffers to make them in, as many as are written side by side: left to the garbage collector, hundreds would pile up. */
 const spare: Uint8Array[] = [];
@@ -44,11 +51,29 @@ export function fillOf(offset: number, scratch: Uint8Array, write: Writer): Fill
   return intent;
 }
 
+/**
+ * The same for contents that are read anew when they are written: they are guest
+ * data, of which there may be more than any memory holds. The journal never gets
+ * more of them than the digest.
+ */
+export async function fillFrom(offset: number, scratch: Uint8Array, read: FillSource): Promise<FillIntent> {
+  await read(scratch);
+  const digest = createHash("sha256").update(scratch).digest();
+  const intent: FillIntent = { kind: "fill", offset, length: scratch.length, digest, bytes: undefined };
+  SOURCES.set(intent, read);
+  return intent;
+}
+
 /** Without bytes there is nothing to do: contents logged by digest were durable before the commit. */
 export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
   const write = WRITERS.get(intent);
   if (write !== undefined) {
     await applyMade(disk, intent, write);
+    return;
+  }
+  const read = SOURCES.get(intent);
+  if (read !== undefined) {
+    await applyRead(disk, intent, read);
     return;
   }
   const { bytes } = intent;
@@ -59,11 +84,38 @@ export async function applyFill(disk: Disk, intent: FillIntent): Promise<void> {
 }
 
 async function applyMade(disk: Disk, { offset, length }: FillIntent, write: Writer): Promise<void> {
-  const found = spare.findIndex((buffer) => buffer.length === length);
-  const [bytes = new Uint8Array(length)] = found < 0 ? [] : spare.splice(found, 1);
+  const bytes = takeSpare(length);
   write(bytes.fill(0));
   await disk.write(offset, bytes);
-  // After a failure nobody knows who still reads from it.
+  giveSpare(bytes);
+}
+
+/** @throws QcowalError FOREIGN_WRITE when what is read now is not what was planned with */
+async function applyRead(
+  disk: Disk,
+  { offset, length, digest }: FillIntent,
+  read: FillSource,
+): Promise<void> {
+  const bytes = takeSpare(length);
+  await read(bytes);
+  if (!createHash("sha256").update(bytes).digest().equals(digest)) {
+    throw new QcowalError(
+      "FOREIGN_WRITE",
+      `${disk.path}: what was to be written at 0x${offset.toString(16)} has changed since it was planned: somebody writes to where it comes from.`,
+    );
+  }
+  await disk.write(offset, bytes);
+  giveSpare(bytes);
+}
+
+function takeSpare(length: number): Uint8Array {
+  const found = spare.findIndex((buffer) => buffer.length === length);
+  const [bytes = new Uint8Array(length)] = found < 0 ? [] : spare.splice(found, 1);
+  return bytes;
+}
+
+/** After a failure nobody knows who still reads from it: then it is not given back. */
+function giveSpare(bytes: Uint8Array): void {
   if (spare.length < MAX_SPARE) spare.push(bytes);
 }
 

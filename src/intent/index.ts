@@ -3,7 +3,7 @@ export { positionOf } from "./position.ts";
 export { decodeIntent, encodeIntent } from "./codec.ts";
 export type { EncodedIntent } from "./codec.ts";
 export { copiedChecksum } from "./copied.ts";
-export { fill, fillOf } from "./fill.ts";
+export { fill, fillFrom, fillOf } from "./fill.ts";
 export { reversed } from "./header-patches.ts";
 export { inspectIntent } from "./inspect.ts";
 export type { ByteRange, Inspection } from "./inspection.ts";

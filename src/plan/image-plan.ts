@@ -18,6 +18,8 @@ export interface ImagePlan {
    * entries stay, of which nobody knows what the next reader makes.
    */
   readonly snapshots?: readonly SnapshotEntry[];
+  /** Reads what was reserved, before the decision; what it throws calls the transaction off. */
+  readonly verify?: () => Promise<void>;
   readonly summary: PlanSummary;
 }
 

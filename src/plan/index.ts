@@ -9,5 +9,12 @@ export { planImage } from "./plan-image.ts";
 export type { PlanOptions } from "./plan-image.ts";
 export { planRepair } from "./plan-repair.ts";
 export type { RepairPlan, RepairSummary } from "./plan-repair.ts";
+export type {
+  OpenReceived,
+  ReceivedContent,
+  ReceivedPiece,
+  ReceivedRange,
+  ReceivedRoot,
+} from "./received-content.ts";
 export { simpleOperations } from "./simple-operations.ts";
 export { selectSnapshot, snapshotsNamed } from "./select-snapshot.ts";

@@ -3,6 +3,9 @@ import type { SnapshotFacts } from "../image/index.ts";
 /** What a caller asks of one image. Plain data: it is validated, planned, logged and shown as it is. */
 export type Operation = SnapshotOperation | RepairOperation;
 
+/** What is planned and recorded. A receive is asked for with its stream, which is no plain data: see `Pool.receive`. */
+export type JournaledOperation = Operation | ReceiveOperation;
+
 /** What changes what a user can see: several of them on one image are one pass. */
 export type SnapshotOperation = CreateOperation | RevertOperation | DeleteOperation | RenameOperation;
 
@@ -89,6 +92,28 @@ export interface RepairOperation {
 }
 
 /**
+ * The active layer becomes what a stream of changes leads to. What is recorded
+ * says which stream.
+ */
+export interface ReceiveOperation {
+  readonly type: "receive";
+  readonly image: string;
+  /** SHA-256 of the stream, in hexadecimal. */
+  readonly stream: string;
+  /** What the image held, and what it is to hold; `from` is null for a full stream. */
+  readonly from: SentState | null;
+  readonly to: SentState;
+}
+
+/** A state of a disk, as it was sent. */
+export interface SentState {
+  /** Null for the active layer. */
+  readonly snapshot: { readonly id: string; readonly name: string } | null;
+  /** Size of the disk, in bytes. */
+  readonly size: number;
+}
+
+/**
  * Which snapshot: exactly one of `id` and `name`. `lookup` says how a name is
  * read: `unique` (the default) refuses a name that several snapshots have;
  * `first` takes the first of them, as `qemu-img snapshot -d`; `id-then-name`
@@ -101,7 +126,13 @@ export interface SnapshotSelection {
 }
 
 /** What an operation did, or will do: enough to report it without the image. */
-export type OperationOutcome = SnapshotOutcome | RepairOutcome;
+export type OperationOutcome = SnapshotOutcome | RepairOutcome | ReceiveOutcome;
+
+/** A stream that was received. */
+export interface ReceiveOutcome extends Omit<ReceiveOperation, "image"> {
+  /** Virtual size of the disk before and after, where it changed. */
+  readonly resized?: { readonly from: number; readonly to: number };
+}
 
 export interface SnapshotOutcome {
   readonly type: SnapshotOperation["type"];

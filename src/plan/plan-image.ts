@@ -11,22 +11,32 @@ import { type SnapshotEntry, clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, openRefcounts, windowBytesBeside } from "../image/index.ts";
 import { type Intent, PackedIntents, fill } from "../intent/index.ts";
 import { countedTables } from "./counted-tables.ts";
+import { collectReceived } from "./collect-received.ts";
 import { L1Tables } from "./l1-tables.ts";
 import { l1Bytes } from "./copied-intents.ts";
 import { create } from "./create.ts";
 import { deleteSnapshot } from "./delete.ts";
 import { grownTo } from "./grown-to.ts";
-import { type Draft, type Root, draftOf } from "./draft.ts";
+import { type Draft, type Drafts, type Root, draftOf } from "./draft.ts";
 import { bitmapNames, bitmapPlaces, headerWithoutBitmaps, validBitmaps } from "./drop-bitmaps.ts";
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
-import type { SnapshotOperation, SnapshotOutcome, Operation } from "./operation.ts";
+import type {
+  JournaledOperation,
+  ReceiveOperation,
+  ReceiveOutcome,
+  SnapshotOperation,
+  SnapshotOutcome,
+} from "./operation.ts";
 import { type PlacedTable, padded, placeSnapshotTable } from "./placed-table.ts";
 import { referenceChanges } from "./reference-changes.ts";
 import { BYTES_PER_CHANGE, type RefcountChanges } from "./refcount-changes.ts";
 import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
+import { isReceived, receive, refuseReceive } from "./receive.ts";
+import type { OpenReceived, ReceivedContent, ReceivedRoot } from "./received-content.ts";
+import { ReceivedTables } from "./received-tables.ts";
 import { rename } from "./rename.ts";
 import { revert } from "./revert.ts";
 import { simpleOperations } from "./simple-operations.ts";
@@ -41,7 +51,12 @@ export interface PlanOptions {
   readonly onTable?: (() => void) | undefined;
   /** How much of the refcounts is held at a time; for tests, which have small images. */
   readonly windowBytes?: number | undefined;
+  /** What a receive brings. */
+  readonly openReceived?: OpenReceived | undefined;
 }
+
+/** What is planned in one pass. */
+type PassOperation = SnapshotOperation | ReceiveOperation;
 
 /**
  * @throws QcowalError IMAGE_UNSUPPORTED, IMAGE_DAMAGED, IMAGE_INVALID, SNAPSHOT_NOT_FOUND,
@@ -49,7 +64,7 @@ export interface PlanOptions {
  */
 export async function planImage(
   image: Image,
-  operations: readonly Operation[],
+  operations: readonly JournaledOperation[],
   options: PlanOptions,
 ): Promise<ImagePlan> {
   const [repair] = operations.filter((operation) => operation.type === "repair");
@@ -71,7 +86,7 @@ export async function planImage(
 
 async function planSnapshots(
   image: Image,
-  operations: readonly SnapshotOperation[],
+  operations: readonly PassOperation[],
   options: PlanOptions,
 ): Promise<ImagePlan> {
   refuseUnsafe(image);
@@ -85,6 +100,7 @@ async function planSnapshots(
       `${image.disk.path}: snapshot id ${snapshot.id}`,
     ),
   );
+  const content = await openContent(image, before, operations, options);
   const { draft: after, outcomes } = applyOperations(
     image,
     before,
@@ -101,8 +117,10 @@ async function planSnapshots(
   });
   const tables = new L1Tables(image);
   const drafts = { before, after };
-  const counted = await countedTables(drafts, tables);
   const space = new Space(windows, windows.stored);
+  const received =
+    content === undefined ? undefined : await receivedTables(image, drafts, tables, space, content, options);
+  const counted = await countedTables(drafts, tables);
   const placed = await placeTables(image, after, space);
   const growth = await space.growRefcounts();
   const released: StoredBytes[] = [
@@ -121,6 +139,7 @@ async function planSnapshots(
       drafts,
       counted,
       growth,
+      received,
       addOthers(changes) {
         checkMetadataCounted(image, before, changes);
         for (const cluster of space.taken) if (changes.covers(cluster)) changes.take(cluster);
@@ -130,9 +149,9 @@ async function planSnapshots(
     options.onTable,
   );
 
-  const reserve: Intent[] = [...refcounts.reserve];
+  const reserve: Intent[] = [...refcounts.reserve, ...((await received?.fills()) ?? [])];
   for (const { root, offset, isActive } of placed.roots) {
-    const table = await tables.read(root.contents);
+    const table = await tables.whole(root.contents);
     // A snapshot's table is written with every flag clear: QEMU's own revert to it copies them into the active table.
     const bytes = padded(
       geometry.clusterSize,
@@ -168,14 +187,61 @@ async function planSnapshots(
       clusterSize: geometry.clusterSize,
       clustersAllocated: space.taken.size,
       clustersFreed: refcounts.discards.clusters,
-      tablesCounted: counted.weights.tables.length,
+      tablesCounted: counted.weights.tables.length + (received?.count ?? 0),
       refcountsChanged,
       copiedFlagsChanged,
     },
+    ...(content === undefined ? {} : { verify: () => content.verify(receivedRoot(after, placed)) }),
   };
 }
 
-const dropsBitmaps = (operation: SnapshotOperation): boolean =>
+/** Looks at what a receive brings: first of all, because what was received before is asked for again with the name that it has by now. */
+async function openContent(
+  image: Image,
+  before: Draft,
+  operations: readonly PassOperation[],
+  { openReceived }: PlanOptions,
+): Promise<ReceivedContent | undefined> {
+  const [operation, ...others] = operations.filter(({ type }) => type === "receive");
+  if (operation?.type !== "receive") return undefined;
+  if (others.length > 0) throw new TypeError("there is one receive for an image in a transaction");
+  if (openReceived === undefined) throw new TypeError("a receive needs its stream: use Pool.receive");
+  refuseReceive(before, operation, image);
+  return openReceived(image, operation);
+}
+
+async function receivedTables(
+  image: Image,
+  { before, after }: Drafts,
+  tables: L1Tables,
+  space: Space,
+  content: ReceivedContent,
+  { onTable }: PlanOptions,
+): Promise<ReceivedTables> {
+  const l1 = await tables.read(before.active.contents);
+  const collected = await collectReceived(image, content, {
+    l1,
+    from: before.virtualSize,
+    to: after.virtualSize,
+    space,
+    onTable,
+  });
+  const uses = [after.active, ...after.snapshots.map(({ root }) => root)].filter(({ contents }) =>
+    isReceived(contents),
+  );
+  if (!isReceived(after.active.contents)) throw new TypeError("what is received would be lost again");
+  const received = new ReceivedTables(image, l1, after.active.contents, collected, uses.length);
+  tables.put(received);
+  return received;
+}
+
+const receivedRoot = (after: Draft, { activeOffset }: PlacedTables): ReceivedRoot => ({
+  offset: activeOffset,
+  entries: after.active.entries,
+  size: after.virtualSize,
+});
+
+const dropsBitmaps = (operation: PassOperation): boolean =>
   operation.type === "revert" && operation.dropBitmaps === true;
 
 function refuseUnsafe({ header, disk }: Image): void {
@@ -197,13 +263,15 @@ function refuseUnsafe({ header, disk }: Image): void {
 function applyOperations(
   image: Image,
   before: Draft,
-  operations: readonly SnapshotOperation[],
+  operations: readonly PassOperation[],
   options: PlanOptions,
   bitmaps: readonly string[],
-): { draft: Draft; outcomes: SnapshotOutcome[] } {
+): { draft: Draft; outcomes: (SnapshotOutcome | ReceiveOutcome)[] } {
   const { geometry } = image.header;
-  const step = (draft: Draft, operation: SnapshotOperation): Step => {
+  const step = (draft: Draft, operation: PassOperation): Step => {
     switch (operation.type) {
+      case "receive":
+        return receive(draft, operation, image);
       case "create":
         return create(draft, operation, options.now);
       case "revert":
@@ -215,7 +283,7 @@ function applyOperations(
     }
   };
   let draft = before;
-  const outcomes: SnapshotOutcome[] = [];
+  const outcomes: (SnapshotOutcome | ReceiveOutcome)[] = [];
   for (const operation of operations.flatMap((operation) => simpleOperations(operation))) {
     const next = step(draft, operation);
     draft = next.draft;

@@ -10,6 +10,7 @@ import {
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
+import { ClusterSet } from "./cluster-set.ts";
 import { damagedImage } from "./damaged-image.ts";
 
 /** What the change of one refcount takes while it is counted. */
@@ -53,7 +54,7 @@ export class RefcountChanges {
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
-  readonly #taken = new Set<number>();
+  readonly #taken = new ClusterSet();
   /** Until something is counted again. */
   #counted: { readonly changed: number; readonly newlyExclusive: number } | undefined;
   /** Arrays that may be written over: those of the window before. */

@@ -7,6 +7,7 @@ import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
+import type { ReceivedTables } from "./received-tables.ts";
 import {
   type RefcountIntents,
   addRefcountIntents,
@@ -35,6 +36,7 @@ export interface KnownReferences {
   readonly growth: RefcountGrowth;
   /** Tells changes that come from no L2 table, as far as they lie in the window. */
   readonly addOthers: (changes: RefcountChanges) => void;
+  readonly received?: ReceivedTables | undefined;
 }
 
 /**
@@ -45,7 +47,7 @@ export async function referenceChanges(
   image: Image,
   windows: RefcountWindows,
   tables: L1Tables,
-  { drafts, counted, growth, addOthers }: KnownReferences,
+  { drafts, counted, growth, addOthers, received }: KnownReferences,
   onTable?: () => void,
 ): Promise<ReferenceChanges> {
   const { geometry } = image.header;
@@ -60,7 +62,7 @@ export async function referenceChanges(
     },
   });
   const copied: CopiedSink = { clear: into(clear), set: into(set) };
-  const l1 = await tables.read(drafts.after.active.contents);
+  const l1 = await tables.whole(drafts.after.active.contents);
   const l1Flags = new Uint8Array(l1.entries);
   const pass = new TablePass(image, counted.weights.tables, onTable);
   const flags = await CopiedFlags.of(image, drafts, tables, counted, onTable);
@@ -69,10 +71,12 @@ export async function referenceChanges(
   const plan = async (window: Refcounts): Promise<void> => {
     const changes = new RefcountChanges(image.disk.path, window, spare);
     addOthers(changes);
+    await received?.countInto(changes);
     await countTables(pass, counted, changes, copied);
     addRefcountIntents(changes, growth, refcounts);
     decideL1Flags(changes, l1, l1Flags);
     await flags.compare(changes, copied);
+    await received?.decideFlags(changes);
     refcountsChanged += changes.count();
     spare = changes.spare();
   };

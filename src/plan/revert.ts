@@ -65,7 +65,7 @@ function diskSizeOf(image: string, entry: SnapshotEntry, today: number): number 
 }
 
 /** An entry without a disk size means "today's": before today's changes, it is written down. */
-function pinned(snapshot: DraftSnapshot, size: number): DraftSnapshot {
+export function pinned(snapshot: DraftSnapshot, size: number): DraftSnapshot {
   if (snapshot.entry.diskSize !== undefined) return snapshot;
   return withRoot(toSnapshot({ ...snapshot.entry, diskSize: BigInt(size) }), snapshot.root);
 }

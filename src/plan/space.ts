@@ -1,6 +1,7 @@
 import { QcowalError } from "../errors/index.ts";
 import { MAX_REFCOUNT_TABLE_BYTES } from "../format/index.ts";
 import type { RefcountTable } from "../image/index.ts";
+import { ClusterSet } from "./cluster-set.ts";
 
 /** Where a search for free clusters goes on. */
 export interface FreeClusters {
@@ -30,7 +31,7 @@ export class Space {
   readonly #free: FreeClusters;
   readonly #stored: RefcountTable;
   readonly #clusterSize: number;
-  readonly #taken = new Set<number>();
+  readonly #taken = new ClusterSet();
   #from = 0;
   #end = 0;
 
@@ -43,7 +44,7 @@ export class Space {
   }
 
   /** Clusters handed out; each has one reference. */
-  get taken(): ReadonlySet<number> {
+  get taken(): Pick<ClusterSet, "has" | "size" | typeof Symbol.iterator> {
     return this.#taken;
   }
 

@@ -1,8 +1,8 @@
 import type { Draft } from "./draft.ts";
-import type { SnapshotOutcome } from "./operation.ts";
+import type { ReceiveOutcome, SnapshotOutcome } from "./operation.ts";
 
 /** What one operation makes of a draft. */
 export interface Step {
   readonly draft: Draft;
-  readonly outcome: SnapshotOutcome;
+  readonly outcome: SnapshotOutcome | ReceiveOutcome;
 }

@@ -20,7 +20,7 @@ import {
   type SnapshotTree,
   liveNodes,
 } from "../history/index.ts";
-import { type View, type ViewOptions, openView } from "../export/index.ts";
+import { type View, type ViewOptions, openView, resolvedTarget } from "../export/index.ts";
 import type { Operation } from "../plan/index.ts";
 import { type CheckOptions, type CheckReport, checkImage } from "./check.ts";
 import { type CompactOptions, compactJournal } from "./compact.ts";
@@ -53,6 +53,7 @@ import { given } from "./given.ts";
 import { guardHolds } from "./guard-holds.ts";
 import { type HoldOptions, type HoldReport, noteHolds } from "./holds.ts";
 import { planUndo } from "./plan-undo.ts";
+import { type ImageReceiveOptions, type ImageReceiveReport, receiveInto } from "./receive.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 
 /** A journal and the operations that it records. */
@@ -213,12 +214,28 @@ export class Pool implements AsyncDisposable {
     return this.#onImages(images, (context, paths) => pruneImages(context, paths, policy, options));
   }
 
+  /**
+   * Makes an image hold what a stream leads to: one that holds what it begins with, by a
+   * transaction, or a new one of a full stream. `source` is a path or the bytes.
+   * @throws QcowalError STREAM_INVALID, TARGET_MISMATCH before anything is changed, and as `run`
+   */
+  receive(
+    image: string,
+    source: string | AsyncIterable<Uint8Array>,
+    options: ImageReceiveOptions = {},
+  ): Promise<ImageReceiveReport> {
+    const act = (context: EngineContext, [path = image]: string[]): Promise<ImageReceiveReport> =>
+      receiveInto(context, path, source, options);
+    return this.#onImages([image], act, resolvedTarget);
+  }
+
   async #onImages<R>(
     images: readonly string[],
     act: (context: EngineContext, paths: string[]) => Promise<R>,
+    resolve = (image: string): Promise<string> => this.#environment.resolvePath(image),
   ): Promise<R> {
     return this.#entrance.enter(async () => {
-      const paths = await Promise.all(images.map((image) => this.#environment.resolvePath(image)));
+      const paths = await Promise.all(images.map(resolve));
       return { result: this.#queue.run(paths, () => this.#events.deliveredAfter(act(this.#context, paths))) };
     });
   }
@@ -230,20 +247,14 @@ export class Pool implements AsyncDisposable {
     return this.run([{ type: "repair", image, ...how }], rest);
   }
 
-  /**
-   * The snapshots of an image. What others did to an image that the record knows
-   * is recorded, as by `status`. `listSnapshots` does the same without a pool.
-   */
+  /** The snapshots of an image, as `listSnapshots` without a pool. What others did to an image of the record is recorded, as by `status`. */
   async list(image: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
     const snapshots = await listSnapshots(image, options);
     await this.#notice(image, options);
     return snapshots;
   }
 
-  /**
-   * Checks all metadata of an image. What others did to an image that the record
-   * knows is recorded, as by `status`. `checkImage` does the same without a pool.
-   */
+  /** Checks all metadata of an image, as `checkImage` without a pool, and records as `list` does. */
   async check(image: string, options: CheckOptions = {}): Promise<CheckReport> {
     const report = await checkImage(image, options);
     await this.#notice(image, options);
@@ -290,10 +301,7 @@ export class Pool implements AsyncDisposable {
     yield* this.#history.entries(images, query);
   }
 
-  /**
-   * One transaction or note by its number.
-   * @throws QcowalError TRANSACTION_NOT_FOUND
-   */
+  /** One transaction or note by its number. @throws QcowalError TRANSACTION_NOT_FOUND */
   async transaction(number: number): Promise<HistoryEntry> {
     await this.#entrance.assertOpen();
     return this.#history.transaction(number);
@@ -315,10 +323,7 @@ export class Pool implements AsyncDisposable {
     return this.#history.tree(image, moment);
   }
 
-  /**
-   * The snapshots that an image had at a moment, in table order, from the record alone.
-   * @throws QcowalError NOT_RECORDED
-   */
+  /** The snapshots that an image had at a moment, in table order, from the record alone. @throws as `tree` */
   async asOf(image: string, moment: Moment): Promise<SnapshotNode[]> {
     await this.#entrance.assertOpen();
     return liveNodes(await this.#history.tree(image, moment));
@@ -363,9 +368,7 @@ export class Pool implements AsyncDisposable {
 
   /** What the journal holds, and how large it is. */
   async journalInfo(): Promise<JournalInfo> {
-    return this.#entrance.enter(async () =>
-      Promise.resolve({ result: this.#queue.run([], () => this.#journal.info(isPathTopic)) }),
-    );
+    return this.#onImages([], () => this.#journal.info(isPathTopic));
   }
 
   /**
@@ -377,10 +380,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
    */
   async compact(options: CompactOptions = {}): Promise<CompactionReport> {
-    return this.#entrance.enter(async () => {
-      const result = this.#queue.run([], () => compactJournal(this.#journal, this.#environment, options));
-      return Promise.resolve({ result });
-    });
+    return this.#onImages([], () => compactJournal(this.#journal, this.#environment, options));
   }
 
   /** Waits for what is running, then closes the journal. Idempotent. */

@@ -1,23 +1,53 @@
-import type { Command } from "commander";
-import { type ReceivePhase, type ReceiveReport, receiveStream } from "../../index.ts";
+import { type Command, Option } from "commander";
+import {
+  type ImageReceiveReport,
+  type ReceiveOptions,
+  type ReceivePhase,
+  type ReceiveReport,
+  type TargetFormat,
+  openPool,
+  receiveStream,
+  targetFormat,
+} from "../../index.ts";
 import { interruptible } from "../interruption.ts";
+import { journalFor } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
+import { misuse } from "../misuse.ts";
+import {
+  type CommonOptions,
+  poolOptionsOf,
+  recordOf,
+  withJournalOptions,
+  withRecordOptions,
+} from "../options.ts";
 import { openTerminal } from "../terminal.ts";
+import { sentState } from "../views/receive.ts";
 import { bytes, plural, printable, quoted } from "../views/text.ts";
 
-interface ReceiveCommandOptions {
-  readonly json?: boolean;
-  readonly quiet?: boolean;
+interface ReceiveCommandOptions extends CommonOptions {
+  readonly format?: TargetFormat;
+  /** True without the option, false with --no-snapshot. */
+  readonly snapshot: string | boolean;
+  readonly actor?: string;
+  readonly reason?: string;
 }
 
 export function addReceiveCommand(program: Command): void {
-  program
-    .command("receive")
-    .description("apply a stream of changes to a raw copy of a disk")
-    .argument("<target>", "raw file; a full stream makes it, an incremental one changes it")
+  withRecordOptions(withJournalOptions(program.command("receive")))
+    .description("apply a stream of changes to a copy of a disk, raw or qcow2")
+    .argument("<target>", "the copy; a full stream makes it, an incremental one changes it")
     .argument("<stream>", "file; - is standard input")
-    .option("--json", "print JSON")
-    .option("-q, --quiet", "print nothing but data and errors")
+    .addOption(
+      new Option(
+        "--format <format>",
+        "what the copy is (default: what its first bytes say; of a new one its name, qcow2 for *.qcow2)",
+      ).choices(["raw", "qcow2"]),
+    )
+    .option(
+      "--snapshot <name>",
+      "name of the snapshot that a qcow2 copy takes (default: that which was sent)",
+    )
+    .option("--no-snapshot", "take none")
     .addHelpText(
       "after",
       `
@@ -26,14 +56,21 @@ it is not as it was made. An incremental stream is applied to what it was made f
 the whole content is compared before, and again after. What cannot be read twice is
 kept beside the target meanwhile.
 
-Killed or called off, it is run again with the same stream, and goes on. Until
-then .TARGET.qcowal-receive beside the target says that it is between two states,
-and every other stream is refused. An answer of 1, 130 or 143 means that nothing
-was changed, unless the message says that.
+A qcow2 copy is changed by one transaction, with the snapshot that it takes: after
+a crash it stands where it stood or where the stream leads, and what it will hold
+is compared before that is decided. Its own snapshots stay as they are.
+
+A raw copy is changed in place. Killed or called off, it is run again with the same
+stream, and goes on. Until then .TARGET.qcowal-receive beside the target says that
+it is between two states, and every other stream is refused.
+
+An answer of 1, 130 or 143 means that nothing was changed, unless the message says
+that. Whatever happened, the same command again is right.
 
 Examples:
+  $ qcowal receive web.qcow2 monday.full
+  $ qcowal receive web.qcow2 monday-tuesday.stream
   $ qcowal receive web.raw monday.full
-  $ qcowal receive web.raw monday-tuesday.stream
   $ ssh host cat tuesday-wednesday.stream | qcowal receive web.raw -`,
     )
     .action(receive);
@@ -53,7 +90,7 @@ async function receive(target: string, stream: string, options: ReceiveCommandOp
   let next = 0;
   try {
     const report = await interruptible((signal) =>
-      receiveStream(target, stream === "-" ? process.stdin : stream, {
+      received(target, stream, options, {
         signal,
         name: stream === "-" ? "Standard input" : printable(stream),
         onProgress: (phase, done, total) => {
@@ -73,10 +110,33 @@ async function receive(target: string, stream: string, options: ReceiveCommandOp
   }
 }
 
-function receivedLine(target: string, { result, to, data, zero, records }: ReceiveReport): string {
-  const state = to.snapshot === null ? "the disk as it was sent" : quoted(to.snapshot.name);
+type Report = ReceiveReport | ImageReceiveReport;
+
+async function received(
+  target: string,
+  stream: string,
+  options: ReceiveCommandOptions,
+  how: ReceiveOptions,
+): Promise<Report> {
+  const source = stream === "-" ? process.stdin : stream;
+  const { format = await targetFormat(target), snapshot } = options;
+  if (format === "raw") {
+    if (typeof snapshot === "string") throw misuse(`${target} is raw: it has no snapshots (--format qcow2?)`);
+    return receiveStream(target, source, how);
+  }
+  await using pool = await openPool(await journalFor([target], options.journal), poolOptionsOf(options));
+  const name = snapshot === true ? {} : { snapshot };
+  return await pool.receive(target, source, { ...how, ...recordOf(options), ...name });
+}
+
+function receivedLine(target: string, report: Report): string {
+  const { result, to, data, zero, records } = report;
+  const state = sentState(to);
   const where = printable(target);
   if (result === "unchanged") return `${where} stands at ${state} already. Nothing was changed.`;
   const went = result === "resumed" ? ", which had been interrupted before" : "";
-  return `${where} stands at ${state}: ${bytes(data + zero)} in ${plural(records, "record")} ${result === "created" ? "written" : "changed"}${went}.`;
+  const kept = "kept" in report && report.kept !== null ? `, kept as snapshot ${quoted(report.kept)}` : "";
+  const facts =
+    "transaction" in report && report.transaction !== null ? ` [transaction ${report.transaction}]` : "";
+  return `${where} stands at ${state}: ${bytes(data + zero)} in ${plural(records, "record")} ${result === "created" ? "written" : "changed"}${went}${kept}${facts}.`;
 }

@@ -39,7 +39,7 @@ function actionsOf(entry: HistoryEntry): { what: string; image: string }[] {
 
 /** The id behind a name, where it was not asked for by that. */
 function idOf(outcome: OperationOutcome | undefined, operation: HistoryEntry["operations"][number]): string {
-  if (outcome === undefined || outcome.type === "repair") return "";
+  if (outcome === undefined || outcome.type === "repair" || outcome.type === "receive") return "";
   if ("id" in operation && operation.id !== undefined) return ` (${quoted(outcome.snapshot.name)})`;
   return ` (id ${printable(outcome.snapshot.id)})`;
 }

@@ -18,7 +18,7 @@ export const planLines = ({ images }: DryRunReport): string[] =>
   images.flatMap(({ image, outcomes, summary }) => [
     `${shownPath(image)}:`,
     ...outcomes.flatMap((outcome) => {
-      if (outcome.type === "repair") return [];
+      if (outcome.type === "repair" || outcome.type === "receive") return [];
       const { dateSec } = outcome.snapshot;
       const isKnown = dateSec !== undefined && outcome.type !== "create";
       return [line(outcome.type, outcome.snapshot, isKnown ? of(dateSec * 1000) : "")];

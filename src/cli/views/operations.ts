@@ -1,12 +1,13 @@
 import {
   type DryRunReport,
   type ImageReport,
-  type Operation,
+  type JournaledOperation,
   type OperationOutcome,
   type RecoveredTransaction,
   type RunReport,
   parseDeletedName,
 } from "../../index.ts";
+import { receivedStates } from "./receive.ts";
 import { mendedText } from "./repair.ts";
 import { bytes, localTime, plural, printable, quoted, shownPath } from "./text.ts";
 
@@ -14,7 +15,8 @@ const DONE = { create: "created", revert: "reverted to", delete: "deleted", rena
 const WOULD = { create: "create", revert: "revert to", delete: "delete", rename: "rename" } as const;
 
 /** An operation as it was asked for: the record of one that never got far knows no more. */
-export function askedFor(operation: Operation): string {
+export function askedFor(operation: JournaledOperation): string {
+  if (operation.type === "receive") return `receive ${receivedStates(operation)}`;
   if (operation.type === "repair") return operation.what === "leaks" ? "repair of leaks" : "repair";
   const { type, name } = operation;
   const id = "id" in operation && operation.id !== undefined ? `id:${printable(operation.id)}` : "";
@@ -28,10 +30,14 @@ export function askedFor(operation: Operation): string {
 
 function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): string {
   if (outcome.type === "repair") return mendedText(outcome, words === WOULD);
-  const { type, snapshot, to, resized, droppedBitmaps = [] } = outcome;
+  const { resized } = outcome;
+  const size = resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
+  if (outcome.type === "receive") {
+    return `${words === WOULD ? "receive" : "received"} ${receivedStates(outcome)}${size}`;
+  }
+  const { type, snapshot, to, droppedBitmaps = [] } = outcome;
   const renamed = type === "rename" && to !== undefined ? ` to ${quoted(to)}` : "";
   const kept = type === "delete" && to !== undefined ? keptText(to, words) : "";
-  const size = resized === undefined ? "" : `, disk size ${bytes(resized.from)} -> ${bytes(resized.to)}`;
   const drop = words === WOULD ? "drop" : "dropped";
   const dropped =
     droppedBitmaps.length === 0

@@ -9,6 +9,7 @@ import {
   digestOfDisk,
   recordsOf,
   throwIfAborted,
+  whereItStands,
 } from "./receiving.ts";
 import { markPath, readMark, removeMark, writeMark } from "./target-mark.ts";
 
@@ -48,31 +49,10 @@ async function stateOf(
       );
     }
     const size = await disk.size();
-    const { from, to } = stream.header;
-    const mayFit = size === from?.size || size === to.size;
-    const digest = mayFit ? await digestOfDisk(disk, size, "compare", options) : undefined;
-    if (digest === stream.end.to && size === to.size) return "done";
-    if (digest === stream.end.from && size === from?.size) return "at from";
-    throw mismatch(target, stream, size, digest);
+    return await whereItStands(target, stream, size, () => digestOfDisk(disk, size, "compare", options));
   } catch (error) {
     throw withNothingChanged(error);
   }
-}
-
-function mismatch(
-  target: string,
-  { name, header, end }: VerifiedStream,
-  size: number,
-  digest: string | undefined,
-): QcowalError {
-  const has = digest === undefined ? `is ${size} bytes large` : `holds something else`;
-  const label = header.from?.snapshot?.name;
-  const wanted = label === undefined ? "another state" : `snapshot ${JSON.stringify(label)}`;
-  return new QcowalError(
-    "TARGET_MISMATCH",
-    `${target} ${has}: ${name} has to be applied to a copy that stands at ${wanted} of ${header.image} (${header.from?.size} bytes). Nothing was changed; receive the streams in between first, or a full one.`,
-    { details: { size, digest, from: header.from, fromDigest: end.from } },
-  );
 }
 
 async function change(

@@ -49,7 +49,52 @@ export interface VerifiedStream {
   /** Its identity. */
   readonly digest: string;
   readonly read: Spool["read"];
+  readonly readAt: Spool["readAt"];
 }
+
+/** What was done with a stream. */
+export function reportOf(
+  target: string,
+  { header, end }: VerifiedStream,
+  result: ReceiveReport["result"],
+): ReceiveReport {
+  const { records, data, zero, to } = end;
+  return { target, ...header, records, data, zero, digest: to, result };
+}
+
+/**
+ * Where a target of `size` bytes stands; `digestOf` reads all of it, and is asked only where that can decide.
+ * @throws QcowalError TARGET_MISMATCH where the stream has no business
+ */
+export async function whereItStands(
+  target: string,
+  stream: VerifiedStream,
+  size: number,
+  digestOf: () => Promise<string>,
+): Promise<"at from" | "done"> {
+  const { header, end } = stream;
+  const { from, to } = header;
+  const mayFit = size === from?.size || size === to.size;
+  const digest = mayFit ? await digestOf() : undefined;
+  if (digest === end.to && size === to.size) return "done";
+  if (from === null) throw existsAlready(target, stream);
+  if (digest === end.from && size === from.size) return "at from";
+  const has = digest === undefined ? `is ${size} bytes large` : `holds something else`;
+  const label = from.snapshot?.name;
+  const wanted = label === undefined ? "another state" : `snapshot ${JSON.stringify(label)}`;
+  throw new QcowalError(
+    "TARGET_MISMATCH",
+    `${target} ${has}: ${stream.name} has to be applied to a copy that stands at ${wanted} of ${header.image} (${from.size} bytes). Nothing was changed; receive the streams in between first, or a full one.`,
+    { details: { size, digest, from, fromDigest: end.from } },
+  );
+}
+
+/** A full stream replaces nothing. */
+const existsAlready = (target: string, { name }: VerifiedStream): QcowalError =>
+  new QcowalError(
+    "TARGET_MISMATCH",
+    `${target} exists, and ${name} is a full stream, which makes a new file. Nothing was changed; name another one, or remove it.`,
+  );
 
 /** @throws QcowalError ABORTED */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
@@ -59,18 +104,24 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   });
 }
 
-/** The digest of what a raw file holds. */
-export async function digestOfDisk(
+/** The digest of what a disk holds. */
+export const digestOfGuest = (
+  guest: GuestDisk,
+  phase: ReceivePhase,
+  { signal, onProgress }: ReceiveOptions,
+): Promise<string> =>
+  contentDigest(guest, (done) => {
+    throwIfAborted(signal);
+    onProgress?.(phase, done, guest.size);
+  });
+
+/** The same of a raw file. */
+export const digestOfDisk = (
   disk: Disk,
   size: number,
   phase: ReceivePhase,
-  { signal, onProgress }: ReceiveOptions,
-): Promise<string> {
-  return contentDigest(new RawGuest(disk, size), (done) => {
-    throwIfAborted(signal);
-    onProgress?.(phase, done, size);
-  });
-}
+  options: ReceiveOptions,
+): Promise<string> => digestOfGuest(new RawGuest(disk, size), phase, options);
 
 /** A raw file as a guest sees it. */
 class RawGuest implements GuestDisk {
@@ -96,13 +147,15 @@ class RawGuest implements GuestDisk {
   }
 }
 
-/** The records of a stream that was verified, verified again: whoever keeps the file may have changed it. */
+/** The records of a stream that was verified, with their places in it, verified again: whoever keeps the file may have changed it. */
 export async function* recordsOf(
   stream: VerifiedStream,
-): AsyncGenerator<Extract<StreamItem, { type: "data" | "zero" }>> {
+): AsyncGenerator<Extract<StreamItem, { type: "data" | "zero" }> & { readonly position: number }> {
+  let position = 0;
   for await (const item of decodeStream(stream.read(), stream.name)) {
-    if (item.type === "data" || item.type === "zero") yield item;
-    else if (item.type === "end" && item.digest !== stream.digest) {
+    if (item.type === "data" || item.type === "zero") yield { ...item, position };
+    for (const part of item.frame) position += part.length;
+    if (item.type === "end" && item.digest !== stream.digest) {
       throw new QcowalError("STREAM_INVALID", `${stream.name} was replaced while it was being applied.`);
     }
   }

@@ -6,6 +6,8 @@ import { join } from "node:path";
 export interface Spool {
   /** From its beginning. */
   readonly read: () => AsyncIterable<Uint8Array>;
+  /** From any place; fewer bytes than `target` has only at the end. Calls may overlap. */
+  readonly readAt: (position: number, target: Uint8Array) => Promise<number>;
   readonly close: () => Promise<void>;
 }
 
@@ -43,16 +45,19 @@ export class SpoolWriter {
   }
 
   /** What was kept. */
-  read(): AsyncIterable<Uint8Array> {
-    return spoolOf(this.#handle).read();
-  }
-
-  async close(): Promise<void> {
-    await this.#handle.close();
+  spool(): Spool {
+    return spoolOf(this.#handle);
   }
 }
 
 const spoolOf = (handle: FileHandle): Spool => ({
   read: () => handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1024 * 1024 }),
+  readAt: async (position, target) => {
+    for (let done = 0; ;) {
+      const { bytesRead } = await handle.read(target, done, target.length - done, position + done);
+      done += bytesRead;
+      if (bytesRead === 0 || done === target.length) return done;
+    }
+  },
   close: () => handle.close(),
 });

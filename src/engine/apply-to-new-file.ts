@@ -1,0 +1,16 @@
+import type { Disk } from "../disk/index.ts";
+import { PHASES } from "../intent/index.ts";
+import type { ImagePlan } from "../plan/index.ts";
+import { applyParts, partsOf } from "./apply-phases.ts";
+
+/**
+ * Carries out a plan without a record: for an image that has no name yet, so
+ * that whoever is interrupted makes it anew. Synced when it returns.
+ */
+export async function applyToNewFile(disk: Disk, plan: ImagePlan): Promise<void> {
+  if (plan.fileSize.to > plan.fileSize.from) await disk.truncate(plan.fileSize.to);
+  await applyParts([disk], partsOf([plan], ["reserve"]), () => undefined);
+  await plan.verify?.();
+  const behind = PHASES.filter((phase) => phase !== "reserve");
+  await applyParts([disk], partsOf([plan], behind), () => undefined);
+}
