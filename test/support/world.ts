@@ -1,7 +1,8 @@
 import {
   type EngineContext,
   type Environment,
-  type RunOptions,
+  type InternalRunOptions,
+  type OperationsByImage,
   currentActor,
   groupByImage,
   recoverPending,
@@ -12,7 +13,7 @@ import {
 import { openJournalOn } from "../../journal/index.ts";
 import { QcowalError, isQcowalError } from "../../src/errors/index.ts";
 import { type HistoryEntry, timeline } from "../../src/history/index.ts";
-import type { Operation } from "../../src/plan/index.ts";
+import type { JournaledOperation, Operation } from "../../src/plan/index.ts";
 import { all } from "./all.ts";
 import { MemoryDisk } from "./memory-disk.ts";
 import { type EventType, Machine, MachineDisk } from "./machine.ts";
@@ -109,14 +110,24 @@ function fileAt(images: ReadonlyMap<string, MemoryDisk>, path: string): MemoryDi
 /** Runs a transaction in a process with these faults; a failure is part of what it returns. */
 export function attempt(
   world: World,
-  operations: readonly Operation[],
+  operations: readonly JournaledOperation[],
   machine: Machine,
-  options: RunOptions = {},
+  options: InternalRunOptions = {},
   observe?: Observer,
 ): Promise<Process> {
   const action = async (context: EngineContext): Promise<unknown> =>
-    runTransaction(context, await groupByImage(context.environment, operations), options);
+    runTransaction(context, await grouped(context.environment, operations), options);
   return live(world, machine, action, observe);
+}
+
+/** A receive is asked of one image, beside other operations on it. */
+async function grouped(
+  environment: Environment,
+  operations: readonly JournaledOperation[],
+): Promise<OperationsByImage> {
+  const asked = operations.filter((operation): operation is Operation => operation.type !== "receive");
+  const [received] = operations.filter(({ type }) => type === "receive");
+  return received === undefined ? groupByImage(environment, asked) : new Map([[received.image, operations]]);
 }
 
 /** The same, where nothing may fail. */

@@ -1,4 +1,5 @@
-import type { Operation } from "../../src/plan/index.ts";
+import type { InternalRunOptions } from "../../src/engine/index.ts";
+import type { JournaledOperation } from "../../src/plan/index.ts";
 import { Machine } from "../../test/support/machine.ts";
 import type { Random } from "../../test/support/random.ts";
 import {
@@ -18,6 +19,8 @@ export interface ExploreOptions extends JudgeOptions {
   readonly limits: StateLimits;
   /** Of so many crashes, chosen at random, the recovery is cut at each of its points too. */
   readonly cutRecoveries: number;
+  /** What the transaction needs beside its operations. */
+  readonly run?: InternalRunOptions | undefined;
   /** Chance that a fenced state is repaired by a scan as well, with its journal thrown away. */
   readonly repair: number;
   /**
@@ -50,10 +53,10 @@ export interface Exploration {
  */
 export async function explore(
   start: World,
-  operations: readonly Operation[],
+  operations: readonly JournaledOperation[],
   options: ExploreOptions,
 ): Promise<Exploration> {
-  const run = await momentsOf((observe) => attempt(start, operations, new Machine(), {}, observe));
+  const run = await momentsOf((observe) => attempt(start, operations, new Machine(), options.run, observe));
   const judge = new Judge(start, operations, run.world, options);
   const explorer = new Explorer(judge, [start, run.world], options);
   await explorer.visitAll(run.moments, undefined);

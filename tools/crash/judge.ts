@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { hash } from "node:crypto";
-import type { Operation } from "../../src/plan/index.ts";
+import type { JournaledOperation, Operation } from "../../src/plan/index.ts";
 import { type Visible, expected, visibleIn } from "../../test/support/model.ts";
 import { describeCheck, inspectImage, logicalState } from "../../test/support/naive-qcow2.ts";
 import { type World, historyOf } from "../../test/support/world.ts";
@@ -59,6 +59,8 @@ export interface JudgeOptions {
   readonly damaged?: boolean | undefined;
   /** Ids of the damaged snapshots that a repair is to give up. */
   readonly givenUp?: readonly string[] | undefined;
+  /** What a receive makes of what a user sees: of its operation only the stream's digest is known. */
+  readonly received?: ((before: Visible) => Visible) | undefined;
 }
 
 export class Judge {
@@ -70,14 +72,22 @@ export class Judge {
   readonly #good = new Map<string, Outcome>();
 
   /** `after` is what an undisturbed run left. */
-  constructor(start: World, operations: readonly Operation[], after: World, options: JudgeOptions = {}) {
+  constructor(
+    start: World,
+    operations: readonly JournaledOperation[],
+    after: World,
+    options: JudgeOptions = {},
+  ) {
     this.#options = options;
     this.#subjects = [...start.images.keys()].map((path): Subject => {
       const file = start.images.get(path);
       assert.ok(file);
       const model: Visible = operations
         .filter(({ image }) => image === path)
-        .reduce(expected, visibleIn(inspectImage(file.bytes())));
+        .reduce(
+          (state: Visible, operation) => afterOperation(state, operation, options),
+          visibleIn(inspectImage(file.bytes())),
+        );
       const before = this.#imageAt(start, path);
       const { firstCluster } = this.#imageAt(after, path);
       const snapshots = model.snapshots.filter(({ id }) => options.givenUp?.includes(id) !== true);
@@ -242,6 +252,12 @@ export class Judge {
     this.#images.set(digest, image);
     return image;
   }
+}
+
+function afterOperation(before: Visible, operation: JournaledOperation, { received }: JudgeOptions): Visible {
+  if (operation.type !== "receive") return expected(before, operation satisfies Operation);
+  assert.ok(received);
+  return received(before);
 }
 
 function outcomeOf({ before, after }: Subject, image: JudgedImage): Outcome {

@@ -35,12 +35,12 @@ const syncsLeftOut: readonly Canary[] = [
   { name: "no sync behind the fence", subjects: ["create"], bug: { skipsSync: syncAt("fence", false) } },
   {
     name: "no sync behind the reserved clusters",
-    subjects: ["create in long clusters", "revert in long clusters"],
+    subjects: ["create in long clusters", "revert in long clusters", "receive"],
     bug: { skipsSync: syncAt("reserve", false) },
   },
   {
     name: "no sync between raise and switch",
-    subjects: ["create", "revert"],
+    subjects: ["create", "revert", "receive"],
     bug: { skipsSync: syncAt("raise", false) },
     says: /more than leaks/,
   },
@@ -100,7 +100,7 @@ const syncsLeftOut: readonly Canary[] = [
 const wrongOrder: readonly Canary[] = [
   {
     name: "refcounts lowered before the header is switched",
-    subjects: ALL,
+    subjects: [...ALL, "receive"],
     bug: { plan: phases(({ lower, switch: header }) => ({ lower: header, switch: lower })) },
     says: /more than leaks|neither/,
   },
@@ -117,7 +117,7 @@ const wrongOrder: readonly Canary[] = [
   },
   {
     name: "freed clusters punched out while something refers to them",
-    subjects: ["revert", "delete"],
+    subjects: ["revert", "delete", "receive"],
     bug: { plan: phases(({ raise, discard }) => ({ raise: [...discard, ...raise], discard: [] })) },
   },
   {

@@ -6,7 +6,9 @@ import { Machine } from "../../support/machine.ts";
 import { seededRandom } from "../../support/random.ts";
 import { attempt, newWorld } from "../../support/world.ts";
 import { type Damage, damaged } from "../../support/damage.ts";
+import { RECEIVED, exploreReceive, receivedSubject } from "../received-subject.ts";
 import { LEFT_ALONE } from "./left-alone.ts";
+import { plant, planted } from "./planted.ts";
 
 const FIRST = "/memory/first.qcow2";
 const SECOND = "/memory/second.qcow2";
@@ -140,11 +142,26 @@ const SUBJECTS = {
   "repair of a cluster with two owners": repair("two owners", { refusal: "IMAGE_DAMAGED" }),
 } satisfies Record<string, Setting>;
 
-export type Subject = keyof typeof SUBJECTS;
-export const ALL_SUBJECTS = Object.keys(SUBJECTS) as Subject[];
+export type Subject = keyof typeof SUBJECTS | "receive";
+export const ALL_SUBJECTS: readonly Subject[] = [...(Object.keys(SUBJECTS) as Subject[]), "receive"];
+
+/** What the stream leads to is found out while no bug is planted. */
+async function withoutBug<Result>(find: () => Promise<Result>): Promise<Result> {
+  const { bug } = planted;
+  plant({});
+  try {
+    return await find();
+  } finally {
+    plant(bug);
+  }
+}
 
 /** Explores a transaction as the search does. Throws at the first crash after which the promise does not hold. */
 export async function exploreSubject(subject: Subject): Promise<void> {
+  if (subject === "receive") {
+    await exploreReceive(await withoutBug(() => receivedSubject(RECEIVED["not kept"])));
+    return;
+  }
   const { images, operations, damage, givenUp, refusal, leaves }: Setting = SUBJECTS[subject];
   const bytes = Object.fromEntries(
     Object.entries(images).map(([path, spec]) => [path, damaged(makeImage(spec), damage)]),
