@@ -66,7 +66,7 @@ export const exploreReceive = (
   explore(newWorld({ [PATH]: start }), operations, {
     random: seededRandom(1),
     limits: { all: 64, tears: 3, samples: 12 },
-    cutRecoveries: 6,
+    cutRecoveries: 4,
     repair: 0.1,
     run: { openReceived },
     received,

@@ -87,7 +87,7 @@ async function receiveChain(seed: number, seen: Seen): Promise<void> {
 describe("a received stream", () => {
   test("makes any image hold what it leads to, clean, and leaves every snapshot as it was", async () => {
     const seen: Seen = { received: 0, resized: 0, refused: 0 };
-    const runs = Number(process.env["QCOWAL_RECEIVES"] ?? 30);
+    const runs = Number(process.env["QCOWAL_RECEIVES"] ?? 20);
     await fc.assert(
       fc.asyncProperty(fc.integer({ min: 0, max: 2 ** 31 - 1 }), async (seed) => {
         await receiveChain(seed, seen);
