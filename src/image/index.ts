@@ -4,6 +4,7 @@ export * from "./census.ts";
 export * from "./check/index.ts";
 export * from "./image.ts";
 export { L1Reader } from "./l1-reader.ts";
+export { KeptTables } from "./kept-tables.ts";
 export * from "./l1-table.ts";
 export * from "./read-refcounts.ts";
 export * from "./read-table.ts";

@@ -1,5 +1,6 @@
 import { blockRange } from "./block-range.ts";
 import type { Image } from "./image.ts";
+import type { KeptTables } from "./kept-tables.ts";
 import { type TableWords, readTables } from "./read-table.ts";
 import type { BlockWindow } from "./refcount-blocks.ts";
 import type { SortedOffsets } from "./sorted-offsets.ts";
@@ -14,17 +15,24 @@ export class TablePass {
   readonly #image: Image;
   readonly #tables: SortedOffsets;
   readonly #onTable: (() => void) | undefined;
+  readonly #kept: KeptTables | undefined;
   #reach: TableReach | undefined;
 
-  constructor(image: Image, tables: SortedOffsets, onTable: (() => void) | undefined) {
+  /** `kept` has what another pass read and this one needs, and takes what it reads; while one window is all there is. */
+  constructor(image: Image, tables: SortedOffsets, onTable: (() => void) | undefined, kept?: KeptTables) {
     this.#image = image;
     this.#tables = tables;
     this.#onTable = onTable;
+    this.#kept = kept;
   }
 
   /** `remembers`: another window may follow. */
   async *tables(window: BlockWindow, remembers = !isWhole(window)): AsyncGenerator<TableWords> {
     const { disk, header } = this.#image;
+    if (this.#kept !== undefined && isWhole(window)) {
+      yield* this.#onceRead(this.#kept);
+      return;
+    }
     const known = this.#reach;
     const offsets =
       known === undefined
@@ -43,6 +51,23 @@ export class TablePass {
       yield table;
     }
     this.#reach ??= reach;
+  }
+
+  /** All of them in order, whether they are kept or read. */
+  async *#onceRead(kept: KeptTables): AsyncGenerator<TableWords> {
+    const { disk, header } = this.#image;
+    const { offsets } = this.#tables;
+    const missing = offsets.filter((offset) => !kept.has(offset));
+    let done = 0;
+    for await (const table of readTables(disk, missing, header.geometry.clusterSize)) {
+      const index = this.#tables.indexOf(table.offset);
+      yield* kept.take(offsets, done, index);
+      done = index + 1;
+      this.#onTable?.();
+      kept.offer(table);
+      yield table;
+    }
+    yield* kept.take(offsets, done, offsets.length);
   }
 }
 

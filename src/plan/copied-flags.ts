@@ -1,4 +1,4 @@
-import { type Image, SortedOffsets, TablePass } from "../image/index.ts";
+import { type Image, type KeptTables, SortedOffsets, TablePass } from "../image/index.ts";
 import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
@@ -35,6 +35,7 @@ export class CopiedFlags {
     { before, after }: Drafts,
     tables: L1Tables,
     counted: CountedTables,
+    kept: KeptTables,
     onTable?: () => void,
   ): Promise<CopiedFlags> {
     const { targets } = await tables.read(after.active.contents);
@@ -49,9 +50,11 @@ export class CopiedFlags {
       ),
     );
     const others = SortedOffsets.of(targets).without(counted.decided).without(touched);
+    // Those of them that are counted too are read once.
+    kept.want(touched);
     return new CopiedFlags(
       counted,
-      new TablePass(image, touched, onTable),
+      new TablePass(image, touched, onTable, kept),
       new TablePass(image, others, onTable),
     );
   }

@@ -1,4 +1,4 @@
-import { type Image, type RefcountWindows, type Refcounts, TablePass } from "../image/index.ts";
+import { type Image, KeptTables, type RefcountWindows, type Refcounts, TablePass } from "../image/index.ts";
 import { type CopiedIntent, PackedIntents } from "../intent/index.ts";
 import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-intents.ts";
 import { CopiedFlags } from "./copied-flags.ts";
@@ -64,8 +64,9 @@ export async function referenceChanges(
   const copied: CopiedSink = { clear: into(clear), set: into(set) };
   const l1 = await tables.whole(drafts.after.active.contents);
   const l1Flags = new Uint8Array(l1.entries);
-  const pass = new TablePass(image, counted.weights.tables, onTable);
-  const flags = await CopiedFlags.of(image, drafts, tables, counted, onTable);
+  const kept = new KeptTables();
+  const pass = new TablePass(image, counted.weights.tables, onTable, kept);
+  const flags = await CopiedFlags.of(image, drafts, tables, counted, kept, onTable);
   let refcountsChanged = 0;
   let spare: Int32Array[] = [];
   const plan = async (window: Refcounts): Promise<void> => {

@@ -77,16 +77,16 @@ async function planned(
   return { disk, tables: await allTables(bytes) };
 }
 
-test("deleting 30 snapshots in one pass counts each L2 table once, and looks once more at those that the disk keeps", async () => {
+test("deleting 30 snapshots reads each L2 table once, those that the disk keeps too", async () => {
   const { disk, tables } = await planned((path) =>
     names.slice(0, 30).map((name) => ({ type: "delete", image: path, name })),
   );
-  // Whether they say COPIED depends on the refcounts that all the deletes leave.
-  const kept = new Set(tables.get("the disk"));
-  const others = [...new Set([...tables.values()].flat())].filter((table) => !kept.has(table));
-  expect(others.length).toBeGreaterThan(15);
-  expect(others.map((table) => disk.timesRead(table))).toEqual(others.map(() => 1));
-  expect(Math.max(...[...kept].map((table) => disk.timesRead(table)))).toBe(2);
+  const every = [...new Set([...tables.values()].flat())];
+  expect(every.length).toBeGreaterThan(30);
+  // They are counted, and whether they say COPIED depends on the refcounts that all the deletes leave.
+  const own = tables.get("the disk") ?? [];
+  expect(own.length).toBe(16);
+  expect(every.map((table) => disk.timesRead(table))).toEqual(every.map(() => 1));
 });
 
 test("a rotation, one taken and the oldest deleted, reads no L2 table that both have", async () => {
