@@ -30,7 +30,12 @@ describe("several operations on one image", () => {
     const lab = await Lab.open();
     const image = lab.path("a.qcow2");
     await qcowal("create", "three", image);
-    expect(await qcowal("delete", "--name", "one", "--id", "2", image)).toMatchObject({ code: 0 });
+    const { code, stderr } = await qcowal("delete", "--name", "one", "--id", "2", image);
+    expect(code).toBe(0);
+    // What both freed is said once.
+    expect(stderr).toMatch(
+      /: deleted "one" \(id 1\)\n.*: deleted "two" \(id 2\)\n.*: 2 changes together \[.*freed, transaction \d+\]\n$/,
+    );
     expect(await lab.names()).toEqual(["three"]);
     await judge(image);
     expect(await history(lab, image)).toMatchObject([

@@ -58,27 +58,31 @@ export function leftLines(image: string, outcome: OperationOutcome): string[] {
   return outcome.left.map((what) => `${shownPath(image)}: left as it is: ${printable(what)}.`);
 }
 
-export function doneLine(
-  { image, summary }: ImageReport,
-  outcome: OperationOutcome,
-  transaction: number,
-): string {
+function factsOf({ summary }: ImageReport, transaction: number): string {
   const { clustersAllocated, clustersFreed, clusterSize } = summary;
   const facts = [
     ...(clustersAllocated === 0 ? [] : [`${bytes(clustersAllocated * clusterSize)} new`]),
     ...(clustersFreed === 0 ? [] : [`${bytes(clustersFreed * clusterSize)} freed`]),
     `transaction ${transaction}`,
   ];
-  return `${shownPath(image)}: ${inWords(outcome, DONE)} [${facts.join(", ")}]`;
+  return ` [${facts.join(", ")}]`;
 }
 
+export const doneLine = (report: ImageReport, outcome: OperationOutcome, transaction: number): string =>
+  `${shownPath(report.image)}: ${inWords(outcome, DONE)}${factsOf(report, transaction)}`;
+
+/** What several operations of one image took and freed they took and freed together: it is said once. */
 export function doneLines({ images, transaction }: RunReport): string[] {
-  return images.flatMap((report) =>
-    report.outcomes.flatMap((outcome) => [
-      doneLine(report, outcome, transaction),
-      ...leftLines(report.image, outcome),
-    ]),
-  );
+  return images.flatMap((report) => {
+    const { image, outcomes } = report;
+    const [only] = outcomes;
+    if (only !== undefined && outcomes.length === 1)
+      return [doneLine(report, only, transaction), ...leftLines(image, only)];
+    return [
+      ...outcomes.map((outcome) => `${shownPath(image)}: ${inWords(outcome, DONE)}`),
+      `${shownPath(image)}: ${outcomes.length} changes together${factsOf(report, transaction)}`,
+    ];
+  });
 }
 
 export function planText({ images }: DryRunReport): string {
