@@ -115,9 +115,12 @@ export class Journal implements JournalReader {
     await this.#append({ kind: "aborted", transaction, body, sync: false });
   }
 
-  /** An observation outside any transaction. Not synced. Returns its sequence, which is its number. `topics` as for `begin`. */
-  note(body: unknown, topics: readonly string[] = []): Promise<number> {
-    return this.#append({ kind: "note", transaction: 0, body, sync: false, topics });
+  /**
+   * An observation outside any transaction. Returns its sequence, which is its number. `topics` as for `begin`.
+   * Not synced, unless `sync` says that nobody can see it again.
+   */
+  note(body: unknown, topics: readonly string[] = [], sync = false): Promise<number> {
+    return this.#append({ kind: "note", transaction: 0, body, sync, topics });
   }
 
   /** Transactions that are neither settled nor aborted, in the order in which they began. */

@@ -191,4 +191,5 @@ export type {
   StatusOptions,
   TransactionListener,
   UndoOptions,
+  UndoReport,
 } from "./pool/index.ts";

@@ -122,6 +122,8 @@ export interface HoldBody {
   readonly tag: string;
   readonly actor: Actor;
   readonly reason?: string;
+  /** The record of a hold or a release that it undoes. */
+  readonly undoes?: number;
 }
 
 /** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */

@@ -207,6 +207,7 @@ function entryOfNote(record: JournalRecord): HistoryEntry | undefined {
         images: [untouched(note.image.path)],
         actor: note.actor,
         ...(note.reason === undefined ? {} : { reason: note.reason }),
+        ...(note.undoes === undefined ? {} : { undoes: note.undoes }),
         hold: { snapshot: note.snapshot, tag: note.tag },
       };
     case "observed":

@@ -13,6 +13,14 @@ export type {
   SnapshotRename,
   SnapshotTree,
 } from "./snapshot-tree.ts";
-export { assertNothingSince, assertUndoable, transactionToUndo, undoOf } from "./undo.ts";
+export {
+  assertNothingSince,
+  assertUndoable,
+  holdUndoOf,
+  transactionToUndo,
+  undoImpossible,
+  undoOf,
+} from "./undo.ts";
+export type { HoldUndo } from "./undo.ts";
 export { entryAt, timeline } from "./timeline.ts";
 export type { TimelineRange } from "./timeline.ts";

@@ -31,9 +31,13 @@ export function undoImpossible(transaction: number, why: string): QcowalError {
   );
 }
 
-const isDone = ({ status }: HistoryEntry): boolean => status === "done" || status === "finished by recovery";
+const isDone = ({ status, hold }: HistoryEntry): boolean =>
+  status === "done" || status === "finished by recovery" || hold !== undefined;
 
 const hasOutcomes = ({ images }: HistoryEntry): boolean => images.some(({ outcomes }) => outcomes.length > 0);
+
+const hasEffect = (entry: HistoryEntry): boolean =>
+  isDone(entry) && (hasOutcomes(entry) || entry.hold !== undefined);
 
 /** Which transactions an undo has taken back, with its number. An undo that was undone took nothing back. */
 export function undone(newestFirst: readonly HistoryEntry[]): ReadonlyMap<number, number> {
@@ -59,7 +63,7 @@ export function transactionToUndo(
   const by = undone(newestFirst);
   const found = newestFirst.find((entry) =>
     wanted === undefined
-      ? isDone(entry) && hasOutcomes(entry) && entry.undoes === undefined && !by.has(entry.transaction)
+      ? hasEffect(entry) && entry.undoes === undefined && !by.has(entry.transaction)
       : entry.transaction === wanted,
   );
   if (found === undefined) {
@@ -74,13 +78,50 @@ export function transactionToUndo(
         );
   }
   const { transaction, status } = found;
-  if (!isDone(found) || !hasOutcomes(found)) {
+  if (!hasEffect(found)) {
     throw undoImpossible(transaction, `it changed nothing that is known (its status is "${status}")`);
   }
   const undoing = by.get(transaction);
   if (undoing !== undefined)
     throw undoImpossible(transaction, `transaction ${undoing} has undone it already`);
   return found;
+}
+
+/** What takes back a hold, or the release of one. */
+export interface HoldUndo {
+  readonly verb: "hold" | "release";
+  readonly snapshot: SnapshotFacts;
+  readonly tag: string;
+  /** Why it was held, where it is held again. */
+  readonly reason?: string;
+}
+
+/**
+ * Undefined for an entry that is neither of them.
+ * @throws QcowalError UNDO_IMPOSSIBLE
+ */
+export function holdUndoOf(
+  newestFirst: readonly HistoryEntry[],
+  { transaction, status, hold }: HistoryEntry,
+): HoldUndo | undefined {
+  if (hold === undefined) return undefined;
+  const { snapshot, tag } = hold;
+  const before = newestFirst.find(
+    (entry) =>
+      entry.transaction < transaction &&
+      entry.hold?.tag === tag &&
+      entry.hold.snapshot.id === snapshot.id &&
+      entry.hold.snapshot.dateSec === snapshot.dateSec &&
+      entry.hold.snapshot.dateNsec === snapshot.dateNsec,
+  );
+  if (status === "released") {
+    const reason = before?.reason;
+    return { verb: "hold", snapshot, tag, ...(reason === undefined ? {} : { reason }) };
+  }
+  if (before?.status === "held") {
+    throw undoImpossible(transaction, `the snapshot was held as ${tag} before it already`);
+  }
+  return { verb: "release", snapshot, tag };
 }
 
 /** What came later and stands in the way: the disk is another one since. */

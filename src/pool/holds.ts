@@ -1,17 +1,22 @@
 import { type Journal, type JournalReader, resolvedPath } from "../../journal/index.ts";
 import {
+  type DryRunReport,
   type EngineContext,
   type Environment,
   type HoldBody,
   type NoteBody,
+  type RunReport,
   currentActor,
   realEnvironment,
   topicsOf,
 } from "../engine/index.ts";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
+import { undoImpossible } from "../history/index.ts";
 import type { SnapshotFacts } from "../image/index.ts";
 import { defaultProgram } from "./default-program.ts";
+import { given } from "./given.ts";
 import { journalToRead } from "./journal-to-read.ts";
+import type { PlannedHoldUndo } from "./plan-undo.ts";
 import { type SnapshotRef, selection } from "./pool-options.ts";
 import { isSameSnapshot, nodesBehind } from "./recorded-tree.ts";
 import { type Compared, compareWithRecord } from "./status.ts";
@@ -33,8 +38,17 @@ export interface HoldReport {
     /** Resolved path. */
     readonly image: string;
     readonly snapshot: SnapshotFacts;
+    /** Number of its record in the history; absent in a dry run. */
+    readonly transaction?: number;
   }[];
 }
+
+/** What `undo` did, or would do: where it undid a hold or a release, the opposite of that, and nothing to images. */
+export type UndoReport<Report = RunReport> = Report & {
+  readonly hold?: HoldReport & { readonly verb: HoldVerb };
+};
+
+export type AnyUndoReport = UndoReport | UndoReport<DryRunReport>;
 
 export type HoldVerb = "hold" | "release";
 
@@ -54,30 +68,79 @@ interface CheckedHold extends Compared {
  * @throws QcowalError SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, SNAPSHOT_NOT_HELD, NEEDS_RECOVERY, IMAGE_NOT_FOUND, IMAGE_IN_USE
  */
 export async function noteHolds(
-  { journal, environment }: EngineContext,
+  context: EngineContext,
   paths: readonly string[],
   verb: HoldVerb,
   ref: SnapshotRef,
   options: HoldOptions,
 ): Promise<HoldReport> {
   const tag = tagOf(options);
+  const { journal, environment } = context;
   const checked = await checkHolds(journal, environment, paths, verb, ref, tag);
-  if (options.dryRun === true) return reportOf(checked, tag, true);
-  const actor = currentActor(environment.program, options.actor);
+  return options.dryRun === true
+    ? reportOf(checked, tag)
+    : reportOf(checked, tag, await noted(context, checked, verb, tag, options));
+}
+
+/** Numbers of the records. */
+async function noted(
+  { journal, environment }: EngineContext,
+  checked: readonly CheckedHold[],
+  verb: HoldVerb,
+  tag: string,
+  { actor: name, ...rest }: Omit<HoldOptions, "dryRun" | "tag"> & { readonly undoes?: number },
+): Promise<number[]> {
+  const numbers: number[] = [];
+  const actor = currentActor(environment.program, name);
+  const { reason, undoes } = rest;
   for (const [index, { status, seen, snapshot }] of checked.entries()) {
     try {
       // A hold is one of a snapshot that the record knows.
       if (status.observed !== undefined) {
         await note(journal, { type: "observed", image: seen.identity, observed: status.observed, actor });
       }
-      const { reason } = options;
-      const why = reason === undefined ? {} : { reason };
-      await note(journal, { type: NOTES[verb], image: seen.identity, snapshot, tag, actor, ...why });
+      const more = given({ reason, undoes });
+      const body = { type: NOTES[verb], image: seen.identity, snapshot, tag, actor, ...more };
+      numbers.push(await note(journal, body));
     } catch (error) {
       throw index === 0 ? error : partlyNoted(checked, index, verb, error);
     }
   }
-  return reportOf(checked, tag, false);
+  return numbers;
+}
+
+/**
+ * Takes back a hold or a release.
+ * @throws QcowalError UNDO_IMPOSSIBLE
+ */
+export async function undoHold(
+  context: EngineContext,
+  { verb, image, snapshot: wanted, tag, reason, undoes }: PlannedHoldUndo,
+  options: Omit<HoldOptions, "tag">,
+): Promise<AnyUndoReport> {
+  const { journal, environment } = context;
+  const started = environment.now();
+  const checked = await checkHolds(journal, environment, [image], verb, { id: wanted.id }, tag).catch(
+    (error: unknown) => {
+      const isChanged =
+        isQcowalError(error, "SNAPSHOT_NOT_HELD") || isQcowalError(error, "SNAPSHOT_NOT_FOUND");
+      throw isChanged ? undoImpossible(undoes, `by now it is otherwise: ${reasonOf(error)}`) : error;
+    },
+  );
+  if (!checked.every(({ snapshot }) => isSameSnapshot(snapshot, wanted))) {
+    throw undoImpossible(undoes, `${image} no longer has the snapshot ${JSON.stringify(wanted.name)}`);
+  }
+  if (options.dryRun === true) return { dryRun: true, images: [], hold: { verb, ...reportOf(checked, tag) } };
+  const how = { ...given({ reason }), ...options, undoes };
+  const numbers = await noted(context, checked, verb, tag, how);
+  return {
+    transaction: numbers[0] ?? undoes,
+    journal: journal.dir,
+    images: [],
+    recovered: [],
+    durationMs: environment.now() - started,
+    hold: { verb, ...reportOf(checked, tag, numbers) },
+  };
 }
 
 /**
@@ -98,7 +161,7 @@ export async function planHold(
   const journal = await journalToRead(journalDir);
   try {
     const checked = await checkHolds(journal ?? journalDir, environment, paths, verb, snapshot, tag);
-    return reportOf(checked, tag, true);
+    return reportOf(checked, tag);
   } finally {
     await journal?.close();
   }
@@ -145,10 +208,15 @@ async function assertHeld(
   );
 }
 
-const reportOf = (checked: readonly CheckedHold[], tag: string, dryRun: boolean): HoldReport => ({
-  dryRun,
+/** `numbers` of the records, where there are any: else it is a dry run. */
+const reportOf = (checked: readonly CheckedHold[], tag: string, numbers?: readonly number[]): HoldReport => ({
+  dryRun: numbers === undefined,
   tag,
-  images: checked.map(({ status, snapshot }) => ({ image: status.image, snapshot })),
+  images: checked.map(({ status, snapshot }, index) => ({
+    image: status.image,
+    snapshot,
+    ...given({ transaction: numbers?.[index] }),
+  })),
 });
 
 /** The same again is the same hold, but nobody should have to guess. */
@@ -166,8 +234,9 @@ function partlyNoted(
   );
 }
 
-const note = (journal: Journal, body: NoteBody): Promise<unknown> =>
-  journal.note(body, topicsOf({ kind: "note", body }));
+/** Synced: what is held must not be deleted after a power cut. */
+const note = (journal: Journal, body: NoteBody): Promise<number> =>
+  journal.note(body, topicsOf({ kind: "note", body }), true);
 
 function selected(
   path: string,

@@ -3,8 +3,10 @@ import type { JournalReader } from "../../journal/index.ts";
 import type { InternalRunOptions } from "../engine/index.ts";
 import {
   type HistoryEntry,
+  type HoldUndo,
   assertNothingSince,
   assertUndoable,
+  holdUndoOf,
   imageIn,
   timeline,
   transactionToUndo,
@@ -13,7 +15,16 @@ import {
 import { factsOf } from "../image/index.ts";
 import type { SnapshotOperation } from "../plan/index.ts";
 
+export interface PlannedHoldUndo extends HoldUndo {
+  /** Resolved path. */
+  readonly image: string;
+  /** Number of the record that it undoes. */
+  readonly undoes: number;
+}
+
 export interface PlannedUndo {
+  /** Set where a hold or a release is undone: then there are no operations. */
+  readonly hold?: PlannedHoldUndo;
   readonly operations: readonly SnapshotOperation[];
   /** Which transaction it undoes, and what each image has to show for it. */
   readonly options: Required<Pick<InternalRunOptions, "undoes" | "guards">>;
@@ -33,6 +44,11 @@ export async function planUndo(
   const path = await resolvedPath(image);
   const entries = await newestFirst(journal, [path]);
   const entry = transactionToUndo(entries, path, wanted);
+  const hold = holdUndoOf(entries, entry);
+  if (hold !== undefined) {
+    const undoes = entry.transaction;
+    return { hold: { ...hold, image: path, undoes }, operations: [], options: { undoes, guards: [] } };
+  }
   const find = imageIn(entries.toReversed(), path);
   const own = find(entry);
   // Another image of the transaction is where it was then; this one may have been moved.

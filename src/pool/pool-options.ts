@@ -28,6 +28,9 @@ export type RenameOptions = RunOptions & { readonly force?: boolean };
 
 export type MendOptions = RunOptions & Omit<RepairOperation, "type" | "image">;
 
+/** One or several. */
+export type Images = string | readonly string[];
+
 /** Which snapshot: its exact name, or `{ id }`. */
 export type SnapshotRef = string | { readonly id: string };
 

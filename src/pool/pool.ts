@@ -35,6 +35,7 @@ import {
 } from "./prune.ts";
 import {
   type DeleteOptions,
+  type Images,
   type MendOptions,
   type RecoverOptions,
   type RecoveryReport,
@@ -51,7 +52,14 @@ import { TransactionEvents, type TransactionListener, assertEvent } from "./tran
 import { Entrance } from "./entrance.ts";
 import { given } from "./given.ts";
 import { guardHolds } from "./guard-holds.ts";
-import { type HoldOptions, type HoldReport, noteHolds } from "./holds.ts";
+import {
+  type AnyUndoReport,
+  type HoldOptions,
+  type HoldReport,
+  type UndoReport,
+  noteHolds,
+  undoHold,
+} from "./holds.ts";
 import { planUndo } from "./plan-undo.ts";
 import { type ImageReceiveOptions, type ImageReceiveReport, receiveInto } from "./receive.ts";
 import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
@@ -59,7 +67,6 @@ import { type ListOptions, type SnapshotInfo, listSnapshots } from "./list-snaps
 /** A journal and the operations that it records. */
 export class Pool implements AsyncDisposable {
   readonly #journal: Journal;
-  readonly #environment: Environment;
   readonly #context: EngineContext;
   /** Operations on one image wait for each other; those on different images do not. */
   readonly #queue = new KeyedQueue();
@@ -70,7 +77,6 @@ export class Pool implements AsyncDisposable {
   /** @internal Use `openPool`. */
   constructor(journal: Journal, environment: Environment) {
     this.#journal = journal;
-    this.#environment = environment;
     this.#context = { journal, environment };
     this.#events = new TransactionEvents(journal);
     this.#history = new HistoryReader(journal);
@@ -117,12 +123,12 @@ export class Pool implements AsyncDisposable {
     options: InternalRunOptions & { readonly dryRun?: boolean },
   ): Promise<RunReport | DryRunReport> {
     return this.#entrance.enter(async () => {
-      const groups = await groupByImage(this.#environment, operations);
-      const holds = guardHolds(this.#journal, this.#environment);
+      const groups = await groupByImage(this.#context.environment, operations);
+      const holds = guardHolds(this.#journal, this.#context.environment);
       const guarded = { ...options, guards: [...(options.guards ?? []), holds] };
       const result = this.#queue.run<RunReport | DryRunReport>([...groups.keys()], () =>
         options.dryRun === true
-          ? dryRun(this.#environment, groups, guarded)
+          ? dryRun(this.#context.environment, groups, guarded)
           : this.#events.deliveredAfter(runTransaction(this.#context, groups, guarded)),
       );
       return { result };
@@ -157,22 +163,20 @@ export class Pool implements AsyncDisposable {
   /**
    * Undoes a transaction on all images that it changed, as a new one that refers
    * to it: a create is deleted, a rename and a recoverable delete get the name
-   * back, a revert with `keep` goes back to what was kept.
+   * back, a revert with `keep` goes back to what was kept. A hold is released, and the other way round.
    * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND, and what `run` throws
    */
-  undo(image: string, options: UndoOptions & { readonly dryRun: true }): Promise<DryRunReport>;
-  undo(image: string, options?: UndoOptions & { readonly dryRun?: false }): Promise<RunReport>;
-  undo(
-    image: string,
-    options?: UndoOptions & { readonly dryRun?: boolean },
-  ): Promise<RunReport | DryRunReport>;
+  undo(image: string, options: UndoOptions & { readonly dryRun: true }): Promise<UndoReport<DryRunReport>>;
+  undo(image: string, options?: UndoOptions & { readonly dryRun?: false }): Promise<UndoReport>;
+  undo(image: string, options?: UndoOptions & { readonly dryRun?: boolean }): Promise<AnyUndoReport>;
   async undo(
     image: string,
     options: UndoOptions & { readonly dryRun?: boolean } = {},
-  ): Promise<RunReport | DryRunReport> {
+  ): Promise<AnyUndoReport> {
     const { transaction, keep, ...rest } = options;
     await this.#entrance.assertOpen();
-    const undo = await planUndo(this.#journal, image, transaction, keep);
+    const { hold, ...undo } = await planUndo(this.#journal, image, transaction, keep);
+    if (hold !== undefined) return this.#onImages([image], (context) => undoHold(context, hold, rest));
     return this.#run(undo.operations, { ...rest, ...undo.options });
   }
 
@@ -183,20 +187,12 @@ export class Pool implements AsyncDisposable {
   }
 
   /** Keeps `delete`, `prune` and a repair that gives up from a snapshot, until it is released. The same tag again is the same hold. */
-  hold(
-    images: string | readonly string[],
-    snapshot: SnapshotRef,
-    options: HoldOptions = {},
-  ): Promise<HoldReport> {
+  hold(images: Images, snapshot: SnapshotRef, options: HoldOptions = {}): Promise<HoldReport> {
     return this.#onImages([images].flat(), (...where) => noteHolds(...where, "hold", snapshot, options));
   }
 
   /** @throws QcowalError SNAPSHOT_NOT_HELD when nobody holds it under the tag */
-  release(
-    images: string | readonly string[],
-    snapshot: SnapshotRef,
-    options: HoldOptions = {},
-  ): Promise<HoldReport> {
+  release(images: Images, snapshot: SnapshotRef, options: HoldOptions = {}): Promise<HoldReport> {
     return this.#onImages([images].flat(), (...where) => noteHolds(...where, "release", snapshot, options));
   }
 
@@ -232,7 +228,7 @@ export class Pool implements AsyncDisposable {
   async #onImages<R>(
     images: readonly string[],
     act: (context: EngineContext, paths: string[]) => Promise<R>,
-    resolve = (image: string): Promise<string> => this.#environment.resolvePath(image),
+    resolve = (image: string): Promise<string> => this.#context.environment.resolvePath(image),
   ): Promise<R> {
     return this.#entrance.enter(async () => {
       const paths = await Promise.all(images.map(resolve));
@@ -281,9 +277,9 @@ export class Pool implements AsyncDisposable {
   async recover(images?: readonly string[], options: RecoverOptions = {}): Promise<RecoveryReport> {
     return this.#entrance.enter(async () => {
       const { actor: name, ...rest } = options;
-      const by = { ...rest, actor: currentActor(this.#environment.program, name) };
+      const by = { ...rest, actor: currentActor(this.#context.environment.program, name) };
       const paths =
-        images && (await Promise.all(images.map((image) => this.#environment.resolvePath(image))));
+        images && (await Promise.all(images.map((image) => this.#context.environment.resolvePath(image))));
       return {
         result: this.#queue.runAlone(() =>
           this.#events.deliveredAfter(recoverPending(this.#context, paths, by)),
@@ -293,10 +289,7 @@ export class Pool implements AsyncDisposable {
   }
 
   /** The record, oldest first: everything, or what touched `images` (which may be gone). */
-  async *history(
-    images?: string | readonly string[],
-    query: HistoryQuery = {},
-  ): AsyncGenerator<HistoryEntry> {
+  async *history(images?: Images, query: HistoryQuery = {}): AsyncGenerator<HistoryEntry> {
     await this.#entrance.assertOpen();
     yield* this.#history.entries(images, query);
   }
@@ -380,7 +373,7 @@ export class Pool implements AsyncDisposable {
    * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
    */
   async compact(options: CompactOptions = {}): Promise<CompactionReport> {
-    return this.#onImages([], () => compactJournal(this.#journal, this.#environment, options));
+    return this.#onImages([], () => compactJournal(this.#journal, this.#context.environment, options));
   }
 
   /** Waits for what is running, then closes the journal. Idempotent. */

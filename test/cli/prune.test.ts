@@ -127,6 +127,7 @@ test("hold says in JSON what is held, and leaves no journal where it is refused 
     images: ["a.qcow2", "b.qcow2"].map((name) => ({
       image: lab.path(name),
       snapshot: expect.objectContaining({ id: "2", name: "two" }) as unknown,
+      transaction: expect.any(Number) as unknown,
     })),
   });
 });

@@ -105,6 +105,40 @@ describe("undo", () => {
     await impossible(/came after it; undo that first/, image, String(newest?.transaction));
   });
 
+  test("of a hold releases it, and of a release holds again for the same reason", async () => {
+    const lab = await Lab.open();
+    const image = lab.path("a.qcow2");
+    const holds = async (): Promise<unknown[]> =>
+      (await qcowalJson<{ holds?: string[] }[]>("list", image)).map(({ holds: tags }) => tags);
+    await must("create", "three", image);
+    await must("hold", "one", image, "--tag", "audit", "--reason", "until May");
+    const entries = await qcowalJson<{ transaction: number; undoes?: number }[]>("history", image);
+    const held = entries.at(-1)?.transaction ?? 0;
+    expect(await must("undo", image, "--dry-run")).toMatch(/would release one as audit/);
+    expect(await holds()).toEqual([["audit"], undefined, undefined]);
+    expect(await must("undo", image)).toMatch(/released one as audit/);
+    expect(await holds()).toEqual([undefined, undefined, undefined]);
+    expect(await must("history", image)).toContain(`undid transaction ${held}`);
+    await impossible(/has undone it already/, image, String(held));
+    await must("hold", "one", image, "--tag", "audit", "--reason", "until May");
+    await must("release", "one", image, "--tag", "audit");
+    const undone = await qcowalJson<{ hold: { verb: string; images: { transaction: number }[] } }>(
+      "undo",
+      image,
+    );
+    expect(undone.hold).toMatchObject({
+      verb: "hold",
+      tag: "audit",
+      images: [{ snapshot: { name: "one" } }],
+    });
+    expect(await holds()).toEqual([["audit"], undefined, undefined]);
+    const [last] = await qcowalJson<{ transaction: number; reason?: string }[]>("history", image, "-r");
+    expect(last).toMatchObject({ transaction: undone.hold.images[0]?.transaction, reason: "until May" });
+    await must("release", "one", image, "--tag", "audit");
+    await must("delete", "--id", "1", image, "--recoverable");
+    await impossible(/by now it is otherwise: .* is not held as audit/, image, String(held + 2));
+  });
+
   test("of a revert can keep what was written since", async () => {
     const lab = await Lab.open();
     const image = lab.path("a.qcow2");

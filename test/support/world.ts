@@ -57,7 +57,7 @@ export function newWorld(images: Readonly<Record<string, Uint8Array>>): World {
 }
 
 /** Runs one process on a copy of the world until it ends, fails or is killed. */
-async function live(
+export async function live(
   world: World,
   machine: Machine,
   action: (context: EngineContext) => Promise<unknown>,

@@ -6,7 +6,7 @@ import { toJson } from "../json.ts";
 import { type WriteOptions, poolOptionsOf, recordOf, withWriteOptions } from "../options.ts";
 import { parseSelector } from "../selector.ts";
 import { openTerminal } from "../terminal.ts";
-import { printable, shownPath } from "../views/text.ts";
+import { holdLines } from "../views/holds.ts";
 import { SELECTING, examples } from "./words.ts";
 
 interface HoldCommandOptions extends WriteOptions {
@@ -46,7 +46,7 @@ async function note(
   const terminal = openTerminal(options.quiet === true);
   const report = await reportOf(verb, snapshot, images, options);
   if (options.json === true) terminal.data(toJson(report));
-  else for (const line of linesOf(verb, report)) terminal.say(line);
+  else for (const line of holdLines(verb, report)) terminal.say(line);
   if (report.dryRun) terminal.say("Nothing was changed: this was a dry run.");
 }
 
@@ -68,11 +68,3 @@ async function reportOf(
   await using pool = await openPool(journal, poolOptionsOf(options));
   return await pool[verb](images, ref, how);
 }
-
-const DONE = { hold: "held", release: "released" } as const;
-
-const linesOf = (verb: HoldVerb, { dryRun, tag, images }: HoldReport): string[] =>
-  images.map(({ image, snapshot }) => {
-    const done = dryRun ? `would ${verb}` : DONE[verb];
-    return `${shownPath(image)}: ${done} ${printable(snapshot.name)} as ${printable(tag)}`;
-  });

@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { type Operation, openPool } from "../../index.ts";
+import { type Operation, type UndoReport, openPool } from "../../index.ts";
 import { assertConfirmed } from "../confirm.ts";
 import { interruptible } from "../interruption.ts";
 import { journalFor } from "../journal-dir.ts";
@@ -13,6 +13,7 @@ import {
 } from "../options.ts";
 import { openTerminal } from "../terminal.ts";
 import { doneLines, planJson, planText } from "../views/operations.ts";
+import { holdLines } from "../views/holds.ts";
 import { examples } from "./words.ts";
 
 type UndoOptions = WriteOptions & { readonly keep?: string };
@@ -32,8 +33,8 @@ export function addUndoCommand(program: Command): void {
       "after",
       `
 A create is deleted again; a rename, and a delete with --recoverable, get the old
-name back; a revert with --keep goes back to what was kept. The history shows
-which transaction was undone. What cannot be undone is refused, with the reason.
+name back; a revert with --keep goes back to what was kept; a hold is released,
+and what was released is held again. The history shows which transaction was undone. What cannot be undone is refused, with the reason.
 
 ${examples("undo web.qcow2", "undo web.qcow2 42 --dry-run").trimStart()}`,
     )
@@ -51,15 +52,20 @@ async function undo(image: string, transaction: number | undefined, options: Und
   };
   const plan = await interruptible((signal) => pool.undo(image, { ...wanted, signal, dryRun: true }));
   if (options.dryRun === true) {
-    terminal.data(options.json === true ? toJson(planJson(plan)) : planText(plan));
+    terminal.data(
+      options.json === true ? toJson(planJson(plan)) : [...holdsOf(plan), planText(plan)].join(""),
+    );
     terminal.say("Nothing was changed: this was a dry run.");
     return;
   }
   await assertConfirmed(lossesOf(plan), plan, options);
   const report = await interruptible((signal) => pool.undo(image, { ...wanted, signal }));
   if (options.json === true) terminal.data(toJson(report));
-  else for (const line of doneLines(report)) terminal.say(line);
+  else for (const line of [...holdsOf(report), ...doneLines(report)]) terminal.say(line);
 }
+
+const holdsOf = ({ hold }: Pick<UndoReport, "hold">): string[] =>
+  hold === undefined ? [] : holdLines(hold.verb, hold);
 
 /** The plan has outcomes, which say the same as the operations that it is of. */
 function lossesOf({ images }: Parameters<typeof planText>[0]): Operation[] {
