@@ -51,6 +51,7 @@ export type {
 } from "./stream/index.ts";
 export { nameNewFile } from "./new-file.ts";
 export { openView } from "./view.ts";
+export { WorkingDirectory } from "./working-directory.ts";
 export type { Chunk, ChunkOptions, View, ViewOptions } from "./view.ts";
 export { writeQcow2 } from "./write-qcow2.ts";
 export type { WriteQcow2Options, WrittenQcow2 } from "./write-qcow2.ts";

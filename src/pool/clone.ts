@@ -2,15 +2,16 @@
  * An image of its own, made of another one or of one of its snapshots. Nothing of
  * it can be seen under its name before it is whole: it is copied into a directory
  * of its own beside that name, brought to the snapshot there by a journaled
- * transaction, synced, and named last.
+ * transaction, synced, and named last. What a killed process has left of that
+ * directory, the next one with the same name in mind removes.
  */
-import { constants, copyFile, mkdtemp, open, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { constants, copyFile, open, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { resolvedPath } from "../../journal/index.ts";
 import { type Disk, openFileDisk } from "../disk/index.ts";
 import { fencedError } from "../engine/index.ts";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
-import { nameNewFile } from "../export/index.ts";
+import { WorkingDirectory, nameNewFile } from "../export/index.ts";
 import { type Image, type Snapshot, isZeros, readHead, readSnapshotTable } from "../image/index.ts";
 import { type Operation, selectSnapshot } from "../plan/index.ts";
 import { openPool } from "./open-pool.ts";
@@ -37,6 +38,8 @@ export interface CloneReport {
 }
 
 const PIECE_BYTES = 1024 * 1024;
+/** In the name of the directory. */
+const PURPOSE = "clone";
 
 /**
  * Makes `target`, a file that is not there yet. The image is locked as a reader
@@ -52,21 +55,22 @@ export async function cloneImage(
   options: CloneOptions = {},
 ): Promise<CloneReport> {
   const clone = await resolvedPath(target);
+  // Of one that was killed when all was done but that, the clone is there.
+  await WorkingDirectory.removeLeftOver(clone, PURPOSE);
   await refuseExisting(clone);
   const disk = await openFileDisk(image, "read");
-  let directory: string | undefined;
   try {
     const found = await readSource(disk, clone);
     const { snapshots } = found.snapshotTable;
     const selection = selectionOf(options.snapshot);
     const snapshot = selection === undefined ? undefined : selectSnapshot(disk.path, snapshots, selection);
-    directory = await mkdtemp(join(dirname(clone), `.${basename(clone)}.qcowal-clone-`));
-    const copy = join(directory, basename(clone));
+    await using directory = await WorkingDirectory.create(clone, PURPOSE);
+    const copy = join(directory.path, "image");
     const shared = await copyTo(disk, copy, options);
     await disk.close();
     if (snapshot !== undefined && selection !== undefined) {
       await carryOut(
-        join(directory, "journal"),
+        join(directory.path, "journal"),
         operationsFor(copy, snapshots, snapshot, selection),
         options,
       );
@@ -79,7 +83,6 @@ export async function cloneImage(
     throw notMade(error, clone);
   } finally {
     await disk.close();
-    if (directory !== undefined) await rm(directory, { recursive: true, force: true });
   }
 }
 

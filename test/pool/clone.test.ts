@@ -1,7 +1,8 @@
 import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
+import { WorkingDirectory } from "../../src/export/index.ts";
 import { cloneImage, listSnapshots } from "../../src/index.ts";
 import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools/image-maker/index.ts";
 import { inspectImage, readRoot } from "../support/naive-qcow2.ts";
@@ -106,8 +107,28 @@ describe("a clone", () => {
     const root = resolve(import.meta.dirname, "../..");
     expect(await run(process.execPath, args, { cwd: root })).toMatchObject({ signal: "SIGKILL" });
     expect((await readdir(dir)).filter((name) => !name.startsWith("."))).toEqual(["a.qcow2"]);
+    // A directory of another name, and one in which somebody is at work, are no business of it.
+    const working = await WorkingDirectory.create(clone, "clone");
+    await mkdir(join(dir, ".c.qcow2.qcowal-clone-123456"));
     await cloneImage(path, clone, { snapshot: "two" });
     expect(Buffer.compare(readRoot(await readFile(clone), "active"), readRoot(bytes, 1))).toBe(0);
+    const left = [".c.qcow2.qcowal-clone-123456", basename(working.path)];
+    expect((await readdir(dir)).toSorted()).toEqual([...left, "a.qcow2", "b.qcow2"].toSorted());
+    await working[Symbol.asyncDispose]();
+    expect(await readdir(dir)).not.toContain(left[1]);
+  });
+
+  test("made by several at a time is that of one of them, and nothing of the others is left", async () => {
+    const { dir, path } = await lab();
+    const clone = join(dir, "b.qcow2");
+    const ends = await Promise.allSettled(
+      Array.from({ length: 6 }, () => cloneImage(path, clone, { snapshot: "one" })),
+    );
+    expect(ends.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    for (const end of ends)
+      if (end.status === "rejected") expect(end.reason).toMatchObject({ code: "IMAGE_EXISTS" });
+    await judge(clone);
+    expect((await readdir(dir)).toSorted()).toEqual(["a.qcow2", "b.qcow2"]);
   });
 
   test("that is called off leaves nothing", async () => {

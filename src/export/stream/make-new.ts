@@ -1,4 +1,4 @@
-import { open, rm, stat } from "node:fs/promises";
+import { constants, lstat, open, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Disk, openFileDisk } from "../../disk/index.ts";
 import { QcowalError, isQcowalError, reasonOf } from "../../errors/index.ts";
@@ -24,14 +24,16 @@ export async function makeNew(
   stream: VerifiedStream,
   file: NewFile,
 ): Promise<ReceiveReport["result"]> {
+  const temporary = join(dirname(target), `.${basename(target)}.qcowal-new`);
   try {
+    await removeSecondName(temporary);
     if (await exists(target)) {
+      await removeLeftOver(temporary);
       await expectSame(target, stream, file);
       return "unchanged";
     }
-    const temporary = join(dirname(target), `.${basename(target)}.qcowal-new`);
     // Not exclusive: what a killed call left is written anew.
-    await (await open(temporary, "a", 0o600)).close();
+    await (await open(temporary, constants.O_WRONLY | constants.O_CREAT, 0o600)).close();
     await fill(temporary, target, file);
     return "created";
   } catch (error) {
@@ -41,6 +43,23 @@ export async function makeNew(
       cause: error,
     });
   }
+}
+
+/**
+ * A call that was killed when its file had got its name has left the temporary one
+ * beside it: to write there would change the whole file, whatever it is called by now.
+ */
+async function removeSecondName(temporary: string): Promise<void> {
+  const found = await lstat(temporary).catch(() => undefined);
+  if (found !== undefined && found.nlink > 1) await rm(temporary, { force: true });
+}
+
+/** Of a call that is still at work its lock tells. */
+async function removeLeftOver(temporary: string): Promise<void> {
+  const disk = await openFileDisk(temporary, "write").catch(() => undefined);
+  if (disk === undefined) return;
+  await rm(temporary, { force: true });
+  await disk.close();
 }
 
 export const exists = (path: string): Promise<boolean> =>

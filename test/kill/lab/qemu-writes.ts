@@ -22,6 +22,7 @@ export async function traceQemu(
       case "create":
       case "mkdir":
       case "rename":
+      case "link":
       case "unlink":
         throw new Error(`${program} did more than write to the image: ${event.kind}`);
     }

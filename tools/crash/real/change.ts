@@ -16,7 +16,9 @@ export type EntryChange =
   | { readonly kind: "create"; readonly path: string }
   | { readonly kind: "mkdir"; readonly path: string }
   | { readonly kind: "unlink"; readonly path: string }
-  | { readonly kind: "rename"; readonly path: string; readonly to: string };
+  | { readonly kind: "rename"; readonly path: string; readonly to: string }
+  /** A second name. */
+  | { readonly kind: "link"; readonly path: string; readonly to: string };
 
 /** A sync of a file or a directory that returned: it covers the first `covers` events of the recording. */
 export interface Sync {

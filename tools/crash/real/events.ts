@@ -116,6 +116,12 @@ function draftsOf(call: LoggedCall, root: string, positions: Map<string, number>
       if (path === undefined || to === undefined || dirname(path) !== dirname(to)) return refuse(call);
       return events({ kind: "rename", path, to });
     }
+    case "link":
+    case "linkat": {
+      const [path, to] = pathsOf(args);
+      if (!isBelow(path) && !isBelow(to)) return [];
+      return path === undefined || to === undefined ? refuse(call) : events({ kind: "link", path, to });
+    }
     case "mkdir":
     case "mkdirat":
     case "unlink":

@@ -100,6 +100,7 @@ export class FileSystem {
       case "mkdir":
       case "unlink":
       case "rename":
+      case "link":
         this.#rename(event);
         break;
     }
@@ -149,9 +150,10 @@ export class FileSystem {
           ? { kind: "directory", durable: new Map() }
           : existing;
     if (node === undefined) throw new Error(`${change.kind} of ${path}, which is not there`);
-    const directory = this.#directory(dirname(path));
+    const directory = this.#directory(dirname(change.kind === "link" ? change.to : path));
     this.#pending.push({ kind: "entry", event: this.#events, directory, change, node });
     if (change.kind === "rename") this.#move(path, change.to);
+    else if (change.kind === "link") this.#names.set(change.to, node);
     else if (change.kind === "unlink") this.#names.delete(path);
     else this.#names.set(path, node);
   }
@@ -224,8 +226,7 @@ function entriesAfter(
     if (fates[index] !== true) break;
     const { change, node } = item;
     if (change.kind === "unlink" || change.kind === "rename") entries.delete(basename(change.path));
-    if (change.kind !== "unlink")
-      entries.set(basename(change.kind === "rename" ? change.to : change.path), node);
+    if (change.kind !== "unlink") entries.set(basename("to" in change ? change.to : change.path), node);
   }
   return entries;
 }
