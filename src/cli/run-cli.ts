@@ -96,6 +96,19 @@ function hintFor(args: readonly string[], root: Command): string {
   return `Try 'qcowal ${named === undefined ? "" : `${named.name()} `}--help'.`;
 }
 
+const UNLOCKED_HINT =
+  "With -U (--force-share) it is read without locks: what snapshots hold is as it was, anything else may be of no single moment.";
+
+/** Of a command that reads an image, how to read one that is in use. The drop-in says what qemu-img says. */
+function mayReadUnlocked(error: unknown, [name]: readonly string[], root: Command): boolean {
+  if (!isQcowalError(error, "IMAGE_IN_USE") || name === "snapshot") return false;
+  const command = root.commands.find((candidate) => candidate.name() === name);
+  return (
+    command?.opts()["forceShare"] !== true &&
+    command?.options.some(({ long }) => long === "--force-share") === true
+  );
+}
+
 function report(error: unknown, args: readonly string[], root: Command): void {
   // A group of commands without a command: its help is on stderr already.
   if (error instanceof CommanderError && error.code === "commander.help") return;
@@ -112,6 +125,7 @@ function report(error: unknown, args: readonly string[], root: Command): void {
   }
   process.stderr.write(`qcowal: ${message}\n`);
   if (error instanceof CommanderError) process.stderr.write(`${hintFor(args, root)}\n`);
+  else if (mayReadUnlocked(error, args, root)) process.stderr.write(`${UNLOCKED_HINT}\n`);
   // Neither misuse nor one of our own errors: a bug, and the stack says where.
   else if (!isMisuse && !isQcowalError(error) && error instanceof Error) {
     process.stderr.write(`${error.stack}\n`);

@@ -95,7 +95,11 @@ async function fill(
     return { end, clusters: clusters.filter((cluster) => cluster !== undefined) };
   };
   let written = 0;
-  for await (const { end, clusters } of readAhead(contentWindows(view, windowBytes), WINDOWS_AHEAD, read)) {
+  for await (const { end, clusters } of readAhead(
+    contentWindows(view, windowBytes, signal),
+    WINDOWS_AHEAD,
+    read,
+  )) {
     assertNotCalledOff(signal);
     for (const { index, content, isStream } of clusters) {
       if (isStream) await image.addStream(index, content);

@@ -39,7 +39,7 @@ async function fill(handle: FileHandle, view: View, options: WriteRawOptions): P
   const buffers = Array.from({ length: LANES }, () => Buffer.allocUnsafeSlow(WINDOW_BYTES));
   let written = 0;
   let furthest = 0;
-  await inParallel(contentWindows(view, WINDOW_BYTES), LANES, async (offset, lane) => {
+  await inParallel(contentWindows(view, WINDOW_BYTES, options.signal), LANES, async (offset, lane) => {
     assertNotCalledOff(options.signal);
     const length = Math.min(WINDOW_BYTES, view.size - offset);
     const bytes = (buffers[lane] as Buffer).subarray(0, length);

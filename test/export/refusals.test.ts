@@ -146,7 +146,7 @@ const KINDS: readonly Kind[] = [
     ends: "IMAGE_NOT_QCOW2",
   },
   { name: "that is empty", make: (path) => writeFile(path, ""), ends: "IMAGE_NOT_QCOW2" },
-  { name: "that is a directory", make: async (path) => void (await mkdir(path)), ends: "IMAGE_UNSUPPORTED" },
+  { name: "that is a directory", make: (path) => mkdir(path), ends: "IMAGE_UNSUPPORTED" },
   { name: "that is not there", make: () => Promise.resolve(), ends: "IMAGE_NOT_FOUND" },
 ];
 
