@@ -30,7 +30,8 @@ export async function timedProcess(command: readonly string[]): Promise<TimedPro
   return { seconds, peakMemory };
 }
 
-function highWaterMark(pid: number): number {
+/** Largest resident set of a running process so far, in bytes. */
+export function highWaterMark(pid: number): number {
   try {
     const [, kib] = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
     return Number(kib ?? 0) * 1024;

@@ -1,7 +1,7 @@
 import type { Result } from "../measure/result.ts";
 import { bytes, ratio, seconds, share } from "./format.ts";
 
-const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map((_, index) => (index < 2 ? ":--" : "--:")), ...rows]
     .map((cells) => `| ${cells.join(" | ")} |`)
     .join("\n");
