@@ -20,12 +20,13 @@ export class LayeredDisk implements GuestDisk {
 
   async read(offset: number, target: Uint8Array): Promise<void> {
     this.#assertInside(offset, target.length);
+    if (await this.#readAlike(offset, target)) return;
     const wanted = new Map<number, Piece[]>();
     for await (const batch of this.#resolve(0, offset, offset + target.length)) {
       for (const { segment, depth } of batch) {
         const start = segment.offset - offset;
         const part = target.subarray(start, start + segment.length);
-        if (segment.kind === "zero" || segment.kind === "unallocated") {
+        if (isZeros(segment)) {
           part.fill(0);
           continue;
         }
@@ -36,6 +37,18 @@ export class LayeredDisk implements GuestDisk {
     }
     // One file after the other: the files of a chain lie on one disk, and each reads what it has in parallel.
     for (const [depth, pieces] of wanted) await this.#layers[depth]?.read(pieces);
+  }
+
+  /** What most small reads are: all of it stored alike, in the first file. False when it is not. */
+  async #readAlike(offset: number, target: Uint8Array): Promise<boolean> {
+    const [first, behind] = this.#layers;
+    if (first === undefined || target.length === 0) return false;
+    const [segment] = await first.map(offset, offset + target.length);
+    if (segment?.length !== target.length) return false;
+    if (segment.kind === "unallocated" && behind !== undefined) return false;
+    if (isZeros(segment)) target.fill(0);
+    else await first.read([{ segment, target }]);
+    return true;
   }
 
   /** What `checkpoint` throws, which is called before each slice of a table, ends it. */
@@ -105,6 +118,8 @@ export class LayeredDisk implements GuestDisk {
     }
   }
 }
+
+const isZeros = ({ kind }: Segment): boolean => kind === "zero" || kind === "unallocated";
 
 function extentOf({ segment, depth }: Placed): Extent {
   const { offset, length, kind, host } = segment;

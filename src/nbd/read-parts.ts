@@ -13,6 +13,9 @@ export const PIECE = 1024 * 1024;
 /** A hole that is shorter costs more in headers and reads than its zeros. */
 const MIN_HOLE = 4096;
 
+/** A read that is no longer is sent as it is: to look for its holes takes longer than to send their zeros. */
+const MIN_SEARCHED = 16 * 1024;
+
 /** The rest of a read that is cut up smaller than this is read as it is. */
 const MAX_EXTENTS = 256;
 
@@ -23,6 +26,7 @@ export async function readParts(
   length: number,
   piece: number,
 ): Promise<ReadPart[]> {
+  if (length <= Math.min(MIN_SEARCHED, piece)) return [{ offset, length, hole: false }];
   const holes: { offset: number; length: number }[] = [];
   let extents = 0;
   for await (const { kind, ...extent } of disk.extents(offset, length)) {
