@@ -12,7 +12,7 @@ import { type Refcounts, WHOLE_TABLE } from "./refcounts.ts";
  */
 export const WINDOW_BYTES = 112 * 1024 * 1024;
 /** What a plan holds of an L2 table: its place in lists of offsets and weights, where it leads, its intents. */
-const BYTES_PER_TABLE = 128;
+const BYTES_PER_TABLE = 160;
 
 /**
  * What is left for a window beside `tables` L2 tables. With clusters of 4 KiB there
