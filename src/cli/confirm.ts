@@ -12,6 +12,8 @@ import {
 } from "../index.ts";
 import { misuse } from "./misuse.ts";
 import type { WriteOptions } from "./options.ts";
+import { type RecoverFirstOptions, plannedAfter, recoverFirst } from "./recover-first.ts";
+import type { Terminal } from "./terminal.ts";
 import { planLines, pruneLossLines } from "./views/losses.ts";
 import { localTime, quoted } from "./views/text.ts";
 
@@ -59,9 +61,10 @@ const OR_KEEP = "--yes, or keep it (--keep, --recoverable)";
  * @throws QcowalError ABORTED if not
  */
 export async function confirmed(
+  terminal: Terminal,
   operations: readonly Operation[],
   journal: string,
-  options: ConfirmOptions,
+  options: ConfirmOptions & RecoverFirstOptions,
 ): Promise<readonly Operation[]> {
   const way = wayFor(operations, options);
   if (way === "refuse") throw refusal(OR_KEEP);
@@ -69,7 +72,12 @@ export async function confirmed(
   const isOffered =
     options.offersToKeep === true &&
     operations.some((operation) => operation.type === "revert" && loses(operation));
-  show(operations, await planOperations(operations, { journal }));
+  const images = operations.map(({ image }) => image);
+  const plan = await plannedAfter(
+    () => recoverFirst(terminal, images, journal, options),
+    () => planOperations(operations, { journal }),
+  );
+  show(operations, plan);
   return asked(async (ask) => {
     const keep = isOffered ? await offerToKeep(ask) : undefined;
     if (keep !== undefined) {

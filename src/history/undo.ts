@@ -53,13 +53,14 @@ export function undone(newestFirst: readonly HistoryEntry[]): ReadonlyMap<number
 /**
  * The transaction that is to be undone: the one that is asked for, or the last
  * that is neither an undo nor undone. `newestFirst` is the timeline of an image.
- * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND
+ * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND, NEEDS_RECOVERY
  */
 export function transactionToUndo(
   newestFirst: readonly HistoryEntry[],
   image: string,
   wanted: number | undefined,
 ): HistoryEntry {
+  assertNothingPending(newestFirst, image, wanted);
   const by = undone(newestFirst);
   const found = newestFirst.find((entry) =>
     wanted === undefined
@@ -85,6 +86,21 @@ export function transactionToUndo(
   if (undoing !== undefined)
     throw undoImpossible(transaction, `transaction ${undoing} has undone it already`);
   return found;
+}
+
+/** Whether what was interrupted last is to be undone, only its recovery tells. */
+function assertNothingPending(
+  newestFirst: readonly HistoryEntry[],
+  image: string,
+  wanted: number | undefined,
+): void {
+  const pending = newestFirst.find(({ status }) => status === "pending");
+  if (pending === undefined || (wanted !== undefined && wanted !== pending.transaction)) return;
+  throw new QcowalError(
+    "NEEDS_RECOVERY",
+    `${image}: transaction ${pending.transaction} was interrupted. Nothing was changed; 'qcowal recover' finishes it or proves that it never began.`,
+    { details: { path: image, transaction: pending.transaction } },
+  );
 }
 
 /** What takes back a hold, or the release of one. */

@@ -164,7 +164,8 @@ export class Pool implements AsyncDisposable {
    * Undoes a transaction on all images that it changed, as a new one that refers
    * to it: a create is deleted, a rename and a recoverable delete get the name
    * back, a revert with `keep` goes back to what was kept. A hold is released, and the other way round.
-   * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND, and what `run` throws
+   * What was interrupted on the image is recovered first.
+   * @throws QcowalError UNDO_IMPOSSIBLE, TRANSACTION_NOT_FOUND, and what `run` throws; NEEDS_RECOVERY of a dry run
    */
   undo(image: string, options: UndoOptions & { readonly dryRun: true }): Promise<UndoReport<DryRunReport>>;
   undo(image: string, options?: UndoOptions & { readonly dryRun?: false }): Promise<UndoReport>;
@@ -175,6 +176,8 @@ export class Pool implements AsyncDisposable {
   ): Promise<AnyUndoReport> {
     const { transaction, keep, ...rest } = options;
     await this.#entrance.assertOpen();
+    if (rest.dryRun !== true && this.#journal.pending().length > 0)
+      await this.recover([image], given({ actor: rest.actor }));
     const { hold, ...undo } = await planUndo(this.#journal, image, transaction, keep);
     if (hold !== undefined) return this.#onImages([image], (context) => undoHold(context, hold, rest));
     return this.#run(undo.operations, { ...rest, ...undo.options });

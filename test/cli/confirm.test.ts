@@ -87,6 +87,25 @@ describe("at a terminal", () => {
     expect(await lab.names()).toEqual([]);
   });
 
+  test("what was interrupted is recovered before the question, which is about what is there then", async () => {
+    const lab = await Lab.open();
+    const image = lab.path("a.qcow2");
+    await lab.dieAt({ type: "create", image, name: "new" }, "raise");
+    const done = await atTerminal(lab, ["n"], "delete", "new", "a.qcow2");
+    expect(done.stdout).toMatch(/interrupted transaction .* finished now.*delete "new" \(id 3\).*Go on\?/s);
+    expect(done.code).toBe(130);
+    await lab.dieAt({ type: "rename", image, name: "new", to: "newer" }, "reserve");
+    const pruned = await atTerminal(lab, ["y"], "prune", "-l", "1", "--all", "a.qcow2");
+    expect(pruned.stdout).toMatch(/interrupted transaction .* nothing of it is left.*delete "two".*Go on\?/s);
+    expect(await lab.names()).toEqual(["new"]);
+    await lab.dieAt({ type: "rename", image, name: "new", to: "newest" }, "raise");
+    const tried = await lab.qcowal("undo", "a.qcow2", "--dry-run");
+    expect(tried).toMatchObject({ code: 6, stdout: "" });
+    const undone = await lab.qcowal("undo", "a.qcow2");
+    expect(undone.stderr).toMatch(/finished now.*\n.*renamed "newest" to "new"/);
+    expect(await lab.verdict()).toBe("clean");
+  });
+
   test("what loses nothing, --yes and the drop-in for qemu-img are not asked about", async () => {
     const lab = await Lab.open();
     for (const args of [

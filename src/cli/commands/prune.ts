@@ -22,7 +22,8 @@ import {
   withConfirmation,
   withWriteOptions,
 } from "../options.ts";
-import { openTerminal } from "../terminal.ts";
+import { plannedAfter, recoverFirst } from "../recover-first.ts";
+import { type Terminal, openTerminal } from "../terminal.ts";
 import { pruneJson, pruneLines, verdictTable } from "../views/prune.ts";
 
 interface PruneCommandOptions extends WriteOptions, Omit<RetentionPolicy, "timeZone"> {
@@ -148,7 +149,7 @@ async function prune(images: readonly string[], options: PruneCommandOptions): P
   const terminal = openTerminal(options.quiet === true);
   const policy = await policyOf(options);
   const journal = await journalFor(images, options.journal);
-  const report = await reportOf(images, policy, journal, options);
+  const report = await reportOf(terminal, images, policy, journal, options);
   if (options.json === true) terminal.data(toJson(pruneJson(report)));
   else {
     if (options.explain === true || report.dryRun) {
@@ -160,7 +161,26 @@ async function prune(images: readonly string[], options: PruneCommandOptions): P
   return report.failed.length === 0 ? 0 : 1;
 }
 
+/** What is asked about is how it will be when what is pending is recovered, as the prune itself does. */
+async function planned(
+  terminal: Terminal,
+  images: readonly string[],
+  policy: RetentionPolicy,
+  journal: string,
+  options: PruneCommandOptions,
+): Promise<PruneReport> {
+  const recover = (some: readonly string[]): Promise<boolean> =>
+    recoverFirst(terminal, some, journal, options);
+  const plan = (): Promise<PruneReport> =>
+    planPrune(journal, images, policy, { group: options.group === true });
+  const first = await plannedAfter(() => recover(images), plan);
+  const stuck = first.failed.filter(({ error }) => error.code === "NEEDS_RECOVERY");
+  const isFree = stuck.length > 0 && (await recover(stuck.map(({ image }) => image)));
+  return isFree ? plan() : first;
+}
+
 async function reportOf(
+  terminal: Terminal,
   images: readonly string[],
   policy: RetentionPolicy,
   journal: string,
@@ -171,7 +191,7 @@ async function reportOf(
   let agreed: PruneReport | undefined;
   const isNew = !(await journalExists(journal));
   if (isNew || mayAskToPrune(options)) {
-    agreed = await planPrune(journal, images, policy, { group });
+    agreed = await planned(terminal, images, policy, journal, options);
     // Where nothing goes, no new journal is left beside the image.
     if (isNew && agreed.images.every(({ verdicts }) => verdicts.every(({ keep }) => keep)))
       return { ...agreed, dryRun: false };

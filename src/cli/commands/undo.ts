@@ -11,6 +11,7 @@ import {
   withConfirmation,
   withWriteOptions,
 } from "../options.ts";
+import { plannedAfter, recoveredIn } from "../recover-first.ts";
 import { openTerminal } from "../terminal.ts";
 import { doneLines, planJson, planText } from "../views/operations.ts";
 import { holdLines } from "../views/holds.ts";
@@ -50,7 +51,10 @@ async function undo(image: string, transaction: number | undefined, options: Und
     ...(transaction === undefined ? {} : { transaction }),
     ...(options.keep === undefined ? {} : { keep: options.keep }),
   };
-  const plan = await interruptible((signal) => pool.undo(image, { ...wanted, signal, dryRun: true }));
+  const plan = await plannedAfter(
+    async () => options.dryRun !== true && (await recoveredIn(pool, terminal, [image], options)),
+    () => interruptible((signal) => pool.undo(image, { ...wanted, signal, dryRun: true })),
+  );
   if (options.dryRun === true) {
     terminal.data(
       options.json === true ? toJson(planJson(plan)) : [...holdsOf(plan), planText(plan)].join(""),

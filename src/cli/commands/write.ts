@@ -63,7 +63,7 @@ export async function write(
   }
   const report = await runOperations(
     terminal,
-    await confirmed(operations, journal, options),
+    await confirmed(terminal, operations, journal, options),
     journal,
     options,
   );
