@@ -10,7 +10,8 @@ export interface GuestDisk {
    * Fills `target` with the content from `offset`. The range lies inside the disk.
    * Calls may overlap.
    * @throws RangeError outside the disk
-   * @throws QcowalError IMAGE_INVALID, IMAGE_UNSUPPORTED, IO_FAILED
+   * @throws QcowalError IMAGE_INVALID, IMAGE_UNSUPPORTED, IO_FAILED; of what is read without locks
+   * IMAGE_CHANGED, SNAPSHOT_NOT_FOUND, NEEDS_RECOVERY
    */
   read(offset: number, target: Uint8Array): Promise<void>;
 

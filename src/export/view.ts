@@ -13,7 +13,10 @@ import { readAhead } from "./read-ahead.ts";
 export interface ViewOptions {
   /** The snapshot of this name, or with this id. Default: the active layer. */
   readonly snapshot?: string | { readonly id: string };
-  /** Take no locks, as `qemu-img -U`: beside a running VM the content may be of no single moment. A snapshot stays as it is until it is deleted. */
+  /**
+   * Take no locks, as `qemu-img -U`: beside a running VM the active layer may be of no single moment.
+   * Reads end with SNAPSHOT_NOT_FOUND when the snapshot is deleted, with IMAGE_CHANGED when the disk is reverted.
+   */
   readonly forceShare?: boolean;
   readonly signal?: AbortSignal;
 }

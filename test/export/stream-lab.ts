@@ -1,6 +1,6 @@
 import { readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { encodeStream } from "../../src/export/index.ts";
+import { type StreamItem, decodeStream, encodeStream } from "../../src/export/index.ts";
 import { type ImageSpec, type SnapshotSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { readRoot } from "../support/naive-qcow2.ts";
 import { seededRandom } from "../support/random.ts";
@@ -113,4 +113,15 @@ export async function* dribble(bytes: Uint8Array, length = 1009): AsyncGenerator
   for (let at = 0; at < bytes.length; at += length) {
     yield await Promise.resolve(bytes.subarray(at, at + length));
   }
+}
+
+/** As far as a stream could be read, and why not further. */
+export async function read(bytes: Uint8Array): Promise<{ items: StreamItem[]; error: unknown }> {
+  const items: StreamItem[] = [];
+  try {
+    for await (const item of decodeStream(dribble(bytes, 70_000), "it")) items.push(item);
+  } catch (error) {
+    return { items, error };
+  }
+  return { items, error: undefined };
 }

@@ -45,7 +45,7 @@ export interface DiffSides {
  *
  * @param onSides told what is compared, before the first range
  * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, NEEDS_RECOVERY, IMAGE_NOT_QCOW2, IMAGE_INVALID,
- * IMAGE_UNSUPPORTED, SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, ABORTED, IO_FAILED
+ * IMAGE_UNSUPPORTED, SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, IMAGE_CHANGED, ABORTED, IO_FAILED
  */
 export async function* diffSnapshots(
   path: string,

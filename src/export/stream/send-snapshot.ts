@@ -26,7 +26,7 @@ export interface SendOptions {
  *
  * @throws TypeError for `forceShare` without `to`
  * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, NEEDS_RECOVERY, IMAGE_NOT_QCOW2, IMAGE_INVALID,
- * IMAGE_UNSUPPORTED, SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, ABORTED, IO_FAILED
+ * IMAGE_UNSUPPORTED, SNAPSHOT_NOT_FOUND, SNAPSHOT_AMBIGUOUS, IMAGE_CHANGED, ABORTED, IO_FAILED
  */
 export async function* sendSnapshot(
   path: string,
