@@ -1,5 +1,5 @@
-import type { EngineContext, RunOptions } from "../engine/index.ts";
-import { runTransaction } from "../engine/index.ts";
+import { type EngineContext, type RunOptions, runTransaction } from "../engine/index.ts";
+import { QcowalError } from "../errors/index.ts";
 import {
   ReceivedBefore,
   ReceivedImage,
@@ -39,8 +39,13 @@ export function receiveInto(
 ): Promise<ImageReceiveReport> {
   return withVerified(path, source, options, async (stream) => {
     const snapshot = nameFor(stream, options.snapshot);
-    if (stream.header.from !== null || (await exists(path))) {
-      return change(context, path, stream, snapshot, options);
+    if (await exists(path)) return change(context, path, stream, snapshot, options);
+    if (stream.header.from !== null) {
+      throw new QcowalError(
+        "IMAGE_NOT_FOUND",
+        `${path}: no such image, and ${stream.name} changes one that is there. Nothing was changed; receive a full stream first.`,
+        { details: { path } },
+      );
     }
     const file = newImageFile(stream, snapshot, options, context.environment.now());
     const result = await makeNew(path, stream, file);

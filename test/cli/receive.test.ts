@@ -1,7 +1,9 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Receiver, States } from "../export/stream-lab.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
+import { inspectImage, readRoot } from "../support/naive-qcow2.ts";
 import { run } from "../support/programs.ts";
 
 beforeAll(requireBuiltCommand);
@@ -34,6 +36,56 @@ describe("qcowal receive", () => {
     expect((await readFile(receiver.target)).equals(states.content(1))).toBe(true);
     const again = await qcowal(receiver, "receive", "web.raw", "next");
     expect(again).toMatchObject({ code: 0, stderr: expect.stringContaining("already") as string });
+  });
+
+  test("makes a qcow2 copy and brings it forward with its snapshots, and says so in the history", async () => {
+    const receiver = await Receiver.at();
+    await receiver.save(await states.stream(undefined, 0), "full");
+    await receiver.save(await states.stream(0, 1), "next");
+    await receiver.save(await states.stream(1, 2), "last");
+    const said = async (...args: string[]): Promise<string> => {
+      const { code, stdout, stderr } = await qcowal(receiver, "receive", ...args);
+      expect(code, stderr).toBe(0);
+      expect(stdout).toBe("");
+      return stderr;
+    };
+    expect(await said("web.qcow2", "full")).toMatch(/"day 0": .* written, kept as snapshot "day 0"\.\n$/);
+    expect(await said("web.qcow2", "next", "--reason", "nightly")).toMatch(
+      /"day 1": .* changed, kept as snapshot "day 1" \[transaction \d+\]\.\n$/,
+    );
+    expect(await said("web.qcow2", "next")).toMatch(/already\. Nothing was changed\.\n$/);
+    expect(await said("web.qcow2", "last", "--no-snapshot")).toMatch(/"day 2": .* changed \[transaction/);
+    const bytes = await readFile(join(receiver.dir, "web.qcow2"));
+    expect(Buffer.compare(readRoot(bytes, "active"), states.content(2))).toBe(0);
+    expect(inspectImage(bytes).snapshots.map(({ name }) => name)).toEqual(["day 0", "day 1"]);
+    const history = await qcowal(receiver, "history", "web.qcow2", "--operation", "receive");
+    expect(history.stdout).toMatch(/receive "day 1" since "day 0" .* "nightly"/);
+    expect(history.stdout).toMatch(/receive "day 2" since "day 1"/);
+    const undo = await qcowal(receiver, "undo", "web.qcow2");
+    expect(undo).toMatchObject({ code: 1, stderr: expect.stringMatching(/received a stream/) as string });
+  });
+
+  test("takes the format that it is told, and nothing that does not go with it", async () => {
+    const receiver = await Receiver.at();
+    await receiver.save(await states.stream(undefined, 0), "full");
+    await receiver.save(await states.stream(0, 1), "next");
+    expect(await qcowal(receiver, "receive", "disk", "full", "--format", "qcow2")).toMatchObject({ code: 0 });
+    expect(await qcowal(receiver, "receive", "disk", "next")).toMatchObject({ code: 0 });
+    const bytes = await readFile(join(receiver.dir, "disk"));
+    expect(Buffer.compare(readRoot(bytes, "active"), states.content(1))).toBe(0);
+    expect(await qcowal(receiver, "receive", "raw.qcow2", "full", "--format", "raw")).toMatchObject({
+      code: 0,
+    });
+    expect(Buffer.compare(await readFile(join(receiver.dir, "raw.qcow2")), states.content(0))).toBe(0);
+    expect(await qcowal(receiver, "receive", "web.raw", "full", "--snapshot", "x")).toMatchObject({
+      code: 2,
+    });
+    const missing = await qcowal(receiver, "receive", "no.qcow2", "next");
+    expect(missing).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/receive a full stream/) as string,
+    });
+    expect(await receiver.leftovers()).toEqual([".qcowal"]);
   });
 
   test("refuses with the code of the reason", async () => {
