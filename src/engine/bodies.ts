@@ -126,6 +126,17 @@ export interface HoldBody {
   readonly undoes?: number;
 }
 
+/** A note, outside any transaction: an image was made that was not there before. */
+export interface MadeBody {
+  readonly type: "made";
+  readonly image: BegunImage;
+  readonly operations: readonly JournaledOperation[];
+  readonly outcomes: readonly OperationOutcome[];
+  readonly actor: Actor;
+  readonly reason?: string;
+  readonly asked: number;
+}
+
 /** Intents of one record; far below the journal's limit of 1 MiB even when each is at its largest. */
 const PART_BYTES = 256 * 1024;
 
@@ -205,7 +216,7 @@ export function decodeBegun(body: unknown): BegunBody {
   return begun as unknown as BegunBody;
 }
 
-export type NoteBody = RepairedBody | RefusedBody | ObservedBody | HoldBody;
+export type NoteBody = RepairedBody | RefusedBody | ObservedBody | HoldBody | MadeBody;
 
 /** Undefined for a note of a type that this version does not know. */
 export function decodeNote(body: unknown): NoteBody | undefined {
@@ -218,6 +229,11 @@ export function decodeNote(body: unknown): NoteBody | undefined {
     case "observed":
       assertPath(note["image"]);
       asObject(note["observed"], "observation");
+      break;
+    case "made":
+      assertPath(note["image"]);
+      if (!Array.isArray(note["operations"]) || !Array.isArray(note["outcomes"]))
+        throw damaged("what an image was made of is incomplete");
       break;
     case "held":
     case "released":

@@ -7,6 +7,7 @@ export type {
   BegunImage,
   EndBody,
   HoldBody,
+  MadeBody,
   NoteBody,
   ObservedBody,
   PreparedBody,
@@ -34,6 +35,8 @@ export type {
   RunOptions,
   Step,
 } from "./options.ts";
+export { recordMade } from "./record-made.ts";
+export type { Made } from "./record-made.ts";
 export { recordObservation } from "./record-observation.ts";
 export { recoverImages, recoverPending } from "./recover.ts";
 export type { Recoverer } from "./recover.ts";

@@ -69,6 +69,7 @@ function ofNote(
     !wanted(note.image)
   )
     return undefined;
+  if (note.type === "made") return { transaction, identity: note.image, digest: note.image.digestAfter };
   // After a repair by a scan nobody knows whether the interrupted transaction came to its end.
   const digest = note.type === "observed" ? note.observed.digest : undefined;
   return { transaction, identity: note.image, digest };

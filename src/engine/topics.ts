@@ -26,6 +26,7 @@ export const topicsOf: TopicsOf = ({ kind, body }) => {
     case "refused":
       return unique(note.images);
     case "repaired":
+    case "made":
       return unique(topicsOfImage(note.image));
     case "observed":
       return unique(topicsOfImage({ ...note.image, observed: note.observed }));

@@ -4,6 +4,7 @@ import {
   type Actor,
   type BegunBody,
   type EndBody,
+  type MadeBody,
   type Observation,
   type PreparedImage,
   type RefusedBody,
@@ -197,6 +198,8 @@ function entryOfNote(record: JournalRecord): HistoryEntry | undefined {
       return refused(record, note);
     case "repaired":
       return repaired(record, note);
+    case "made":
+      return made(record, note);
     case "held":
     case "released":
       return {
@@ -224,6 +227,27 @@ function entryOfNote(record: JournalRecord): HistoryEntry | undefined {
     case undefined:
       return undefined;
   }
+}
+
+function made({ sequence, time }: JournalRecord, note: MadeBody): HistoryEntry {
+  const { path, observed, digestAfter } = note.image;
+  return {
+    transaction: sequence,
+    status: "done",
+    began: note.asked,
+    ended: time,
+    operations: note.operations,
+    images: [
+      {
+        ...untouched(path),
+        outcomes: note.outcomes,
+        ...(observed === undefined ? {} : { observed }),
+        ...(digestAfter === undefined ? {} : { digestAfter }),
+      },
+    ],
+    actor: note.actor,
+    ...(note.reason === undefined ? {} : { reason: note.reason }),
+  };
 }
 
 function refused({ sequence, time }: JournalRecord, note: RefusedBody): HistoryEntry {

@@ -128,7 +128,10 @@ class TreeFold {
 
   #apply(entry: HistoryEntry, outcome: OperationOutcome): void {
     // The disk holds something else, and stands where it stood: a snapshot that is taken of it comes after that.
-    if (outcome.type === "receive") return;
+    if (outcome.type === "receive") {
+      if (outcome.from === null) this.#current = null;
+      return;
+    }
     if (outcome.type === "repair") {
       for (const dropped of outcome.mended.snapshotsDropped) this.#remove(entry, dropped, "dropped");
       return;

@@ -217,9 +217,11 @@ export function undoOf(transaction: number, { image, outcomes }: HistoryImage): 
 }
 
 const whyReceived = ({ from }: ReceiveOutcome): string =>
-  from?.snapshot == null
-    ? "it received a stream, and what the disk held before is in no snapshot that it knows of"
-    : `it received a stream, which keeps nothing of what the disk held before; if the image has a snapshot of that (it was called ${JSON.stringify(from.snapshot.name)} where it was sent), revert to it`;
+  from === null
+    ? "it made the image of a stream, and there was none before"
+    : from.snapshot === null
+      ? "it received a stream, and of what the disk held before no snapshot is known"
+      : `it received a stream, which keeps nothing of what the disk held before; if the image has a snapshot of that (it was called ${JSON.stringify(from.snapshot.name)} where it was sent), revert to it`;
 
 function assertCanRevert(
   transaction: number,

@@ -1,5 +1,13 @@
-import { type EngineContext, type RunOptions, runTransaction } from "../engine/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import {
+  type EngineContext,
+  type Made,
+  type RunOptions,
+  currentActor,
+  recordMade,
+  runTransaction,
+} from "../engine/index.ts";
+import { readImage } from "../image/index.ts";
+import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import {
   ReceivedBefore,
   ReceivedImage,
@@ -26,7 +34,7 @@ export interface ImageReceiveOptions extends ReceiveOptions, Pick<RunOptions, "a
 export interface ImageReceiveReport extends ReceiveReport {
   /** Name of the snapshot that was taken; null for none. */
   readonly kept: string | null;
-  /** Number of the transaction, where there was one: a new image is made without. */
+  /** Number in the record; null where nothing was changed. */
   readonly transaction: number | null;
 }
 
@@ -48,10 +56,31 @@ export function receiveInto(
       );
     }
     const file = newImageFile(stream, snapshot, options, context.environment.now());
+    const asked = context.environment.now();
     const result = await makeNew(path, stream, file);
-    const kept = result === "created" ? (snapshot ?? null) : null;
-    return { ...receiveReport(path, stream, result), kept, transaction: null };
+    if (result !== "created")
+      return { ...receiveReport(path, stream, result), kept: null, transaction: null };
+    const transaction = await record(context, path, {
+      operations: operationsOf(path, stream, snapshot),
+      actor: currentActor(context.environment.program, options.actor),
+      reason: options.reason,
+      asked,
+    });
+    return { ...receiveReport(path, stream, result), kept: snapshot ?? null, transaction };
   });
+}
+
+async function record(context: EngineContext, path: string, made: Made): Promise<number> {
+  const disk = await context.environment.openDisk(path, "read");
+  try {
+    return await recordMade(context, await readImage(disk), made);
+  } catch (cause) {
+    const code = isQcowalError(cause) ? cause.code : "IO_FAILED";
+    const why = `${path} was made, but the journal could not record that: ${reasonOf(cause)}`;
+    throw new QcowalError(code, why, { cause, details: { path } });
+  } finally {
+    await disk.close();
+  }
 }
 
 function nameFor({ header }: VerifiedStream, wanted: string | false | undefined): string | undefined {
