@@ -8,7 +8,7 @@ export interface CompressedRun {
 }
 
 /** What is read at once for streams behind each other: more saves no time. */
-const MOST_BYTES = 1024 * 1024;
+const MOST_BYTES = 2 * 1024 * 1024;
 /** Reading so much that nobody wants is cheaper than another read. */
 const MOST_GAP = 16 * 1024;
 

@@ -15,9 +15,9 @@ export interface WrittenRaw {
   readonly written: number;
 }
 
-const WINDOW_BYTES = 1024 * 1024;
+const WINDOW_BYTES = 2 * 1024 * 1024;
 /** Windows that are read and written at the same time; with a buffer for each, what is held does not grow. */
-const LANES = 6;
+const LANES = 4;
 /** The block of most file systems: shorter zeros save no space. */
 const BLOCK_BYTES = 4096;
 const ZEROS = Buffer.alloc(BLOCK_BYTES);

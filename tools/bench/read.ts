@@ -2,7 +2,7 @@
  * The benchmark of reading: `npm run bench:read`. Exports a snapshot beside
  * qemu-img convert, and serves one beside qemu-nbd.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -11,7 +11,7 @@ import { must } from "../../test/support/programs.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { type Exported, measureExport } from "./read/exporting.ts";
 import { STORED, makeReadImages } from "./read/read-images.ts";
-import { readReport } from "./read/read-report.ts";
+import { type ReadResults, readReport, withEarlier } from "./read/read-report.ts";
 import { type Served, measureServing } from "./read/serving.ts";
 
 const PARTS = ["export", "compress", "serve"] as const;
@@ -25,7 +25,8 @@ const USAGE = `npm run bench:read -- [--size GIB] [--runs N] [--seconds N] [--pa
   --stored   some of: ${STORED.join(", ")} (default: all)
   --dir      where the images are made, some four times the size (default: the system's
              folder for temporary files)
-  --out      where read.md and read.json are written`;
+  --out      where read.md and read.json are written; what is there of other parts and
+             images is kept`;
 
 const { values } = parseArgs({
   options: {
@@ -69,20 +70,24 @@ async function measureAll(folder: string): Promise<string> {
   status("");
   const [qemu = ""] = (await must("qemu-img", ["--version"])).split("\n");
   const [, version = "?"] = /version (\S+)/.exec(qemu) ?? [];
-  const results = {
+  const measured = {
     date: new Date().toISOString().slice(0, 10),
     machine: `${availableParallelism()} cores, with qemu ${version} and Node ${process.versions.node}`,
-    gibibytes,
     exported,
     served,
   };
-  const report = readReport(results);
-  if (values.out !== undefined) {
-    await mkdir(values.out, { recursive: true });
-    await writeFile(join(values.out, "read.json"), `${JSON.stringify(results, undefined, 2)}\n`);
-    await writeFile(join(values.out, "read.md"), `${report}\n`);
-  }
-  return report;
+  if (values.out !== undefined) await writeReports(values.out, measured);
+  return readReport(measured);
+}
+
+async function writeReports(out: string, measured: ReadResults): Promise<void> {
+  await mkdir(out, { recursive: true });
+  const json = join(out, "read.json");
+  const text = await readFile(json, "utf8").catch(() => undefined);
+  const earlier = text === undefined ? undefined : (JSON.parse(text) as ReadResults);
+  const results = withEarlier(earlier, measured);
+  await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
+  await writeFile(join(out, "read.md"), `${readReport(results)}\n`);
 }
 
 function status(words: string): void {

@@ -7,6 +7,8 @@ import { type TimedProcess, timedProcess } from "../measure/timed-process.ts";
 import { type ReadImage, SNAPSHOT, type Stored } from "./read-images.ts";
 
 export interface Exported {
+  /** Size of the disk. */
+  readonly gibibytes: number;
   readonly stored: Stored;
   readonly to: "raw" | "qcow2, zlib";
   readonly runs: number;
@@ -17,7 +19,7 @@ export interface Exported {
 /** A snapshot becomes a file, by qcowal and by qemu-img in turn. What they write has to be the same disk. */
 export async function measureExport(
   folder: string,
-  { stored, path }: ReadImage,
+  { stored, path, gibibytes }: ReadImage,
   to: Exported["to"],
   runs: number,
   onStep: (what: string) => void,
@@ -35,7 +37,7 @@ export async function measureExport(
   }
   await rm(ourFile);
   await rm(peerFile);
-  return { stored, to, runs, ours: middle(ourRuns), peer: middle(peerRuns) };
+  return { gibibytes, stored, to, runs, ours: middle(ourRuns), peer: middle(peerRuns) };
 }
 
 async function once(command: readonly string[], file: string): Promise<TimedProcess> {

@@ -33,6 +33,7 @@ const REGIONS = [
 ] as const;
 
 export interface ReadImage {
+  readonly gibibytes: number;
   readonly stored: Stored;
   readonly path: string;
 }
@@ -66,7 +67,7 @@ export async function makeReadImages(
     }
     await must("qemu-img", ["snapshot", "-c", SNAPSHOT, path]);
     await guestWrites(path, ["write -q -P 7 0 16M"]);
-    images.push({ stored, path });
+    images.push({ gibibytes, stored, path });
   }
   await rm(raw);
   return images;

@@ -18,6 +18,8 @@ export interface Answers {
 }
 
 export interface Served {
+  /** Size of the disk. */
+  readonly gibibytes: number;
   readonly stored: Stored;
   readonly load: string;
   readonly runs: number;
@@ -53,7 +55,7 @@ interface Server {
 /** Both serve the same snapshot at the same time, on a Unix socket each, and are asked in turn. */
 export async function measureServing(
   folder: string,
-  { stored, path }: ReadImage,
+  { stored, path, gibibytes }: ReadImage,
   { runs, seconds }: { readonly runs: number; readonly seconds: number },
   onStep: (what: string) => void,
 ): Promise<Served[]> {
@@ -76,7 +78,8 @@ export async function measureServing(
         ours: highWaterMark(ours.process.pid ?? 0),
         peer: highWaterMark(peer.process.pid ?? 0),
       };
-      results.push({ stored, load: name, runs, ours: middle(ourRuns), peer: middle(peerRuns), memory });
+      const answers = { ours: middle(ourRuns), peer: middle(peerRuns) };
+      results.push({ gibibytes, stored, load: name, runs, ...answers, memory });
     }
   } finally {
     await Promise.all([stop(ours), stop(peer)]);
