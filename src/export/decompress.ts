@@ -1,6 +1,6 @@
 import { promisify } from "node:util";
 import { constants, inflateRaw } from "node:zlib";
-import type { ZSTDDecoder } from "zstddec";
+import { SPARE_BYTES, type UnpackFrame, unpackNatively, unpackPortably } from "./unpack-zstd.ts";
 import { zstdFrame } from "./zstd-frame.ts";
 
 const inflate = promisify<Uint8Array, object, Buffer>(inflateRaw);
@@ -9,8 +9,7 @@ const inflate = promisify<Uint8Array, object, Buffer>(inflateRaw);
 export const WINDOW_BITS = 12;
 /** What zstd itself takes without being told to take more: a stream that needs more memory is none for QEMU. */
 const MAX_WINDOW_BYTES = 128 * 1024 * 1024;
-/** Into a buffer that is full zlib is called once more, only to hear that nothing is left. */
-const SPARE_BYTES = 64;
+const NOTHING = new Uint8Array(0);
 
 /**
  * The content of a compressed cluster. `stored` may go on behind the stream.
@@ -21,7 +20,8 @@ export async function decompressCluster(
   stored: Uint8Array,
   clusterSize: number,
 ): Promise<Uint8Array> {
-  const content = type === "zlib" ? await inflated(stored, clusterSize) : await unpacked(stored, clusterSize);
+  const content =
+    type === "zlib" ? await inflated(stored, clusterSize) : await unpackFrames(stored, clusterSize);
   if (content.length !== clusterSize) throw new Error(`the stream holds ${content.length} bytes`);
   return content;
 }
@@ -36,27 +36,22 @@ function inflated(stored: Uint8Array, clusterSize: number): Promise<Buffer> {
   });
 }
 
-let decoder: Promise<ZSTDDecoder> | undefined;
-
-/** It is compiled when it is loaded, and few images need it. */
-async function loadDecoder(): Promise<ZSTDDecoder> {
-  const { ZSTDDecoder } = await import("zstddec");
-  const loaded = new ZSTDDecoder();
-  await loaded.init();
-  return loaded;
-}
-
-/** QEMU takes several frames, too. */
-async function unpacked(stored: Uint8Array, clusterSize: number): Promise<Uint8Array> {
-  const zstd = await (decoder ??= loadDecoder());
+/**
+ * The content of a cluster in zstd frames: QEMU takes several, too.
+ * @throws Error when it is none, or longer than the cluster
+ */
+export async function unpackFrames(
+  stored: Uint8Array,
+  clusterSize: number,
+  unpack: UnpackFrame = unpackNatively ?? unpackPortably,
+): Promise<Uint8Array> {
   let content: Uint8Array | undefined;
   let length = 0;
   for (let rest = stored; ;) {
     const frame = zstdFrame(rest);
     if (frame === undefined) throw new Error("the zstd frame is cut off");
     if (frame.window > MAX_WINDOW_BYTES) throw new Error("the zstd window is too large");
-    // It writes no byte beyond what is left of the cluster, and for whatever is wrong it returns none.
-    const part = zstd.decode(rest.subarray(0, frame.length), clusterSize - length);
+    const part = await unpack(rest.subarray(0, frame.length), clusterSize - length).catch(() => NOTHING);
     if (part.length === 0) throw new Error("a zstd frame is empty, damaged, or longer than the cluster");
     if (part.length === clusterSize) return part;
     content ??= new Uint8Array(clusterSize);

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openView } from "../../src/index.ts";
 import { compressedRuns } from "../../src/export/compressed-run.ts";
-import { decompressCluster } from "../../src/export/decompress.ts";
+import { unpackFrames } from "../../src/export/decompress.ts";
 import type { Segment } from "../../src/export/segment.ts";
+import { unpackNatively, unpackPortably } from "../../src/export/unpack-zstd.ts";
 import { compress, compressible } from "../../tools/image-maker/content.ts";
 import { must } from "../support/programs.ts";
 import { requireQemu, tempDir } from "../support/qemu.ts";
@@ -109,12 +110,17 @@ test("streams are read together as far as they are near, and never too much at o
   }
 });
 
-describe("a cluster in zstd frames", () => {
+const unpackers = [
+  { by: "WebAssembly", unpackFrame: unpackPortably },
+  ...(unpackNatively === undefined ? [] : [{ by: "Node's own libzstd", unpackFrame: unpackNatively }]),
+];
+
+describe.each(unpackers)("a cluster in zstd frames, unpacked by $by,", ({ unpackFrame }) => {
   const half = 32 * KIB;
   const frames = [compress("zstd", 1, half), compress("zstd", 2, half)] as const;
   const content = Buffer.concat([compressible(1, half), compressible(2, half)]);
   const unpack = (...parts: readonly Uint8Array[]): Promise<Uint8Array> =>
-    decompressCluster("zstd", Buffer.concat(parts), 2 * half);
+    unpackFrames(Buffer.concat(parts), 2 * half, unpackFrame);
 
   test("is read whatever lies behind it", async () => {
     expect(Buffer.compare(await unpack(...frames), content)).toBe(0);
