@@ -49,7 +49,9 @@ describe("qcowal receive", () => {
       expect(stdout).toBe("");
       return stderr;
     };
-    expect(await said("web.qcow2", "full")).toMatch(/"day 0": .* written, kept as snapshot "day 0" \[transaction \d+\]\.\n$/);
+    expect(await said("web.qcow2", "full")).toMatch(
+      /"day 0": .* written, kept as snapshot "day 0" \[transaction \d+\]\.\n$/,
+    );
     expect(await said("web.qcow2", "next", "--reason", "nightly")).toMatch(
       /"day 1": .* changed, kept as snapshot "day 1" \[transaction \d+\]\.\n$/,
     );
