@@ -149,7 +149,7 @@ async function prune(images: readonly string[], options: PruneCommandOptions): P
   const terminal = openTerminal(options.quiet === true);
   const policy = await policyOf(options);
   const journal = await journalFor(images, options.journal);
-  const report = await reportOf(terminal, images, policy, journal, options);
+  const report = await reportOf({ terminal, images, policy, journal, options });
   if (options.json === true) terminal.data(toJson(pruneJson(report)));
   else {
     if (options.explain === true || report.dryRun) {
@@ -161,14 +161,16 @@ async function prune(images: readonly string[], options: PruneCommandOptions): P
   return report.failed.length === 0 ? 0 : 1;
 }
 
+interface Wanted {
+  readonly terminal: Terminal;
+  readonly images: readonly string[];
+  readonly policy: RetentionPolicy;
+  readonly journal: string;
+  readonly options: PruneCommandOptions;
+}
+
 /** What is asked about is how it will be when what is pending is recovered, as the prune itself does. */
-async function planned(
-  terminal: Terminal,
-  images: readonly string[],
-  policy: RetentionPolicy,
-  journal: string,
-  options: PruneCommandOptions,
-): Promise<PruneReport> {
+async function planned({ terminal, images, policy, journal, options }: Wanted): Promise<PruneReport> {
   const recover = (some: readonly string[]): Promise<boolean> =>
     recoverFirst(terminal, some, journal, options);
   const plan = (): Promise<PruneReport> =>
@@ -179,19 +181,14 @@ async function planned(
   return isFree ? plan() : first;
 }
 
-async function reportOf(
-  terminal: Terminal,
-  images: readonly string[],
-  policy: RetentionPolicy,
-  journal: string,
-  options: PruneCommandOptions,
-): Promise<PruneReport> {
+async function reportOf(wanted: Wanted): Promise<PruneReport> {
+  const { images, policy, journal, options } = wanted;
   const group = options.group === true;
   if (options.dryRun === true) return planPrune(journal, images, policy, { group });
   let agreed: PruneReport | undefined;
   const isNew = !(await journalExists(journal));
   if (isNew || mayAskToPrune(options)) {
-    agreed = await planned(terminal, images, policy, journal, options);
+    agreed = await planned(wanted);
     // Where nothing goes, no new journal is left beside the image.
     if (isNew && agreed.images.every(({ verdicts }) => verdicts.every(({ keep }) => keep)))
       return { ...agreed, dryRun: false };
