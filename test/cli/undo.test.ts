@@ -185,7 +185,8 @@ describe("a recoverable delete", () => {
     expect(await must("blame", image, "one")).toMatch(
       /^"one" \(id 1\)\n.*deleted +20.*\[transaction \d+\]\n  state +deleted, kept until/s,
     );
-    await must("undo", image);
+    expect(await must("undo", image, "--dry-run")).toContain('would bring back "one" (id 1)');
+    expect(await must("undo", image)).toContain('brought back "one" (id 1)');
     await must("rename", "two", "second", image);
     expect(await must("blame", image, "two")).toMatch(/^"second" .*renamed +20.*"two" to "second"$/ms);
     await must("rename", "second", "two", image);

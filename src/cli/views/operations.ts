@@ -36,6 +36,9 @@ function inWords(outcome: OperationOutcome, words: typeof DONE | typeof WOULD): 
     return `${words === WOULD ? "receive" : "received"} ${receivedStates(outcome)}${size}`;
   }
   const { type, snapshot, to, droppedBitmaps = [] } = outcome;
+  if (type === "rename" && to !== undefined && parseDeletedName(snapshot.name) !== undefined) {
+    return `${words === WOULD ? "bring back" : "brought back"} ${quoted(to)} (id ${printable(snapshot.id)})`;
+  }
   const renamed = type === "rename" && to !== undefined ? ` to ${quoted(to)}` : "";
   const kept = type === "delete" && to !== undefined ? keptText(to, words) : "";
   const drop = words === WOULD ? "drop" : "dropped";
