@@ -25,11 +25,19 @@ async function heldAfter(path: string, body: string): Promise<{ heldMiB: number;
     const view = await openView(path);
     let state = 1;
     const random = (below) => (state = (state * 48271) % 2147483647) % below;
-    gc();
-    const before = process.memoryUsage().arrayBuffers;
+    // What is garbage is given back on another thread, in its own time.
+    const held = async () => {
+      let least = Infinity;
+      for (let count = 0; count < 10; count += 1) {
+        gc();
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        least = Math.min(least, process.memoryUsage().arrayBuffers);
+      }
+      return least;
+    };
+    const before = await held();
     ${body}
-    gc();
-    console.log((process.memoryUsage().arrayBuffers - before) / 2 ** 20);
+    console.log(((await held()) - before) / 2 ** 20);
     await view.close();
   `;
   const args = ["--expose-gc", "--import", METER, "--input-type=module", "-e", script, API, path];
