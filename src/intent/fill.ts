@@ -101,7 +101,7 @@ async function applyRead(
   if (!createHash("sha256").update(bytes).digest().equals(digest)) {
     throw new QcowalError(
       "FOREIGN_WRITE",
-      `${disk.path}: what was to be written at 0x${offset.toString(16)} has changed since it was planned: somebody writes to where it comes from.`,
+      `${disk.path}: what was to be written at 0x${offset.toString(16)} has changed since it was planned: somebody writes to where it comes from. Nothing was changed.`,
     );
   }
   await disk.write(offset, bytes);

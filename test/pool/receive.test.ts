@@ -167,7 +167,13 @@ describe("a qcow2 copy refuses, and stays byte for byte as it is,", () => {
     const stream = await streamOf(blank, filled(4096, 90_000, 7));
     // Whole in itself, but made by somebody who says that it leads elsewhere.
     const forged = withOtherEnd(stream, (end) => ({ ...end, to: "0".repeat(64) }));
-    await expectRefused(pool, copy, forged, "STREAM_INVALID", /does not make what it says/);
+    await expectRefused(
+      pool,
+      copy,
+      forged,
+      "STREAM_INVALID",
+      /does not make what it says.*Nothing was changed/,
+    );
     expect((await all(pool.history(copy))).map(({ status }) => status)).toEqual(["failed"]);
     expect(await pool.receive(copy, dribble(stream))).toMatchObject({ result: "applied" });
   });
@@ -323,5 +329,28 @@ describe("a receive that is called off", () => {
       await expectClean(copy);
     }
     expect(await pool.receive(copy, dribble(stream))).toMatchObject({ result: "applied" });
+  });
+});
+
+describe("a full stream", () => {
+  test.each([0, 512, 3 * 2 ** 20 + 512])(
+    "of a disk of %i bytes makes an image that is sound",
+    async (size) => {
+      await requireQemu();
+      const { pool, copy } = await lab();
+      const content = Buffer.alloc(size, 5);
+      expect(await pool.receive(copy, dribble(await streamOf(undefined, content)))).toMatchObject({
+        result: "created",
+      });
+      expect(Buffer.compare(await active(copy), content)).toBe(0);
+      await judge(copy);
+    },
+  );
+
+  test("of a disk that no image can have makes none", async () => {
+    const { dir, pool, copy } = await lab();
+    const receive = pool.receive(copy, dribble(await streamOf(undefined, Buffer.alloc(700, 1))));
+    await expect(receive).rejects.toMatchObject({ code: "IMAGE_UNSUPPORTED" });
+    expect((await readdir(dir)).filter((name) => name !== ".qcowal")).toEqual([]);
   });
 });

@@ -100,5 +100,6 @@ async function fill(temporary: string, target: string, file: NewFile): Promise<v
   }
 }
 
-export const doesNotMakeIt = ({ name }: VerifiedStream): QcowalError =>
-  new QcowalError("STREAM_INVALID", `${name} does not make what it says it makes.`);
+/** `rest`: what became of the target, where that is known. */
+export const doesNotMakeIt = ({ name }: VerifiedStream, rest = ""): QcowalError =>
+  new QcowalError("STREAM_INVALID", `${name} does not make what it says it makes.${rest}`);

@@ -67,6 +67,6 @@ export class ReceivedDisk implements ReceivedContent {
   async verify({ offset, entries, size }: ReceivedRoot): Promise<void> {
     const after = this.#guest.disk({ l1: { offset, entries }, size });
     const digest = await digestOfGuest(after, "check", this.#options);
-    if (digest !== this.#stream.end.to) throw doesNotMakeIt(this.#stream);
+    if (digest !== this.#stream.end.to) throw doesNotMakeIt(this.#stream, " Nothing was changed.");
   }
 }
