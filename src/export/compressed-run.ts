@@ -12,15 +12,17 @@ const MOST_BYTES = 2 * 1024 * 1024;
 /** Reading so much that nobody wants is cheaper than another read. */
 const MOST_GAP = 16 * 1024;
 
-/** Pieces whose streams one read can bring, together. A stream begins in the sector where the last one ends. */
+/**
+ * Pieces whose streams one read can bring, together. A stream begins in the sector where the last
+ * one ends; that of the next cluster lies somewhere near when several were written at a time.
+ */
 export function compressedRuns(pieces: readonly Piece[]): CompressedRun[] {
   const runs: CompressedRun[] = [];
-  for (const piece of pieces) {
-    const { host = 0, stored = 0 } = piece.segment;
-    const end = host + stored;
+  for (const piece of pieces.toSorted((a, b) => hostOf(a) - hostOf(b))) {
+    const host = hostOf(piece);
+    const end = host + (piece.segment.stored ?? 0);
     const run = runs.at(-1);
-    const fits =
-      run !== undefined && host >= run.offset && host <= run.end + MOST_GAP && end - run.offset <= MOST_BYTES;
+    const fits = run !== undefined && host <= run.end + MOST_GAP && end - run.offset <= MOST_BYTES;
     if (fits) {
       run.pieces.push(piece);
       run.end = Math.max(run.end, end);
@@ -28,3 +30,5 @@ export function compressedRuns(pieces: readonly Piece[]): CompressedRun[] {
   }
   return runs;
 }
+
+const hostOf = ({ segment }: Piece): number => segment.host ?? 0;
