@@ -1,3 +1,6 @@
+/** Reads of one call: as many as libuv has threads, and as many again so that none waits. */
+export const READS_AT_A_TIME = 8;
+
 /**
  * Runs `work` on every item, at most `most` at a time; ends when all that began have ended.
  * Each of those has a lane of its own, from 0 on, so that what a lane uses can be used again.

@@ -7,13 +7,11 @@ import { type CompressedRun, compressedRuns } from "./compressed-run.ts";
 import { decompressCluster } from "./decompress.ts";
 import { addEntry } from "./l2-slice.ts";
 import type { Layer, Piece } from "./layer.ts";
-import { inParallel } from "./parallel.ts";
+import { READS_AT_A_TIME, inParallel } from "./parallel.ts";
 import { type Segment, appendSegment } from "./segment.ts";
 
 /** Tables are held in slices: an L2 table may have 2 MiB, and a guest's reads be far from each other. */
 const SLICE_BYTES = 8 * 1024;
-/** Reads of one call: as many as libuv has threads, and as many again so that none waits. */
-const READS_AT_A_TIME = 8;
 const UNPACKED_AT_A_TIME = 8;
 
 export interface Qcow2Root {

@@ -1,5 +1,6 @@
 import type { Disk } from "../disk/index.ts";
 import type { Layer, Piece } from "./layer.ts";
+import { READS_AT_A_TIME, inParallel } from "./parallel.ts";
 import type { Segment } from "./segment.ts";
 
 /** A raw file that backs an image: all of it is data. */
@@ -19,7 +20,9 @@ export class RawLayer implements Layer {
   }
 
   async read(pieces: readonly Piece[]): Promise<void> {
-    for (const { segment, target } of pieces) await this.#disk.read(segment.offset, target);
+    await inParallel(pieces, READS_AT_A_TIME, async ({ segment, target }) => {
+      await this.#disk.read(segment.offset, target);
+    });
   }
 
   close(): Promise<void> {

@@ -25,7 +25,7 @@ const ZEROS = Buffer.alloc(BLOCK_BYTES);
 /**
  * Writes the content as a raw file, with holes where there are zeros. It grows
  * under a temporary name beside `path` and is synced before it gets its own:
- * under that there is never a part.
+ * under that there is never a part. It holds some 20 MiB, whatever the size of the disk.
  * @throws QcowalError OUTPUT_EXISTS, NO_SPACE, IO_FAILED, ABORTED, and what reading throws
  */
 export async function writeRaw(view: View, path: string, options: WriteRawOptions = {}): Promise<WrittenRaw> {
