@@ -1,6 +1,7 @@
 import type { Disk } from "../disk/index.ts";
 import { PHASES } from "../intent/index.ts";
 import type { ImagePlan } from "../plan/index.ts";
+import { applyPatches } from "./finish-header.ts";
 import { applyParts, partsOf } from "./apply-phases.ts";
 
 /**
@@ -13,4 +14,5 @@ export async function applyToNewFile(disk: Disk, plan: ImagePlan): Promise<void>
   await plan.verify?.();
   const behind = PHASES.filter((phase) => phase !== "reserve");
   await applyParts([disk], partsOf([plan], behind), () => undefined);
+  for (const patch of plan.extensionPatches ?? []) await applyPatches(disk, [patch]);
 }

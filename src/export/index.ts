@@ -50,6 +50,7 @@ export type {
   VerifiedStream,
 } from "./stream/index.ts";
 export { nameNewFile } from "./new-file.ts";
+export { writeWhole } from "./new-output.ts";
 export { openView } from "./view.ts";
 export { WorkingDirectory } from "./working-directory.ts";
 export type { Chunk, ChunkOptions, View, ViewOptions } from "./view.ts";

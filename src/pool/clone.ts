@@ -1,20 +1,20 @@
 /**
  * An image of its own, made of another one or of one of its snapshots. Nothing of
  * it can be seen under its name before it is whole: it is copied into a directory
- * of its own beside that name, brought to the snapshot there by a journaled
- * transaction, synced, and named last. What a killed process has left of that
- * directory, the next one with the same name in mind removes.
+ * of its own beside that name, brought to the snapshot there, synced, and named
+ * last. What a killed process has left of that directory, the next one with the
+ * same name in mind removes. So it needs no journal: nobody ever meets half of it.
  */
-import { constants, copyFile, open, rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { resolvedPath } from "../../journal/index.ts";
 import { type Disk, openFileDisk } from "../disk/index.ts";
-import { fencedError } from "../engine/index.ts";
+import { applyToNewFile, fencedError } from "../engine/index.ts";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
 import { WorkingDirectory, nameNewFile } from "../export/index.ts";
-import { type Image, type Snapshot, isZeros, readHead, readSnapshotTable } from "../image/index.ts";
-import { type Operation, selectSnapshot } from "../plan/index.ts";
-import { openPool } from "./open-pool.ts";
+import { type Image, type Snapshot, readHead, readSnapshotTable } from "../image/index.ts";
+import { type ImagePlan, type Operation, planImage, selectSnapshot } from "../plan/index.ts";
+import { copyFileInto } from "./copy-file.ts";
 import type { SnapshotRef } from "./pool-options.ts";
 
 export interface CloneOptions {
@@ -37,7 +37,6 @@ export interface CloneReport {
   readonly shared: boolean;
 }
 
-const PIECE_BYTES = 1024 * 1024;
 /** In the name of the directory. */
 const PURPOSE = "clone";
 
@@ -66,16 +65,19 @@ export async function cloneImage(
     const snapshot = selection === undefined ? undefined : selectSnapshot(disk.path, snapshots, selection);
     await using directory = await WorkingDirectory.create(clone, PURPOSE);
     const copy = join(directory.path, "image");
-    const shared = await copyTo(disk, copy, options);
+    const checkpoint = (): void => throwIfAborted(options.signal);
+    const plan =
+      snapshot === undefined || selection === undefined
+        ? undefined
+        : await planImage(found, operationsFor(disk.path, snapshots, snapshot, selection), {
+            now: Date.now(),
+            onTable: checkpoint,
+          });
+    const { onProgress } = options;
+    const without = plan?.phases.discard ?? [];
+    const shared = await copyFileInto(disk, copy, { without, checkpoint, onProgress });
     await disk.close();
-    if (snapshot !== undefined && selection !== undefined) {
-      await carryOut(
-        join(directory.path, "journal"),
-        operationsFor(copy, snapshots, snapshot, selection),
-        options,
-      );
-    }
-    await syncFile(copy);
+    await finish(copy, plan);
     await nameNewFile(copy, clone);
     const chosen = snapshot === undefined ? null : { id: snapshot.id, name: snapshot.name };
     return { image: disk.path, clone, snapshot: chosen, shared };
@@ -137,59 +139,14 @@ function operationsFor(
   ];
 }
 
-async function carryOut(
-  journal: string,
-  operations: readonly Operation[],
-  { signal }: CloneOptions,
-): Promise<void> {
-  await using pool = await openPool(journal);
-  await pool.run(operations, signal === undefined ? {} : { signal });
-}
-
-/** True when the file system shares the bytes, as a reflink. */
-async function copyTo(disk: Disk, copy: string, options: CloneOptions): Promise<boolean> {
-  throwIfAborted(options.signal);
+/** Brings the copy to the snapshot, if one was chosen, and syncs it. */
+async function finish(copy: string, plan: ImagePlan | undefined): Promise<void> {
+  const disk = await openFileDisk(copy, "write");
   try {
-    await copyFile(disk.path, copy, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
-    return true;
-  } catch {
-    // Most file systems cannot: then every byte is copied, and holes stay holes.
-    await rm(copy, { force: true });
-  }
-  const handle = await open(copy, "wx", (await stat(disk.path)).mode & 0o777);
-  try {
-    const size = await disk.size();
-    await handle.truncate(size);
-    const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
-    for (let at = 0; at < size; at += PIECE_BYTES) {
-      throwIfAborted(options.signal);
-      const bytes = piece.subarray(0, Math.min(PIECE_BYTES, size - at));
-      await disk.read(at, bytes);
-      if (!isZeros(bytes)) await writeWhole(handle, bytes, at);
-      options.onProgress?.(at + bytes.length, size);
-    }
+    if (plan !== undefined) await applyToNewFile(disk, plan);
+    await disk.sync();
   } finally {
-    await handle.close();
-  }
-  return false;
-}
-
-async function writeWhole(
-  handle: Awaited<ReturnType<typeof open>>,
-  bytes: Buffer,
-  at: number,
-): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    done += (await handle.write(bytes, done, bytes.length - done, at + done)).bytesWritten;
-  }
-}
-
-async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, "r+");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    await disk.close();
   }
 }
 

@@ -1,15 +1,17 @@
-import { mkdir, readFile, readdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
 import { WorkingDirectory } from "../../src/export/index.ts";
-import { cloneImage, listSnapshots } from "../../src/index.ts";
+import { type CloneReport, cloneImage, listSnapshots } from "../../src/index.ts";
 import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools/image-maker/index.ts";
 import { inspectImage, readRoot } from "../support/naive-qcow2.ts";
-import { run } from "../support/programs.ts";
+import { cli, requireBuiltCommand } from "../support/command.ts";
+import { must, run } from "../support/programs.ts";
 import { judge, requireQemu, tempDir } from "../support/qemu.ts";
 
 beforeAll(requireQemu);
+beforeAll(requireBuiltCommand);
 
 const SPEC: ImageSpec = {
   version: 3,
@@ -46,6 +48,40 @@ describe("a clone", () => {
     }
     expect((await readFile(path)).equals(bytes)).toBe(true);
     expect((await readdir(dir)).toSorted()).toEqual(["a.qcow2", "one.qcow2", "three.qcow2", "two.qcow2"]);
+  });
+
+  test("reads and takes no data that only other snapshots have, where blocks cannot be shared", async () => {
+    const { dir, path, bytes } = await lab({
+      ...SPEC,
+      clusterBits: 16,
+      virtualSize: 64 << 20,
+      snapshots: [
+        { name: "small", changes: [{ at: 0, count: 8, kind: "data", seed: 1 }] },
+        { name: "large", changes: [{ at: 100, count: 600, kind: "data", seed: 2 }] },
+      ],
+      active: { changes: [{ at: 0, count: 4, kind: "data", seed: 3 }] },
+    });
+    const clone = join(dir, "b.qcow2");
+    const trace = join(dir, "trace");
+    const command = cli("clone", "--json", `${path}@small`, clone);
+    const report = await must("strace", ["-f", "-y", "-e", "trace=pread64", "-o", trace, ...command]);
+    const reads = (await readFile(trace, "utf8")).matchAll(/pread64\(\d+<[^>]*a\.qcow2>.* = (\d+)/g);
+    const read = [...reads].reduce((sum, [, count]) => sum + Number(count), 0);
+    expect(bytes.length).toBeGreaterThan(38 << 20);
+    if (!(JSON.parse(report) as CloneReport).shared) expect(read).toBeGreaterThan(8 << 16);
+    expect(read).toBeLessThan(4 << 20);
+    expect((await stat(clone)).blocks * 512).toBeLessThan(1 << 20);
+    expect(Buffer.compare(readRoot(await readFile(clone), "active"), readRoot(bytes, 0))).toBe(0);
+    await judge(clone);
+  });
+
+  test("drops bitmaps, which would be wrong, with the space that they had", async () => {
+    const { dir, path } = await lab();
+    await must("qemu-img", ["bitmap", "--add", path, "dirty"]);
+    await cloneImage(path, join(dir, "b.qcow2"), { snapshot: "one" });
+    await judge(join(dir, "b.qcow2"));
+    expect(await must("qemu-img", ["info", join(dir, "b.qcow2")])).not.toContain("dirty");
+    expect(await must("qemu-img", ["info", path])).toContain("dirty");
   });
 
   test("of the disk as it is has every snapshot", async () => {
