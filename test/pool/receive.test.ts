@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { copyFile, readFile, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
+import { Journal } from "../../journal/index.ts";
 import { Chain, MAGIC, encodeFrameHead } from "../../src/export/stream/wire.ts";
 import { type ImageReceiveReport, type Pool, receiveStream } from "../../src/index.ts";
 import { makeImage } from "../../tools/image-maker/index.ts";
@@ -330,6 +331,18 @@ describe("a receive that is called off", () => {
     }
     expect(await pool.receive(copy, dribble(stream))).toMatchObject({ result: "applied" });
   });
+});
+
+test("a receive that was interrupted behind its decision is told from one that was done long ago", async () => {
+  const { pool, copy } = await lab();
+  await pool.receive(copy, dribble(await states.stream(undefined, 0), 100_000));
+  const stream = await states.stream(0, 1);
+  const settle = vi.spyOn(Journal.prototype, "settle").mockRejectedValueOnce(new Error("unplugged"));
+  await expect(pool.receive(copy, dribble(stream))).rejects.toMatchObject({ code: "NEEDS_RECOVERY" });
+  settle.mockRestore();
+  expect(await pool.receive(copy, dribble(stream))).toMatchObject({ result: "resumed", kept: "day 1" });
+  expect(await pool.receive(copy, dribble(stream))).toMatchObject({ result: "unchanged", kept: null });
+  expect((await all(pool.history(copy))).at(-1)).toMatchObject({ status: "finished by recovery" });
 });
 
 describe("a full stream", () => {
