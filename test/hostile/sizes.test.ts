@@ -11,8 +11,12 @@ import { run } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
 import { LARGE_IMAGES, tablesInHole, withFullTable, writeTo } from "./large-images.ts";
 
-/** 5 s on a core of its own; one that is shared with other work is slower by up to a half. */
-const MAX_CPU_MS = 7500;
+/**
+ * 5 s on a core of its own. Of one that is shared with other machines the same
+ * work takes three times as much. What this is for, work that grows with the
+ * square of what a file names, takes hours.
+ */
+const MAX_CPU_MS = 20_000;
 const MAX_RSS_MIB = 256;
 
 beforeAll(requireBuiltCommand);
@@ -37,7 +41,7 @@ interface UsageJson {
 }
 
 describe.each(LARGE_IMAGES)("$name", ({ make, corruptions }) => {
-  test("takes check, list, and the plans of a snapshot and a repair no more than 5 s and 256 MiB", async () => {
+  test("takes check, list, and the plans of a snapshot and a repair some seconds of the processor and no more than 256 MiB", async () => {
     const path = join(await tempDir(), "large.qcow2");
     await writeTo(path, make());
     for (const args of [["check"], ["check", "--usage"]]) {
