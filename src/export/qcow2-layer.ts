@@ -9,10 +9,10 @@ import { addEntry } from "./l2-slice.ts";
 import type { Layer, Piece } from "./layer.ts";
 import { READS_AT_A_TIME, inParallel } from "./parallel.ts";
 import { type Segment, appendSegment } from "./segment.ts";
+import { DamagedStream, type StoredStream, clustersAtATime, unpackRun, withRunBuffer } from "./unpack-run.ts";
 
 /** Tables are held in slices: an L2 table may have 2 MiB, and a guest's reads be far from each other. */
 const SLICE_BYTES = 8 * 1024;
-const UNPACKED_AT_A_TIME = 8;
 
 export interface Qcow2Root {
   readonly geometry: Geometry;
@@ -102,10 +102,14 @@ export class Qcow2Layer implements Layer {
     const { clusterSize } = this.#root.geometry;
     const isWhole = ({ segment: { kind, length } }: Piece): boolean =>
       kind === "compressed" && length === clusterSize;
-    const runs = compressedRuns(pieces.filter(isWhole));
+    const whole = pieces.filter(isWhole);
     const others = pieces.filter((piece) => !isWhole(piece));
-    await inParallel([...runs, ...others], READS_AT_A_TIME, (item) =>
-      "pieces" in item ? this.#readRun(item) : this.#readOne(item),
+    const most = clustersAtATime(clusterSize);
+    const batches = Array.from({ length: Math.ceil(whole.length / most) }, (_, index) =>
+      whole.slice(index * most, (index + 1) * most),
+    );
+    await inParallel([...batches, ...others], READS_AT_A_TIME, (item) =>
+      "segment" in item ? this.#readOne(item) : this.#readWhole(item),
     );
   }
 
@@ -124,13 +128,30 @@ export class Qcow2Layer implements Layer {
     target.set(content.subarray(start, start + target.length));
   }
 
-  /** Whole clusters are not held for later: whoever reads those reads on. */
-  async #readRun({ offset, end, pieces }: CompressedRun): Promise<void> {
-    const stored = Buffer.allocUnsafeSlow(end - offset);
-    await this.#disk.read(offset, stored);
-    await inParallel(pieces, UNPACKED_AT_A_TIME, async ({ segment, target }) => {
-      const { host = 0, stored: length = 0 } = segment;
-      target.set(await this.#decompressed(host, stored.subarray(host - offset, host - offset + length)));
+  /** Whole compressed clusters are not held for later: whoever reads those reads on. */
+  async #readWhole(pieces: readonly Piece[]): Promise<void> {
+    const { geometry, compression } = this.#root;
+    const runs: (CompressedRun & { readonly place: number })[] = [];
+    const streams: (StoredStream & { readonly host: number })[] = [];
+    let length = 0;
+    for (const run of compressedRuns(pieces)) {
+      runs.push({ ...run, place: length });
+      for (const { segment, target } of run.pieces) {
+        const { host = 0, stored = 0 } = segment;
+        streams.push({ start: length + host - run.offset, length: stored, target, host });
+      }
+      length += run.end - run.offset;
+    }
+    await withRunBuffer(compression, length, async (stored) => {
+      await inParallel(runs, READS_AT_A_TIME, async ({ offset, end, place }) => {
+        await this.#disk.read(offset, stored.subarray(place, place + end - offset));
+      });
+      try {
+        await unpackRun(compression, stored, streams, geometry.clusterSize);
+      } catch (error) {
+        if (!(error instanceof DamagedStream)) throw error;
+        throw this.#damaged(streams[error.index]?.host ?? 0, error.message);
+      }
     });
   }
 
@@ -139,8 +160,12 @@ export class Qcow2Layer implements Layer {
     try {
       return await decompressCluster(compression, stored, geometry.clusterSize);
     } catch (error) {
-      throw this.#invalid(`the compressed cluster at ${hex(host)} cannot be unpacked: ${reasonOf(error)}`);
+      throw this.#damaged(host, reasonOf(error));
     }
+  }
+
+  #damaged(host: number, reason: string): QcowalError {
+    return this.#invalid(`the compressed cluster at ${hex(host)} cannot be unpacked: ${reason}`);
   }
 
   #slice(offset: number): Promise<Uint32Array> {

@@ -1,6 +1,5 @@
 import * as zlib from "node:zlib";
 import { promisify } from "node:util";
-import type { ZSTDDecoder } from "zstddec";
 
 /** The content of a zstd frame, of at most `most` bytes; nothing, or an error, for one that is damaged or longer. */
 export type UnpackFrame = (frame: Uint8Array, most: number) => Promise<Uint8Array>;
@@ -28,16 +27,17 @@ function nativeUnpack(): UnpackFrame | undefined {
   return (frame, most) => decompress(frame, { chunkSize: most + SPARE_BYTES, maxOutputLength: most });
 }
 
-let decoder: Promise<ZSTDDecoder> | undefined;
+type Zstd = typeof import("@foxglove/wasm-zstd");
+
+let zstd: Promise<Zstd> | undefined;
 
 /** It is compiled when it is loaded, and few images need it. */
-async function loadDecoder(): Promise<ZSTDDecoder> {
-  const { ZSTDDecoder } = await import("zstddec");
-  const loaded = new ZSTDDecoder();
-  await loaded.init();
+async function loadZstd(): Promise<Zstd> {
+  const loaded = await import("@foxglove/wasm-zstd");
+  await loaded.isLoaded;
   return loaded;
 }
 
-/** With libzstd as WebAssembly, which returns nothing for whatever is wrong, and writes no byte beyond `most`. */
+/** With libzstd as WebAssembly, which writes no byte beyond `most`. */
 export const unpackPortably: UnpackFrame = async (frame, most) =>
-  (await (decoder ??= loadDecoder())).decode(frame, most);
+  (await (zstd ??= loadZstd())).decompress(frame, most);

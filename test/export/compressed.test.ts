@@ -11,6 +11,7 @@ import { compress, compressible } from "../../tools/image-maker/content.ts";
 import { must } from "../support/programs.ts";
 import { requireQemu, tempDir } from "../support/qemu.ts";
 import { seededRandom } from "../support/random.ts";
+import { streamPlace } from "../support/stream-place.ts";
 
 beforeAll(requireQemu);
 
@@ -63,7 +64,7 @@ describe.each(["zlib", "zstd"])("clusters that are compressed with %s", (type) =
     const options = ["-o", `compression_type=${type}`, join(dir, "a.raw"), path];
     await must("qemu-img", ["convert", "-c", "-f", "raw", "-O", "qcow2", ...options]);
     const bytes = await readFile(path);
-    const stream = await firstStream(path);
+    const stream = await streamPlace(path);
     bytes.fill(0xff, stream, stream + 16);
     await writeFile(path, bytes);
     await using view = await openView(path);
@@ -75,13 +76,6 @@ describe.each(["zlib", "zstd"])("clusters that are compressed with %s", (type) =
     await view.read(64 * KIB, Buffer.alloc(64 * KIB));
   });
 });
-
-async function firstStream(path: string): Promise<number> {
-  const bytes = await readFile(path);
-  const at = (offset: number): bigint => bytes.readBigUInt64BE(offset);
-  const l2 = at(Number(at(40))) & 0x00ff_ffff_ffff_fe00n;
-  return Number(at(Number(l2)) & 0x003f_ffff_ffff_ffffn);
-}
 
 test("streams are read together as far as they are near, and never too much at once", () => {
   const random = seededRandom(11);
@@ -111,6 +105,19 @@ test("streams are read together as far as they are near, and never too much at o
   }
 });
 
+/** Half a cluster of one byte, in a frame that says it holds `size` bytes. */
+function frameWithSize(size: bigint): Buffer {
+  const frame = Buffer.alloc(18);
+  frame.writeUInt32LE(0xfd2f_b528, 0);
+  // Eight bytes for the size, and a window of 32 KiB.
+  frame[4] = 0xc0;
+  frame[5] = 5 << 3;
+  frame.writeBigUInt64LE(size, 6);
+  // The last block, of a repeated byte.
+  frame.writeUIntLE(1 | (1 << 1) | ((32 * KIB) << 3), 14, 3);
+  return frame;
+}
+
 const unpackers = [
   { by: "WebAssembly", unpackFrame: unpackPortably },
   ...(unpackNatively === undefined ? [] : [{ by: "Node's own libzstd", unpackFrame: unpackNatively }]),
@@ -136,6 +143,14 @@ describe.each(unpackers)("a cluster in zstd frames, unpacked by $by,", ({ unpack
     await expect(unpack(first, first.subarray(0, -1))).rejects.toThrow("cut off");
     await expect(unpack(Buffer.alloc(100))).rejects.toThrow("cut off");
     const reserved = Buffer.from(first);
+    expect(await unpack(frameWithSize(BigInt(half)), first)).toHaveLength(2 * half);
+    await expect(unpack(frameWithSize(2n ** 40n), first)).rejects.toThrow("longer than the cluster");
+    await expect(unpack(frameWithSize(BigInt(half) + 1n), first)).rejects.toThrow("damaged");
+    await expect(unpack(frameWithSize(0n), first)).rejects.toThrow("empty");
+    // A bit of the descriptor that no version uses.
+    const unknown = Buffer.from(first);
+    unknown[4] = (unknown[4] ?? 0) | 8;
+    await expect(unpack(unknown, first)).rejects.toThrow("damaged");
     // The block type that means nothing.
     reserved[9] = (reserved[9] ?? 0) | 6;
     await expect(unpack(reserved, first)).rejects.toThrow();

@@ -2,7 +2,7 @@
  * Bundles the command: finding, reading and linking a hundred modules takes
  * longer than listing the snapshots of an image. CommonJS, because Node starts it
  * without its loader of ES modules. `dist/qcowal.cjs` starts `dist/command.cjs`
- * from its code cache.
+ * from its code cache. The thread that unpacks is a bundle for the same reason.
  */
 import { join, resolve } from "node:path";
 import { type BuildOptions, build } from "esbuild";
@@ -18,6 +18,8 @@ const common: BuildOptions = {
   format: "cjs",
   // The source is kept in memory while the command runs: a third of it would be spaces.
   minifyWhitespace: true,
+  // It finds its WebAssembly beside itself, and is loaded by few.
+  external: ["@foxglove/wasm-zstd"],
   logLevel: "warning",
 };
 
@@ -35,5 +37,11 @@ await build({
   ...common,
   entryPoints: [join(dist, "src/cli/start.js")],
   outfile: join(dist, "qcowal.cjs"),
+});
+await build({
+  ...common,
+  entryPoints: [join(dist, "src/export/unpack-thread.js")],
+  outfile: join(dist, "unpack-thread.cjs"),
+  supported: { "dynamic-import": false },
 });
 await makeCodeCache(dist);

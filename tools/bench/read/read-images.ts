@@ -54,7 +54,7 @@ export async function makeReadImages(
     onStep(`making the image, ${stored}`);
     const path = join(folder, `${stored}.qcow2`);
     const how = stored === "uncompressed" ? [] : ["-c", "-o", `compression_type=${stored}`];
-    await must("qemu-img", ["convert", "-W", "-f", "raw", "-O", "qcow2", ...how, raw, path]);
+    await must("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", ...how, raw, path]);
     const zeros = Array.from({ length: regions }, (_, region) => region).filter(
       (region) => REGIONS[region % REGIONS.length] === "zeros",
     );
