@@ -98,6 +98,7 @@ export const OPERATIONS: readonly BenchOperation[] = [
   create("create, second", "one snapshot"),
   revert("revert, 1 % changed", "1 % changed"),
   revert("revert, all changed", "all changed"),
+  revert("revert, all changed in order", "all changed in order"),
   remove("delete, shared", "one snapshot"),
   remove("delete, exclusive", "all changed"),
   rotate("rotate, 1 % changed", "1 % changed"),

@@ -1,8 +1,8 @@
 import { type Random, seededRandom } from "../../image-maker/index.ts";
 import type { AllocatorModel } from "./allocator-model.ts";
 
-/** How a guest fills its disk: it decides where everything lies in the file. */
-export type WriteOrder = (model: AllocatorModel) => void;
+/** How a guest fills its disk: it decides where everything lies in the file. With another seed it does it otherwise in the same way. */
+export type WriteOrder = (model: AllocatorModel, seed: number) => void;
 
 /** From the first cluster on, as far as this part of the disk reaches. */
 export const filledTo =
@@ -15,8 +15,8 @@ export const filledTo =
 export const sequential = filledTo(1);
 
 /** Each cluster once, in an order without any locality: the worst case. */
-export const shuffled: WriteOrder = (model) => {
-  const random = seededRandom(1);
+export const shuffled: WriteOrder = (model, seed) => {
+  const random = seededRandom(seed);
   const order = new Uint32Array(model.guestClusters).map((_, index) => index);
   for (let last = order.length - 1; last > 0; last -= 1) {
     const other = random.int(last + 1);
@@ -30,8 +30,8 @@ export const shuffled: WriteOrder = (model) => {
 const LARGEST_WRITE = 16;
 
 /** Writes of 1 to 16 clusters at random places until the disk is full, as years of use leave it. */
-export const mixed: WriteOrder = (model) => {
-  const random = seededRandom(2);
+export const mixed: WriteOrder = (model, seed) => {
+  const random = seededRandom(seed);
   const { guestClusters } = model;
   const missing = Math.floor(guestClusters * 0.001);
   let written = 0;
@@ -55,14 +55,10 @@ function writeRun(model: AllocatorModel, random: Random, isWritten: Uint8Array):
 }
 
 /**
- * A guest changes a part of its clusters: in a few regions of the disk, as file
- * systems do, each 64 MiB long; 1 is the whole disk, in order.
+ * A guest changes a part of its clusters, less than all: in a few regions of the
+ * disk, as file systems do, each 64 MiB long.
  */
 export function change(model: AllocatorModel, part: number, seed: number): void {
-  if (part >= 1) {
-    sequential(model);
-    return;
-  }
   const random = seededRandom(seed);
   const region = Math.max(1, Math.min(Math.floor(model.guestClusters * part), 2 ** 26 / model.clusterSize));
   const regions = Math.max(1, Math.round((model.guestClusters * part) / region));
