@@ -1,12 +1,6 @@
-import { execFile } from "node:child_process";
+import { type Ended, launch } from "./launcher.ts";
 
-export interface Ended {
-  /** Null when a signal ended it. */
-  readonly code: number | null;
-  readonly signal: string | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+export type { Ended } from "./launcher.ts";
 
 export interface ProgramOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -15,18 +9,8 @@ export interface ProgramOptions {
 
 /** Runs a program to its end, however it ends. */
 export function run(program: string, args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const env = { ...process.env, LC_ALL: "C", ...options.env };
-    const child = execFile(
-      program,
-      [...args],
-      { env, maxBuffer: 256 * 1024 * 1024, ...(options.cwd === undefined ? {} : { cwd: options.cwd }) },
-      (error, stdout, stderr) => {
-        if (error !== null && child.exitCode === null && child.signalCode === null) reject(error);
-        else resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr });
-      },
-    );
-  });
+  const env = { ...process.env, LC_ALL: "C", ...options.env };
+  return launch({ program, args, env, cwd: options.cwd ?? process.cwd() });
 }
 
 /** Runs a program that has to succeed. */

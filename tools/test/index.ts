@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
+import { SearchesFirst } from "./searches-first.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -43,6 +44,7 @@ const vitest = await startVitest("test", process.argv.slice(2), {
   include: ["test/**/*.test.ts"],
   testTimeout: 120_000,
   hookTimeout: 120_000,
+  sequence: { sequencer: SearchesFirst },
   reporters: ["default"],
 });
 const totals = count(vitest.state.getTestModules());
