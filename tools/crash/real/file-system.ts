@@ -13,7 +13,7 @@
  *   NOT make its name durable, though ext4 would: POSIX does not promise it.
  */
 import { basename, dirname, join } from "node:path";
-import { type EntryChange, type Event, type FileChange, changed, sizeAfter } from "./change.ts";
+import { type EntryChange, type Event, type FileChange, sizeAfter } from "./change.ts";
 import type { Tree } from "./tree.ts";
 
 const SECTOR = 512;
@@ -231,13 +231,16 @@ function entriesAfter(
   return entries;
 }
 
+/** The content that `durable` becomes, which stays as it is; itself when nothing changes it. */
 function contentAfter(
   file: File,
   durable: Buffer,
   pending: readonly Pending[],
   fates: readonly Fate[],
 ): Buffer {
-  let content = durable;
+  let own: Buffer | undefined;
+  // As long as it can ever be: a copy for each change would be most of what a search of large files does.
+  const content = (): Buffer => (own ??= enlarged(durable, longest(file, durable, pending)));
   let size = durable.length;
   let sizesSurvive = true;
   for (const [index, item] of pending.entries()) {
@@ -247,14 +250,27 @@ function contentAfter(
       sizesSurvive &&= fate === true;
       if (!sizesSurvive) continue;
       // What is cut off must not come back when the file grows again.
-      if (item.size < size) content = changed(content, { kind: "truncate", path: "", size: item.size });
+      if (item.size < size) content().fill(0, item.size);
       size = item.size;
     } else {
-      for (const [offset, data] of surviving(item.offset, item.data, fate))
-        content = changed(content, { kind: "write", path: "", offset, data });
+      for (const [offset, data] of surviving(item.offset, item.data, fate)) data.copy(content(), offset);
     }
   }
-  return content.length === size ? content : changed(content, { kind: "truncate", path: "", size });
+  return own === undefined && size === durable.length ? durable : content().subarray(0, size);
+}
+
+function longest(file: File, durable: Buffer, pending: readonly Pending[]): number {
+  const ends = pending.map((item) => {
+    if (item.kind === "entry" || item.file !== file) return 0;
+    return item.kind === "size" ? item.size : item.offset + item.data.length;
+  });
+  return Math.max(durable.length, ...ends);
+}
+
+function enlarged(before: Buffer, size: number): Buffer {
+  const next = Buffer.alloc(size);
+  before.copy(next);
+  return next;
 }
 
 function* surviving(offset: number, data: Buffer, fate: Fate): Generator<readonly [number, Buffer]> {

@@ -14,7 +14,7 @@ export interface CrashState {
 }
 
 export interface StateLimits extends Partial<SubsetLimits> {
-  /** At most so many states, the moments sharing them evenly. */
+  /** At most so many states, the moments sharing them evenly. Any beginning of them lies all over the run. */
   readonly states?: number;
 }
 
@@ -36,11 +36,15 @@ export function crashStates(
       seen.add(digest);
       found.push({ position, fates: fates.map(sign).join(""), tree: () => moment.cut(fates) });
     }
-    // Where only some are taken, the kill, which keeps everything, is one of them.
-    const [first, ...others] = found;
-    byMoment.push(first === undefined ? [] : [first, ...random.shuffle(others)]);
+    byMoment.push(found);
   }
-  return dealt(byMoment, limits.states ?? Number.POSITIVE_INFINITY);
+  // The kill, which keeps everything, comes first at every second moment, and then at the others.
+  const hands = spread(byMoment).map(([kill, ...cuts], turn) => {
+    if (kill === undefined) return [];
+    const [cut, ...others] = random.shuffle(cuts);
+    return cut === undefined ? [kill] : turn % 2 === 0 ? [kill, cut, ...others] : [cut, kill, ...others];
+  });
+  return dealt(hands, limits.states ?? Number.POSITIVE_INFINITY);
 }
 
 function moments(root: string, start: Tree, events: readonly Event[]): Moment[] {
@@ -103,6 +107,13 @@ function* fatesOf({ pending }: Moment, random: Random, limits: StateLimits): Gen
 }
 
 const sign = (fate: Fate): string => (fate === true ? "+" : fate === false ? "-" : "~");
+
+/** In an order of which any beginning is spread over all of them: by the bits of their places, the last one first. */
+function spread<T>(items: readonly T[]): T[] {
+  const bits = Array.from({ length: items.length.toString(2).length }, (_, bit) => bit);
+  const reversed = (place: number): number => bits.reduce((sum, bit) => sum * 2 + ((place >> bit) & 1), 0);
+  return [...items.entries()].toSorted(([a], [b]) => reversed(a) - reversed(b)).map(([, item]) => item);
+}
 
 /** Takes one of each in turn until there are `limit`. */
 function dealt<T>(hands: readonly (readonly T[])[], limit: number): T[] {
