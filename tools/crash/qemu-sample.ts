@@ -68,9 +68,12 @@ export class QemuSample {
   }
 
   async #judgeRecovered(world: World, references: readonly World[], path: string): Promise<void> {
-    const file = await this.#file("recovered.qcow2", at(world, path).bytes());
+    const disk = at(world, path);
+    const file = await this.#file("recovered.qcow2", disk.bytes());
     const check = await run("qemu-img", ["check", "-f", "qcow2", file]);
     assert.equal(check.code, 0, `qemu-img check: ${check.stdout}${check.stderr}`);
+    // The same bytes hold the same.
+    if (references.some((reference) => at(reference, path).digest() === disk.digest())) return;
     const content = await this.#content(file);
     for (const reference of references) {
       if ((await this.#referenceContent(at(reference, path))) === content) return;
