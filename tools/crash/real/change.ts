@@ -59,7 +59,8 @@ export function sizeAfter(before: number, change: FileChange): number {
   }
 }
 
-function resized(before: Buffer, size: number): Buffer {
+/** A copy, cut off or with zeros behind it. */
+export function resized(before: Buffer, size: number): Buffer {
   const next = Buffer.alloc(size);
   before.copy(next);
   return next;

@@ -13,7 +13,7 @@
  *   NOT make its name durable, though ext4 would: POSIX does not promise it.
  */
 import { basename, dirname, join } from "node:path";
-import { type EntryChange, type Event, type FileChange, sizeAfter } from "./change.ts";
+import { type EntryChange, type Event, type FileChange, resized, sizeAfter } from "./change.ts";
 import type { Tree } from "./tree.ts";
 
 const SECTOR = 512;
@@ -240,7 +240,7 @@ function contentAfter(
 ): Buffer {
   let own: Buffer | undefined;
   // As long as it can ever be: a copy for each change would be most of what a search of large files does.
-  const content = (): Buffer => (own ??= enlarged(durable, longest(file, durable, pending)));
+  const content = (): Buffer => (own ??= resized(durable, longest(file, durable, pending)));
   let size = durable.length;
   let sizesSurvive = true;
   for (const [index, item] of pending.entries()) {
@@ -265,12 +265,6 @@ function longest(file: File, durable: Buffer, pending: readonly Pending[]): numb
     return item.kind === "size" ? item.size : item.offset + item.data.length;
   });
   return Math.max(durable.length, ...ends);
-}
-
-function enlarged(before: Buffer, size: number): Buffer {
-  const next = Buffer.alloc(size);
-  before.copy(next);
-  return next;
 }
 
 function* surviving(offset: number, data: Buffer, fate: Fate): Generator<readonly [number, Buffer]> {
