@@ -13,4 +13,6 @@ process.on("message", ({ id, program, args, env, cwd }) => {
     );
   });
 });
+// Ctrl-C is for whoever it works for, and ends it by letting go.
+process.on("SIGINT", () => undefined);
 process.on("disconnect", () => process.exit());
