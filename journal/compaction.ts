@@ -3,6 +3,7 @@
  * a run of parts gives way to a stub, and the record of the compaction, which
  * names them all, is appended to the chain. Power fails before it or after it.
  */
+import { throwIfAborted } from "../src/errors/index.ts";
 import { linkAt, keyOf, walkLinks } from "./chain.ts";
 import { encodeCompacted } from "./compacted-body.ts";
 import { type HeldIntents, intentsKey } from "./index-entries.ts";
@@ -67,11 +68,17 @@ export function expendable(
     .toReversed();
 }
 
-/** @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify: it stays */
+export interface CompactLogOptions {
+  readonly dryRun: boolean;
+  readonly by: unknown;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify: it stays; ABORTED between batches */
 export async function compactLog(
   log: CompactedLog,
   going: readonly HeldIntents[],
-  { dryRun, by }: { readonly dryRun: boolean; readonly by: unknown },
+  { dryRun, by, signal }: CompactLogOptions,
 ): Promise<CompactionReport> {
   const { dir, store, append } = log;
   const sizeBefore = await store.size();
@@ -79,7 +86,13 @@ export async function compactLog(
   let [records, bytes] = [0, 0];
   for (let at = 0; at < going.length; at += BATCH_TRANSACTIONS) {
     const batch = going.slice(at, at + BATCH_TRANSACTIONS);
-    const runs = await runsOf(dir, store, batch);
+    const isUntouched = dryRun || records === 0;
+    const runs = await runsOf(dir, store, batch, () =>
+      throwIfAborted(
+        signal,
+        `The compaction was called off. ${isUntouched ? "Nothing was changed." : "What it dropped before stays dropped, and the journal is whole."}`,
+      ),
+    );
     for (const run of runs) {
       transactions.add(run.transaction);
       records += run.last - run.sequence + 1;
@@ -107,7 +120,12 @@ const lastEnd = (transactions: readonly HeldIntents[]): number =>
   transactions.reduce((last, { end }) => Math.max(last, end), 0);
 
 /** Their parts, each verified against the one before: what is damaged must not vanish under a stub. */
-async function runsOf(dir: string, store: Store, batch: readonly HeldIntents[]): Promise<Run[]> {
+async function runsOf(
+  dir: string,
+  store: Store,
+  batch: readonly HeldIntents[],
+  checkpoint: () => void,
+): Promise<Run[]> {
   const [first] = batch;
   if (first === undefined) return [];
   const wanted = new Set(batch.map(({ transaction }) => transaction));
@@ -115,6 +133,7 @@ async function runsOf(dir: string, store: Store, batch: readonly HeldIntents[]):
   const runs: Run[] = [];
   const before = await linkAt(dir, store, first.transaction - 1);
   for await (const link of walkLinks(dir, store, first.transaction, lastEnd(batch), before.digest)) {
+    checkpoint();
     if (isStub(link)) continue;
     const { kind, transaction, sequence, previous, digest, size } = link;
     if (kind === "settled" || kind === "aborted") ended.add(transaction);

@@ -17,6 +17,7 @@ import {
   type Beside,
   type CompactionPolicy,
   type CompactionReport,
+  type CompactLogOptions,
   compactLog,
   expendable,
 } from "./compaction.ts";
@@ -46,6 +47,8 @@ export interface CompactOptions extends Partial<Omit<CompactionPolicy, "maxBytes
   readonly dryRun?: boolean;
   /** On whose behalf, for the record. */
   readonly by?: unknown;
+  /** Ends it with ABORTED: what was dropped by then is, and the journal is whole. */
+  readonly signal?: AbortSignal;
 }
 
 export class Journal implements JournalReader {
@@ -288,11 +291,17 @@ export class Journal implements JournalReader {
    * and by whom stays, and the chain still verifies. It may be called while
    * transactions run, and be interrupted at any moment.
    * @throws TypeError for malformed options
-   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
+   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED, ABORTED
    */
   async compact(options: CompactOptions = {}): Promise<CompactionReport> {
     this.#assertOpen();
-    const { keepTransactions = 0, olderThan = Number.POSITIVE_INFINITY, dryRun = false, by = null } = options;
+    const {
+      keepTransactions = 0,
+      olderThan = Number.POSITIVE_INFINITY,
+      dryRun = false,
+      by = null,
+      signal,
+    } = options;
     if (!Number.isSafeInteger(keepTransactions) || keepTransactions < 0) {
       throw new TypeError("keepTransactions is a number of transactions");
     }
@@ -300,12 +309,12 @@ export class Journal implements JournalReader {
       throw new TypeError("olderThan is a time in milliseconds since 1970");
     }
     const policy = { keepTransactions, olderThan, maxBytes: Number.POSITIVE_INFINITY };
-    return this.#compact((held) => expendable(held, policy), { dryRun, by });
+    return this.#compact((held) => expendable(held, policy), { dryRun, by, signal });
   }
 
   #compact(
     choose: (held: readonly HeldIntents[]) => readonly HeldIntents[],
-    options: { readonly dryRun: boolean; readonly by: unknown },
+    options: CompactLogOptions,
   ): Promise<CompactionReport> {
     const log = {
       dir: this.dir,

@@ -75,6 +75,7 @@ export type {
   DiffStep,
   DiffTotals,
   OpenState,
+  OpenStateOptions,
   ReceiveOptions,
   ReceivePhase,
   ReceiveReport,

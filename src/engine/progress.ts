@@ -1,4 +1,4 @@
-import { QcowalError } from "../errors/index.ts";
+import { throwIfAborted } from "../errors/index.ts";
 import type { RunOptions, Step } from "./options.ts";
 import type { RecoveredTransaction } from "./reports.ts";
 
@@ -44,15 +44,10 @@ export class Progress {
    * @throws QcowalError ABORTED
    */
   checkpoint(): void {
-    const { signal } = this.#options;
-    if (!this.#committed && signal?.aborted === true) {
-      throw new QcowalError(
-        "ABORTED",
-        "The operation was aborted before it was decided. Nothing was changed.",
-        {
-          cause: signal.reason,
-        },
-      );
-    }
+    if (this.#committed) return;
+    throwIfAborted(
+      this.#options.signal,
+      "The operation was aborted before it was decided. Nothing was changed.",
+    );
   }
 }

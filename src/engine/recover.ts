@@ -1,6 +1,6 @@
 import type { Journal, PendingTransaction } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
-import { QcowalError, invariant, isQcowalError } from "../errors/index.ts";
+import { QcowalError, invariant, isQcowalError, throwIfAborted } from "../errors/index.ts";
 import { readHead } from "../image/index.ts";
 import type { OperationOutcome } from "../plan/index.ts";
 import type { Actor } from "./actor.ts";
@@ -23,6 +23,8 @@ export interface Recoverer {
   readonly reason?: string;
   /** Judge only: say what would be done, write nothing. */
   readonly dryRun?: boolean;
+  /** Looked at between transactions. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -65,7 +67,7 @@ async function oneAtATime<Result>(journal: Journal, action: () => Promise<Result
 /**
  * Recovers everything pending, or what is pending on `paths`. One transaction
  * that cannot be recovered does not hold up the others.
- * @throws QcowalError NEEDS_RECOVERY when one of `paths` is still fenced and nothing pending explains it
+ * @throws QcowalError NEEDS_RECOVERY when one of `paths` is still fenced and nothing pending explains it; ABORTED
  */
 export async function recoverPending(
   context: EngineContext,
@@ -75,6 +77,7 @@ export async function recoverPending(
   const recovered: RecoveredTransaction[] = [];
   const failed: { transaction: number; error: QcowalError }[] = [];
   for (const pending of context.journal.pending()) {
+    throwIfAborted(by.signal, calledOff(recovered.length));
     try {
       const begun = decodeBegun(pending.begun);
       const images = await locate(context, begun, paths ?? []);
@@ -90,6 +93,11 @@ export async function recoverPending(
     await refuseFenced(context, paths?.filter((path) => !explained.includes(path)) ?? []);
   return { recovered, failed };
 }
+
+const calledOff = (recovered: number): string =>
+  recovered === 0
+    ? "The recovery was called off. Nothing was changed."
+    : `The recovery was called off: ${recovered} transaction(s) were recovered, the rest is pending as before. Recover again to go on.`;
 
 async function refuseFenced(
   { environment, journal }: EngineContext,

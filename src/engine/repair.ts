@@ -5,7 +5,7 @@
  */
 import type { Journal } from "../../journal/index.ts";
 import type { Disk } from "../disk/index.ts";
-import { QcowalError, isQcowalError } from "../errors/index.ts";
+import { QcowalError, isQcowalError, throwIfAborted } from "../errors/index.ts";
 import {
   type FenceOwner,
   bitmapsRemoval,
@@ -33,6 +33,8 @@ export interface Repairer {
   readonly reason?: string;
   /** Scan only: say what would be done, write nothing. */
   readonly dryRun?: boolean;
+  /** Calls the scan off. */
+  readonly signal?: AbortSignal;
 }
 
 /** What a repair did, or would do. */
@@ -108,7 +110,7 @@ export async function refuseRecoverable(
 /**
  * Repairs the image, whatever a journal says: see `refuseRecoverable` for that.
  * `journal`, if there is one, gets a note.
- * @throws QcowalError NOTHING_TO_REPAIR, IMAGE_DAMAGED, IMAGE_INVALID, IMAGE_IN_USE, IMAGE_NOT_FOUND, LIMIT_EXCEEDED, IO_FAILED
+ * @throws QcowalError NOTHING_TO_REPAIR, IMAGE_DAMAGED, IMAGE_INVALID, IMAGE_IN_USE, IMAGE_NOT_FOUND, LIMIT_EXCEEDED, ABORTED, IO_FAILED
  */
 export async function repairByScan(
   environment: Environment,
@@ -116,17 +118,21 @@ export async function repairByScan(
   by: Repairer,
   journal?: Journal,
 ): Promise<RepairReport> {
+  const checkpoint = (): void =>
+    throwIfAborted(by.signal, "The repair was called off. Nothing was changed, and the fence stays.");
+  checkpoint();
   const disk = await environment.openDisk(path, by.dryRun === true ? "read" : "write");
   try {
     const head = await readHead(disk, true);
     if (!head.header.fenced) throw notFenced(disk.path);
     const interrupted = fenceOwner(head.area);
-    const { image, plan } = await scan(disk);
+    const { image, plan } = await scan(disk, checkpoint);
     const report: RepairReport = {
       image: disk.path,
       ...(interrupted === undefined ? {} : { interrupted }),
       summary: plan.summary,
     };
+    checkpoint();
     if (by.dryRun === true) return report;
     await carryOut(disk, image, plan);
     if (journal === undefined) return report;
@@ -138,10 +144,13 @@ export async function repairByScan(
 }
 
 /** Tables that break the format are refused like any other finding, in words that fit a fenced image. */
-async function scan(disk: Disk): Promise<{ image: Image; plan: RepairPlan }> {
+async function scan(
+  disk: Disk,
+  onTable: () => void,
+): Promise<{ readonly image: Image; readonly plan: RepairPlan }> {
   try {
     const image = await readImage(disk, true);
-    return { image, plan: await planRepair(image) };
+    return { image, plan: await planRepair(image, { onTable }) };
   } catch (cause) {
     if (!isQcowalError(cause, "IMAGE_INVALID")) throw cause;
     throw new QcowalError(

@@ -17,7 +17,7 @@ export type {
   DiffTotals,
 } from "./diff/index.ts";
 export type { Extent, GuestDisk } from "./guest-disk.ts";
-export type { OpenState } from "./open-state.ts";
+export type { OpenState, OpenStateOptions } from "./open-state.ts";
 export {
   ReceivedBefore,
   ReceivedImage,

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, lstat, open, rename, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
+import { QcowalError, isQcowalError, reasonOf, throwIfAborted } from "../errors/index.ts";
 import { nameNewFile, syncDirectory } from "./new-file.ts";
 import type { View } from "./view.ts";
 
@@ -45,10 +45,8 @@ export async function writeNewOutput<Result>(
 }
 
 /** @throws QcowalError ABORTED */
-export function assertNotCalledOff(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new QcowalError("ABORTED", "Called off. Nothing is left of the output.", { cause: signal.reason });
-}
+export const assertNotCalledOff = (signal: AbortSignal | undefined): void =>
+  throwIfAborted(signal, "Called off. Nothing is left of the output.");
 
 /** Writes all of `bytes` at `offset`. */
 export async function writeWhole(handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {

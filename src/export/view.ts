@@ -1,5 +1,5 @@
 import { Readable } from "node:stream";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, throwIfAborted } from "../errors/index.ts";
 import { roundUp } from "../format/index.ts";
 import { type SnapshotFacts, snapshotFacts } from "../image/index.ts";
 import type { SnapshotSelection } from "../plan/index.ts";
@@ -70,10 +70,8 @@ function selectionOf(snapshot: ViewOptions["snapshot"]): SnapshotSelection | und
 }
 
 /** @throws QcowalError ABORTED */
-function assertNotAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new QcowalError("ABORTED", "Reading was called off. Nothing was changed.", { cause: signal.reason });
-}
+const assertNotAborted = (signal: AbortSignal | undefined): void =>
+  throwIfAborted(signal, "Reading was called off. Nothing was changed.");
 
 /** An image, or a snapshot of it, as its guest sees or saw it. */
 export class View implements GuestDisk, AsyncDisposable {

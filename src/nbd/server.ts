@@ -3,6 +3,7 @@ import { type AddressInfo, type ListenOptions, type Server, type Socket } from "
 import { resolve } from "node:path";
 import { QcowalError, reasonOf } from "../errors/index.ts";
 import { NbdClientError } from "./client-error.ts";
+import { assertNotCalledOff, closable } from "./closable.ts";
 import { Connection } from "./connection.ts";
 import { type NbdLimits, limitsFrom } from "./limits.ts";
 import { type NbdExport, checkExports } from "./nbd-export.ts";
@@ -18,6 +19,8 @@ export interface NbdServeOptions {
   /** Where set, clients have to encrypt. */
   readonly tls?: NbdTls;
   readonly limits?: Partial<NbdLimits>;
+  /** Closes the server, as `close()`, which can be waited for; raised before that, nothing is opened: ABORTED. */
+  readonly signal?: AbortSignal;
   /** Hears of disks that fail, and of clients that were dropped (NbdClientError). Must not throw. */
   readonly onError?: (error: unknown, where: { readonly client: string; readonly export?: string }) => void;
 }
@@ -39,12 +42,13 @@ const DEFAULT_PORT = 10809;
 /**
  * Serves disks to NBD clients, read-only: https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md
  * @throws TypeError for names and limits that cannot be
- * @throws QcowalError IO_FAILED when the address cannot be listened on
+ * @throws QcowalError IO_FAILED when the address cannot be listened on; ABORTED
  */
 export async function serve(options: NbdServeOptions): Promise<NbdServer> {
-  const { exports, listen, tls, onError = () => undefined } = options;
+  const { exports, listen, tls, signal, onError = () => undefined } = options;
   checkExports(exports);
   const limits = limitsFrom(options.limits);
+  assertNotCalledOff(signal);
   const encrypt = tls === undefined ? undefined : await encrypter(tls);
   const connections = new Set<Connection>();
 
@@ -71,15 +75,13 @@ export async function serve(options: NbdServeOptions): Promise<NbdServer> {
   const newServer = (): Server => createServer({ allowHalfOpen: true }, accept);
   const { server, address, remove } = await bind(newServer, listen);
 
-  const shutDown = async (): Promise<void> => {
+  const close = await closable(signal, async () => {
     const closed = once(server, "close");
     server.close();
     await remove();
     await Promise.all([...connections].map((connection) => connection.close(limits.closeTime)));
     await closed;
-  };
-  let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => (closing ??= shutDown());
+  });
 
   return {
     address,

@@ -11,6 +11,7 @@ import type { PhasedIntents } from "../intent/index.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import type { Mended } from "./operation.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
+import type { RepairOptions } from "./repair-options.ts";
 
 export interface RepairPlan {
   readonly phases: PhasedIntents;
@@ -29,8 +30,8 @@ export interface RepairSummary {
 }
 
 /** @throws QcowalError IMAGE_INVALID, IMAGE_DAMAGED with `findings`; IMAGE_UNSUPPORTED, LIMIT_EXCEEDED */
-export async function planRepair(image: Image): Promise<RepairPlan> {
-  const plan = await planned(image);
+export async function planRepair(image: Image, options: RepairOptions = {}): Promise<RepairPlan> {
+  const plan = await planned(image, options);
   const [outcome] = plan.outcomes;
   if (outcome?.type === "repair" && outcome.left.length > 0) throw notOurs(image.disk.path, outcome.left);
   const mended = outcome?.type === "repair" ? outcome.mended : undefined;
@@ -47,10 +48,10 @@ export async function planRepair(image: Image): Promise<RepairPlan> {
   };
 }
 
-async function planned(image: Image): Promise<ImagePlan> {
+async function planned(image: Image, options: RepairOptions): Promise<ImagePlan> {
   const { path } = image.disk;
   try {
-    return await planRepairOperation(image, { type: "repair", image: path }, {});
+    return await planRepairOperation(image, { type: "repair", image: path }, options);
   } catch (cause) {
     if (!isQcowalError(cause, "IMAGE_DAMAGED")) throw cause;
     throw notOurs(path, cause.details["findings"] as readonly string[], cause);

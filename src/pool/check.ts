@@ -1,5 +1,5 @@
 import { type Disk, openFileDisk } from "../disk/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import { throwIfAborted } from "../errors/index.ts";
 import { type FenceOwner, fenceOwner } from "../format/index.ts";
 import { type CheckedTables, checkTables, readHead } from "../image/index.ts";
 
@@ -32,6 +32,7 @@ export interface CheckReport extends CheckedTables {
  * IMAGE_INVALID for a header that leaves nothing to check
  */
 export async function checkImage(path: string, options: CheckOptions = {}): Promise<CheckReport> {
+  checkpointOf(options)();
   const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
   try {
     return await checkDisk(disk, options);
@@ -47,7 +48,7 @@ export async function checkDisk(disk: Disk, options: CheckOptions = {}): Promise
   const checked = await checkTables(disk, head, {
     usage: options.usage === true,
     ...(options.onProgress === undefined ? {} : { onTable: options.onProgress }),
-    checkpoint: () => throwIfAborted(options.signal),
+    checkpoint: checkpointOf(options),
   });
   return {
     image: disk.path,
@@ -57,9 +58,7 @@ export async function checkDisk(disk: Disk, options: CheckOptions = {}): Promise
   };
 }
 
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new QcowalError("ABORTED", "The check was called off. Nothing was changed.", {
-    cause: signal.reason,
-  });
-}
+const checkpointOf =
+  ({ signal }: CheckOptions) =>
+  (): void =>
+    throwIfAborted(signal, "The check was called off. Nothing was changed.");

@@ -10,7 +10,7 @@ import { dirname, join } from "node:path";
 import { resolvedPath } from "../../journal/index.ts";
 import { type Disk, openFileDisk } from "../disk/index.ts";
 import { applyToNewFile, fencedError } from "../engine/index.ts";
-import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
+import { QcowalError, isQcowalError, reasonOf, throwIfAborted } from "../errors/index.ts";
 import { WorkingDirectory, nameNewFile } from "../export/index.ts";
 import { type Image, type Snapshot, readHead, readSnapshotTable } from "../image/index.ts";
 import { type ImagePlan, type Operation, planImage, selectSnapshot } from "../plan/index.ts";
@@ -53,6 +53,9 @@ export async function cloneImage(
   target: string,
   options: CloneOptions = {},
 ): Promise<CloneReport> {
+  const checkpoint = (): void =>
+    throwIfAborted(options.signal, "Cloning was called off. Nothing was changed.");
+  checkpoint();
   const clone = await resolvedPath(target);
   // Of one that was killed when all was done but that, the clone is there.
   await WorkingDirectory.removeLeftOver(clone, PURPOSE);
@@ -65,7 +68,6 @@ export async function cloneImage(
     const snapshot = selection === undefined ? undefined : selectSnapshot(disk.path, snapshots, selection);
     await using directory = await WorkingDirectory.create(clone, PURPOSE);
     const copy = join(directory.path, "image");
-    const checkpoint = (): void => throwIfAborted(options.signal);
     const plan =
       snapshot === undefined || selection === undefined
         ? undefined
@@ -77,7 +79,7 @@ export async function cloneImage(
     const without = plan?.phases.discard ?? [];
     const shared = await copyFileInto(disk, copy, { without, checkpoint, onProgress });
     await disk.close();
-    await finish(copy, plan);
+    await finish(copy, plan, checkpoint);
     await nameNewFile(copy, clone);
     const chosen = snapshot === undefined ? null : { id: snapshot.id, name: snapshot.name };
     return { image: disk.path, clone, snapshot: chosen, shared };
@@ -140,19 +142,15 @@ function operationsFor(
 }
 
 /** Brings the copy to the snapshot, if one was chosen, and syncs it. */
-async function finish(copy: string, plan: ImagePlan | undefined): Promise<void> {
+async function finish(copy: string, plan: ImagePlan | undefined, checkpoint: () => void): Promise<void> {
   const disk = await openFileDisk(copy, "write");
   try {
-    if (plan !== undefined) await applyToNewFile(disk, plan);
+    if (plan !== undefined) await applyToNewFile(disk, plan, checkpoint);
+    checkpoint();
     await disk.sync();
   } finally {
     await disk.close();
   }
-}
-
-function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new QcowalError("ABORTED", "Cloning was called off. Nothing was changed.", { cause: signal.reason });
 }
 
 const NO_SPACE = new Set(["ENOSPC", "EDQUOT"]);

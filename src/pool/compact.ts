@@ -9,6 +9,8 @@ export interface CompactOptions {
   readonly olderThan?: number;
   /** Read and verify only: report what would be dropped, write nothing. */
   readonly dryRun?: boolean;
+  /** Ends it with ABORTED: what was dropped by then is, and the journal is whole. */
+  readonly signal?: AbortSignal;
   /** A name for the record, beside user, host, pid and program. */
   readonly actor?: string;
   /** Why, for the record. */

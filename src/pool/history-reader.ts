@@ -1,5 +1,5 @@
 import { type JournalReader, resolvedPath } from "../../journal/index.ts";
-import { QcowalError } from "../errors/index.ts";
+import { QcowalError, throwIfAborted } from "../errors/index.ts";
 import { decodePart } from "../engine/index.ts";
 import {
   type HistoryEntry,
@@ -22,6 +22,8 @@ export interface HistoryQuery extends HistoryFilter {
   readonly last?: number;
   /** Numbers from this one on. */
   readonly from?: number;
+  /** Ends it with ABORTED: what is wanted may be far behind what is read. */
+  readonly signal?: AbortSignal;
 }
 
 /** An intent of a transaction's plan, and where it belongs. */
@@ -49,12 +51,12 @@ export class HistoryReader {
     this.#journal = journal;
   }
 
-  /** @throws TypeError for a query that is none; QcowalError JOURNAL_DAMAGED */
+  /** @throws TypeError for a query that is none; QcowalError JOURNAL_DAMAGED, ABORTED */
   async *entries(
     images: string | readonly string[] | undefined,
     query: HistoryQuery = {},
   ): AsyncGenerator<HistoryEntry> {
-    const { reverse = false, last, from = 1, ...filter } = query;
+    const { reverse = false, last, from = 1, signal, ...filter } = query;
     if (last !== undefined && (!Number.isSafeInteger(last) || last < 0)) {
       throw new TypeError("'last' must be a number of entries");
     }
@@ -68,6 +70,7 @@ export class HistoryReader {
     const kept: HistoryEntry[] = [];
     let found = 0;
     for await (const entry of timeline(this.#journal, paths, { from, reverse: isFromEnd })) {
+      throwIfAborted(signal, "Reading the history was called off. Nothing was changed.");
       if (!isWanted(entry, filter)) continue;
       if (isFromEnd && !reverse) kept.push(entry);
       else yield entry;

@@ -1,5 +1,6 @@
 import { type Disk, openFileDisk } from "../disk/index.ts";
 import { fencedError } from "../engine/index.ts";
+import { throwIfAborted } from "../errors/index.ts";
 import { type Snapshot, mapSnapshots, readHead } from "../image/index.ts";
 
 /** A snapshot, with the fields that `qemu-img info --output=json` has, in the names of this API. */
@@ -22,27 +23,39 @@ export interface SnapshotInfo {
 export interface ListOptions {
   /** Take no lock, as `qemu-img -U`: works beside a running VM, the answer may be out of date at once. */
   readonly forceShare?: boolean;
+  /** Ends it with ABORTED. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * The snapshots of an image in table order. Needs no journal; cost does not
  * depend on the image's size.
- * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, NEEDS_RECOVERY, IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED
+ * @throws QcowalError IMAGE_NOT_FOUND, IMAGE_IN_USE, NEEDS_RECOVERY, IMAGE_NOT_QCOW2, IMAGE_INVALID, IMAGE_UNSUPPORTED, ABORTED
  */
 export async function listSnapshots(path: string, options: ListOptions = {}): Promise<SnapshotInfo[]> {
+  const checkpoint = (): void =>
+    throwIfAborted(options.signal, "Listing the snapshots was called off. Nothing was changed.");
+  checkpoint();
   const disk = await openFileDisk(path, options.forceShare === true ? "read-unlocked" : "read");
   try {
-    return await snapshotsOn(disk);
+    return await snapshotsOn(disk, checkpoint);
   } finally {
     await disk.close();
   }
 }
 
-/** The same for an image that is open. */
-export async function snapshotsOn(disk: Disk): Promise<SnapshotInfo[]> {
+/** The same for an image that is open. What `checkpoint` throws, which is called for each snapshot, ends it. */
+export async function snapshotsOn(
+  disk: Disk,
+  checkpoint: () => void = () => undefined,
+): Promise<SnapshotInfo[]> {
   const head = await readHead(disk);
   if (head.header.fenced) throw await fencedError(disk.path, head);
-  return [...(await mapSnapshots(disk, head.header, infoOf))];
+  const snapshots = await mapSnapshots(disk, head.header, (snapshot) => {
+    checkpoint();
+    return infoOf(snapshot);
+  });
+  return [...snapshots];
 }
 
 function infoOf({ id, name, entry }: Snapshot): SnapshotInfo {

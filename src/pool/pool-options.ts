@@ -41,6 +41,8 @@ export interface RecoverOptions {
   readonly reason?: string;
   /** Judge only: report what would be done, write nothing to images and record. */
   readonly dryRun?: boolean;
+  /** Ends it with ABORTED before the next transaction: what is recovered is, and the rest stays pending. */
+  readonly signal?: AbortSignal;
 }
 
 /** What the recovery of several transactions did, and what it could not do. */

@@ -275,7 +275,7 @@ export class Pool implements AsyncDisposable {
    * pending in the journal, or what is pending on `images`. A transaction that
    * cannot be recovered is reported in `failed` and does not hold up the others.
    *
-   * @throws QcowalError NEEDS_RECOVERY when one of `images` is fenced by another journal, IMAGE_NOT_FOUND
+   * @throws QcowalError NEEDS_RECOVERY when one of `images` is fenced by another journal, IMAGE_NOT_FOUND, ABORTED
    */
   async recover(images?: readonly string[], options: RecoverOptions = {}): Promise<RecoveryReport> {
     return this.#entrance.enter(async () => {
@@ -373,7 +373,7 @@ export class Pool implements AsyncDisposable {
    * that is pending. The journal does so by itself when it grows: see the README.
    *
    * @throws TypeError for malformed options
-   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED
+   * @throws QcowalError JOURNAL_DAMAGED when something that is to be dropped does not verify, NO_SPACE, IO_FAILED, ABORTED
    */
   async compact(options: CompactOptions = {}): Promise<CompactionReport> {
     return this.#onImages([], () => compactJournal(this.#journal, this.#context.environment, options));

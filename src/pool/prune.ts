@@ -26,6 +26,7 @@ import {
 } from "../retention/index.ts";
 import { checkImage } from "./check.ts";
 import { defaultProgram } from "./default-program.ts";
+import { given } from "./given.ts";
 import { journalToRead } from "./journal-to-read.ts";
 import { recordedTree } from "./recorded-tree.ts";
 import { recordStatus } from "./record-status.ts";
@@ -78,7 +79,7 @@ export async function planPrune(
   journalDir: string,
   images: readonly string[],
   policy: RetentionPolicy,
-  options: Pick<PruneOptions, "group"> = {},
+  options: Pick<PruneOptions, "group" | "signal"> = {},
 ): Promise<PruneReport> {
   checkPolicy(policy);
   const environment = realEnvironment(defaultProgram());
@@ -91,7 +92,7 @@ export async function planPrune(
       paths,
       policy,
       { ...options, dryRun: true },
-      run(environment),
+      run(environment, options),
     );
   } finally {
     await journal?.close();
@@ -107,7 +108,7 @@ export async function pruneImages(
 ): Promise<PruneReport> {
   const { environment, journal } = context;
   if (options.dryRun === true) {
-    return decideAndRun(environment, journal, paths, policy, options, run(environment));
+    return decideAndRun(environment, journal, paths, policy, options, run(environment, options));
   }
   const prepare = async (path: string): Promise<void> => {
     const actor = currentActor(environment.program, options.actor);
@@ -119,22 +120,25 @@ export async function pruneImages(
   return decideAndRun(environment, journal, paths, policy, options, apply, prepare);
 }
 
+/** What reads on behalf of a prune ends with it. */
+type Signalled = Pick<RunOptions, "signal">;
+
 type Apply = (
   groups: OperationsByImage,
   guards: readonly Guard[],
 ) => Promise<Pick<RunReport, "images"> & { readonly transaction?: number }>;
 
 const run =
-  (environment: Environment): Apply =>
+  (environment: Environment, called: Signalled): Apply =>
   (groups, guards) =>
-    dryRun(environment, groups, { guards });
+    dryRun(environment, groups, { ...given({ signal: called.signal }), guards });
 
 async function decideAndRun(
   environment: Environment,
   journal: JournalReader | undefined,
   paths: readonly string[],
   policy: RetentionPolicy,
-  { dryRun: isDryRun = false, group = false, agreed }: PruneOptions,
+  { dryRun: isDryRun = false, group = false, agreed, signal }: PruneOptions,
   apply: Apply,
   prepare?: (path: string) => Promise<void>,
 ): Promise<PruneReport> {
@@ -146,7 +150,7 @@ async function decideAndRun(
       const decided: PrunedImage[] = [];
       for (const path of together) {
         await prepare?.(path);
-        const verdicts = await decide(journal, path, policy, environment.now());
+        const verdicts = await decide(journal, path, policy, environment.now(), given({ signal }));
         decided.push({ image: path, verdicts: asAgreed(verdicts, path, agreed), bytesFreed: 0 });
       }
       images.push(...(await applied(environment, decided, apply)));
@@ -222,8 +226,9 @@ async function decide(
   path: string,
   policy: RetentionPolicy,
   now: number,
+  called: Signalled,
 ): Promise<Verdict<PrunedSnapshot>[]> {
-  const snapshots = await listSnapshots(path);
+  const snapshots = await listSnapshots(path, called);
   const nodes = journal === undefined ? [] : liveNodes(await recordedTree(journal, path));
   const held = new Set(
     nodes.filter(({ holds }) => holds !== undefined).map(({ snapshot }) => identity(snapshot)),
@@ -235,10 +240,9 @@ async function decide(
     policy.maxSpace === undefined
       ? undefined
       : new Map(
-          (await checkImage(path, { usage: true })).usage?.roots.map(({ snapshot, exclusiveBytes }) => [
-            snapshot?.id,
-            exclusiveBytes,
-          ]),
+          (await checkImage(path, { usage: true, ...called })).usage?.roots.map(
+            ({ snapshot, exclusiveBytes }) => [snapshot?.id, exclusiveBytes],
+          ),
         );
   const all = snapshots.map((snapshot): PrunedSnapshot => {
     const exclusiveBytes = exclusive?.get(snapshot.id);

@@ -21,6 +21,8 @@ export interface RepairOptions {
   readonly reason?: string;
   /** Scan only: report what would be done, write nothing. */
   readonly dryRun?: boolean;
+  /** Ends the scan with ABORTED; when that is done and the first byte is written, it has no effect. */
+  readonly signal?: AbortSignal;
   /** How long to wait, in milliseconds, while another process holds a journal. Default 10 000. */
   readonly waitMs?: number;
   /** Name of the embedding program, for the record. Default: that of the running script. */
@@ -36,7 +38,7 @@ export interface RepairOptions {
  *
  * @throws QcowalError before anything is changed: NOTHING_TO_REPAIR when the image is not fenced,
  * NEEDS_RECOVERY when a journal can recover it, IMAGE_DAMAGED (with `findings` in its details) for what no
- * transaction leaves, IMAGE_NOT_FOUND, IMAGE_IN_USE, JOURNAL_IN_USE, LIMIT_EXCEEDED
+ * transaction leaves, IMAGE_NOT_FOUND, IMAGE_IN_USE, JOURNAL_IN_USE, LIMIT_EXCEEDED, ABORTED
  * @throws QcowalError IO_FAILED: the fence may still stand; run it again
  */
 export async function repairWithoutJournal(
@@ -49,6 +51,7 @@ export async function repairWithoutJournal(
     actor: currentActor(environment.program, options.actor),
     ...(options.reason === undefined ? {} : { reason: options.reason }),
     ...(options.dryRun === undefined ? {} : { dryRun: options.dryRun }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
   };
   const owner = await readFence(environment, path);
   await using journals = new OpenJournals();

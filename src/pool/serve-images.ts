@@ -1,7 +1,14 @@
 import { basename } from "node:path";
 import { QcowalError } from "../errors/index.ts";
 import { type View, openView } from "../export/index.ts";
-import { type NbdExport, type NbdServeOptions, type NbdServer, serve } from "../nbd/index.ts";
+import {
+  type NbdExport,
+  type NbdServeOptions,
+  type NbdServer,
+  assertNotCalledOff,
+  closable,
+  serve,
+} from "../nbd/index.ts";
 import { ChangedSinceSnapshot } from "./changed-since.ts";
 import { type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 import { OpenViews } from "./open-views.ts";
@@ -28,12 +35,14 @@ export interface ImageServer extends NbdServer {
  * kept out until the server is closed.
  *
  * @throws TypeError for malformed options, or two images of one name
- * @throws QcowalError as `openView`, `listSnapshots` and `serve`; SNAPSHOT_NOT_FOUND for `changedSince`
+ * @throws QcowalError as `openView`, `listSnapshots` and `serve`; ABORTED; SNAPSHOT_NOT_FOUND for `changedSince`
  */
 export async function serveImages(
   images: readonly string[],
-  { changedSince, forceShare = false, ...options }: ServeOptions,
+  { changedSince, forceShare = false, signal, ...options }: ServeOptions,
 ): Promise<ImageServer> {
+  assertNotCalledOff(signal);
+  const called = signal === undefined ? {} : { signal };
   const views = new OpenViews();
   /** They hold the locks, so that the other views are of the same image. */
   const held: View[] = [];
@@ -44,21 +53,19 @@ export async function serveImages(
   try {
     const exports: (NbdExport & { readonly image: string })[] = [];
     for (const image of images) {
-      const view = await openView(image, { forceShare });
+      const view = await openView(image, { forceShare, ...called });
       held.push(view);
-      const snapshots = await listSnapshots(image, { forceShare });
+      const snapshots = await listSnapshots(image, { forceShare, ...called });
       exports.push(...exportsOf(view, snapshots, views, { changedSince, forceShare }));
     }
-    const server = await serve({ ...options, exports });
-    const shutDown = async (): Promise<void> => {
+    const server = await serve({ ...options, ...called, exports });
+    const close = await closable(signal, async () => {
       try {
         await server.close();
       } finally {
         await closeViews();
       }
-    };
-    let closing: Promise<void> | undefined;
-    const close = (): Promise<void> => (closing ??= shutDown());
+    });
     return {
       exports: exports.map(({ name, disk, image }) => ({ name, size: disk.size, image })),
       address: server.address,

@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import {
   type ChunkOptions,
   type View,
+  checkImage,
   cloneImage,
   contentDigest,
   diffContent,
@@ -15,6 +16,7 @@ import {
   openView,
   receiveStream,
   sendSnapshot,
+  writeQcow2,
   writeRaw,
 } from "../../src/index.ts";
 import { openFileDisk } from "../../src/disk/index.ts";
@@ -55,6 +57,9 @@ const CALLS: Readonly<Record<string, (dir: string, how: How) => Promise<unknown>
     onView(join(dir, "a.qcow2"), how, (view) => told(view.extents(0, view.size, how), how)),
   writeRaw: (dir, how) =>
     onView(join(dir, "a.qcow2"), how, (view) => writeRaw(view, join(dir, "out.raw"), how)),
+  writeQcow2: (dir, how) =>
+    onView(join(dir, "a.qcow2"), how, (view) => writeQcow2(view, join(dir, "out.qcow2"), how)),
+  checkImage: (dir, how) => checkImage(join(dir, "a.qcow2"), how),
   diffSnapshots: (dir, how) => all(diffSnapshots(join(dir, "a.qcow2"), "one", undefined, how)),
   diffHistory: (dir, how) => all(diffHistory(join(dir, "a.qcow2"), how)),
   diffContent: (dir, how) => all(diffContent(join(dir, "a.qcow2"), "one", undefined, openView, how)),

@@ -170,21 +170,24 @@ interface Wanted {
 }
 
 /** What is asked about is how it will be when what is pending is recovered, as the prune itself does. */
-async function planned({ terminal, images, policy, journal, options }: Wanted): Promise<PruneReport> {
+async function planned(wanted: Wanted): Promise<PruneReport> {
+  const { terminal, images, journal, options } = wanted;
   const recover = (some: readonly string[]): Promise<boolean> =>
     recoverFirst(terminal, some, journal, options);
-  const plan = (): Promise<PruneReport> =>
-    planPrune(journal, images, policy, { group: options.group === true });
+  const plan = (): Promise<PruneReport> => dryRun(wanted);
   const first = await plannedAfter(() => recover(images), plan);
   const stuck = first.failed.filter(({ error }) => error.code === "NEEDS_RECOVERY");
   const isFree = stuck.length > 0 && (await recover(stuck.map(({ image }) => image)));
   return isFree ? plan() : first;
 }
 
+const dryRun = ({ images, policy, journal, options }: Wanted): Promise<PruneReport> =>
+  interruptible((signal) => planPrune(journal, images, policy, { group: options.group === true, signal }));
+
 async function reportOf(wanted: Wanted): Promise<PruneReport> {
   const { images, policy, journal, options } = wanted;
   const group = options.group === true;
-  if (options.dryRun === true) return planPrune(journal, images, policy, { group });
+  if (options.dryRun === true) return dryRun(wanted);
   let agreed: PruneReport | undefined;
   const isNew = !(await journalExists(journal));
   if (isNew || mayAskToPrune(options)) {

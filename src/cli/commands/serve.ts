@@ -79,6 +79,7 @@ async function serve(images: string[], options: ServeCommandOptions): Promise<vo
       ...(tls === undefined ? {} : { tls }),
       ...(maxConnections === undefined ? {} : { limits: { connections: maxConnections } }),
       forceShare: options.forceShare === true,
+      signal,
       onError(error, { client, export: name }) {
         const what = isQcowalError(error) || error instanceof Error ? error.message : String(error);
         terminal.say(`${client}${name === undefined ? "" : `, ${printable(name)}`}: ${printable(what)}`);

@@ -17,13 +17,14 @@ export async function* diffContent(
   openState: OpenState,
   options: DiffOptions & { readonly onSides?: (sides: DiffSides) => void } = {},
 ): AsyncGenerator<ByteRange> {
-  const how = { forceShare: options.forceShare === true };
+  const { signal } = options;
+  const how = { forceShare: options.forceShare === true, ...(signal === undefined ? {} : { signal }) };
   const one = await openState(path, { snapshot: from, ...how });
   try {
     const other = await openState(path, { ...(to === undefined ? {} : { snapshot: to }), ...how });
     try {
       const ranges = diffSnapshots(path, from, to, options);
-      yield* contentDifferences(ranges, one, other, () => throwIfAborted(options.signal));
+      yield* contentDifferences(ranges, one, other, () => throwIfAborted(signal));
     } finally {
       await other.close();
     }

@@ -1,5 +1,5 @@
 import { openFileDisk } from "../../disk/index.ts";
-import { QcowalError, withPath } from "../../errors/index.ts";
+import { throwIfAborted as throwWith, withPath } from "../../errors/index.ts";
 import { type ChangedKind, type ChangedRange } from "./changed-range.ts";
 import { type DiffCheckpoint, diffRoots } from "./diff-roots.ts";
 import {
@@ -135,12 +135,8 @@ export async function totalsOf(ranges: AsyncIterable<ChangedRange>): Promise<Dif
 const sideOf = ({ snapshot, size }: Root): DiffSide => ({ snapshot, size });
 
 /** @throws QcowalError ABORTED */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new QcowalError("ABORTED", "The comparison was called off. Nothing was changed.", {
-    cause: signal.reason,
-  });
-}
+export const throwIfAborted = (signal: AbortSignal | undefined): void =>
+  throwWith(signal, "The comparison was called off. Nothing was changed.");
 
 function checkpointOf({ signal, onProgress }: DiffOptions): DiffCheckpoint {
   return (done, total) => {

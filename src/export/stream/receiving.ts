@@ -1,5 +1,5 @@
 import type { Disk } from "../../disk/index.ts";
-import { QcowalError } from "../../errors/index.ts";
+import { QcowalError, throwIfAborted as throwWith } from "../../errors/index.ts";
 import type { Extent, GuestDisk } from "../guest-disk.ts";
 import { decodeStream } from "./decode-stream.ts";
 import { contentDigest } from "./guest-chunks.ts";
@@ -97,12 +97,8 @@ const existsAlready = (target: string, { name }: VerifiedStream): QcowalError =>
   );
 
 /** @throws QcowalError ABORTED */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted !== true) return;
-  throw new QcowalError("ABORTED", "Receiving was called off. Nothing was changed.", {
-    cause: signal.reason,
-  });
-}
+export const throwIfAborted = (signal: AbortSignal | undefined): void =>
+  throwWith(signal, "Receiving was called off. Nothing was changed.");
 
 /** The digest of what a disk holds. */
 export const digestOfGuest = (

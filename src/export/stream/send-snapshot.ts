@@ -1,8 +1,8 @@
 import { openFileDisk } from "../../disk/index.ts";
-import { QcowalError, withPath } from "../../errors/index.ts";
+import { throwIfAborted, withPath } from "../../errors/index.ts";
 import { diffRoots, openRoots, rootOf } from "../diff/index.ts";
 import type { SnapshotRef } from "../diff/index.ts";
-import type { OpenState } from "../open-state.ts";
+import type { OpenState, OpenStateOptions } from "../open-state.ts";
 import { encodeStream } from "./encode-stream.ts";
 
 export interface SendOptions {
@@ -17,6 +17,8 @@ export interface SendOptions {
   /** Told how many bytes of the disk are behind. */
   readonly onProgress?: (done: number, total: number) => void;
 }
+
+const CALLED_OFF = "Sending was called off. The stream is not complete; the image was not changed.";
 
 /**
  * The stream that makes one state of an image of another, or of nothing:
@@ -44,7 +46,10 @@ export async function* sendSnapshot(
       from: from === undefined ? undefined : rootOf(found, from),
       to: rootOf(found, to),
     }));
-    await using states = new States(openState, disk.path, forceShare);
+    await using states = new States(openState, disk.path, {
+      forceShare,
+      ...(signal === undefined ? {} : { signal }),
+    });
     const content = {
       to: await states.open(to),
       ...(roots.from === undefined
@@ -57,15 +62,7 @@ export async function* sendSnapshot(
     const names = { image: disk.path, from: roots.from ?? null, to: roots.to };
     yield* encodeStream(names, content, {
       checkpoint: (done, total) => {
-        if (signal?.aborted === true) {
-          throw new QcowalError(
-            "ABORTED",
-            "Sending was called off. The stream is not complete; the image was not changed.",
-            {
-              cause: signal.reason,
-            },
-          );
-        }
+        throwIfAborted(signal, CALLED_OFF);
         onProgress?.(done, total);
       },
     });
@@ -80,18 +77,18 @@ export async function* sendSnapshot(
 class States implements AsyncDisposable {
   readonly #openState: OpenState;
   readonly #path: string;
-  readonly #forceShare: boolean;
+  readonly #how: Omit<OpenStateOptions, "snapshot">;
   readonly #opened: Awaited<ReturnType<OpenState>>[] = [];
 
-  constructor(openState: OpenState, path: string, forceShare: boolean) {
+  constructor(openState: OpenState, path: string, how: Omit<OpenStateOptions, "snapshot">) {
     this.#openState = openState;
     this.#path = path;
-    this.#forceShare = forceShare;
+    this.#how = how;
   }
 
   async open(snapshot: SnapshotRef | undefined): Promise<Awaited<ReturnType<OpenState>>> {
     const state = await this.#openState(this.#path, {
-      forceShare: this.#forceShare,
+      ...this.#how,
       ...(snapshot === undefined ? {} : { snapshot }),
     });
     this.#opened.push(state);
