@@ -146,6 +146,7 @@ export {
   planHold,
   planOperations,
   planPrune,
+  planReceive,
   serveImages,
   repairWithoutJournal,
   statusWithoutHistory,

@@ -1,2 +1,3 @@
+export { bytesDisk } from "./bytes-disk.ts";
 export type { Disk, DiskMode, OpenDisk } from "./disk.ts";
 export { openFileDisk } from "./file-disk.ts";

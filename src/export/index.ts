@@ -28,6 +28,7 @@ export {
   makeNew,
   newImageFile,
   operationsOf,
+  planNewImage,
   receiveReport,
   receiveStream,
   resolvedTarget,

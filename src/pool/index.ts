@@ -28,6 +28,7 @@ export type {
 } from "./pool-options.ts";
 export { planHold } from "./holds.ts";
 export type { HoldOptions, HoldReport, HoldVerb, UndoReport } from "./holds.ts";
+export { planReceive } from "./receive.ts";
 export type { ImageReceiveOptions, ImageReceiveReport } from "./receive.ts";
 export { planPrune } from "./prune.ts";
 export type { PruneOptions, PruneReport, PrunedImage, PrunedSnapshot, RetentionPolicy } from "./prune.ts";

@@ -215,7 +215,8 @@ export class Pool implements AsyncDisposable {
 
   /**
    * Makes an image hold what a stream leads to: one that holds what it begins with, by a
-   * transaction, or a new one of a full stream. `source` is a path or the bytes.
+   * transaction, or a new one of a full stream. `source` is a path or the bytes. With
+   * `dryRun` nothing is written: see `planReceive`, which needs no pool.
    * @throws QcowalError STREAM_INVALID, TARGET_MISMATCH before anything is changed, and as `run`
    */
   receive(

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Receiver, States } from "../export/stream-lab.ts";
@@ -65,6 +65,48 @@ describe("qcowal receive", () => {
     expect(history.stdout).toMatch(/receive "day 2" since "day 1"/);
     const undo = await qcowal(receiver, "undo", "web.qcow2");
     expect(undo).toMatchObject({ code: 1, stderr: expect.stringMatching(/received a stream/) as string });
+  });
+
+  test("says in a dry run what it would do, verifies all that it can, and writes nothing", async () => {
+    const receiver = await Receiver.at();
+    await receiver.save(await states.stream(undefined, 0), "full");
+    await receiver.save(await states.stream(0, 1), "next");
+    const dry = async (...args: string[]): Promise<string> => {
+      const names = await readdir(receiver.dir);
+      const { code, stdout, stderr } = await qcowal(receiver, "receive", ...args, "--dry-run");
+      expect(code, stderr).toBe(0);
+      expect(stderr).toBe("Nothing was changed: this was a dry run.\n");
+      expect(await readdir(receiver.dir)).toEqual(names);
+      return stdout;
+    };
+    expect(await dry("web.raw", "full")).toMatch(
+      /^web\.raw:\n  would be made of the full stream of "day 0" of \/vms\/web\.qcow2, disk size 2\.73 MiB\n  \S+ KiB of data and .* of zeros in \d+ records\n$/,
+    );
+    expect(await dry("web.qcow2", "full")).toMatch(
+      /would be kept as snapshot "day 0"\n.*\n  \d+ clusters to allocate, 0 clusters to free \(64 KiB each\)\n  the file grows/,
+    );
+    expect(await qcowal(receiver, "receive", "web.qcow2", "full", "-q")).toMatchObject({ code: 0 });
+    expect(await dry("web.qcow2", "full")).toBe('web.qcow2:\n  stands already at "day 0"\n');
+    expect(await dry("web.qcow2", "next", "--no-snapshot")).toMatch(
+      /^web\.qcow2:\n  would be brought from "day 0" to "day 1" of \/vms\/web\.qcow2, disk size 2\.73 MiB\n.* of data and .* of zeros in \d+ records\n.* COPIED/,
+    );
+    const report: unknown = JSON.parse(await dry("web.qcow2", "next", "--json"));
+    expect(report).toMatchObject({
+      dryRun: true,
+      result: "applied",
+      kept: "day 1",
+      transaction: null,
+      plan: { summary: { clusterSize: 65536 }, outcomes: [{ type: "receive" }, { type: "create" }] },
+    });
+    const bytes = await readFile(join(receiver.dir, "next"));
+    bytes.writeUInt8(bytes.readUInt8(bytes.length - 100) ^ 1, bytes.length - 100);
+    await receiver.save(bytes, "torn");
+    for (const stream of ["torn", "full2"]) {
+      if (stream === "full2") await receiver.save(await states.stream(1, 2), stream);
+      const refused = await qcowal(receiver, "receive", "web.qcow2", stream, "-n");
+      expect(refused).toMatchObject({ code: 1, stdout: "" });
+      expect(refused.stderr).toContain("Nothing was changed");
+    }
   });
 
   test("takes the format that it is told, and nothing that does not go with it", async () => {

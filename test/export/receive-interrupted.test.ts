@@ -33,6 +33,15 @@ describe("receiving that was interrupted", () => {
         code: "TARGET_MISMATCH",
         message: expect.stringContaining("between two states") as string,
       });
+      const dryRun = true;
+      await expect(receiveStream(receiver.target, dribble(other), { dryRun })).rejects.toMatchObject({
+        code: "TARGET_MISMATCH",
+      });
+      expect(await receiveStream(receiver.target, dribble(stream), { dryRun })).toMatchObject({
+        dryRun,
+        result: "resumed",
+      });
+      expect(await receiver.leftovers()).toEqual([".web.raw.qcowal-receive"]);
       expect(await receiveStream(receiver.target, dribble(stream))).toMatchObject({ result: "resumed" });
       expect((await receiver.bytes()).equals(states.content(3))).toBe(true);
       expect(await receiver.leftovers()).toEqual([]);

@@ -1,10 +1,16 @@
 import { createHash } from "node:crypto";
-import { copyFile, readFile, readdir, writeFile } from "node:fs/promises";
+import { copyFile, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
 import { Journal } from "../../journal/index.ts";
 import { Chain, MAGIC, encodeFrameHead } from "../../src/export/stream/wire.ts";
-import { type ImageReceiveReport, type Pool, receiveStream } from "../../src/index.ts";
+import {
+  type ImageReceiveReport,
+  type Pool,
+  type QcowalError,
+  planReceive,
+  receiveStream,
+} from "../../src/index.ts";
 import { makeImage } from "../../tools/image-maker/index.ts";
 import { all } from "../export/lab.ts";
 import { States, dribble } from "../export/stream-lab.ts";
@@ -28,6 +34,41 @@ async function lab(): Promise<{ dir: string; pool: Pool; copy: string }> {
   return { dir, pool: await poolIn(dir), copy: join(dir, "copy.qcow2") };
 }
 
+/** What a dry run says, with a pool and without: both the same, and neither leaves anything. */
+async function dryRun(dir: string, copy: string, stream: Uint8Array): Promise<ImageReceiveReport> {
+  const found = async (): Promise<string[]> => [
+    ...(await readdir(dir)),
+    await readFile(copy).then(digest, () => "none"),
+  ];
+  const before = await found();
+  const report = await planReceive(copy, dribble(stream, 9000));
+  expect(report).toMatchObject({ dryRun: true, transaction: null });
+  expect(await found()).toEqual(before);
+  return report;
+}
+
+test("a dry run by a pool is that without one, waits for what runs on the image, and makes no record", async () => {
+  const { dir, pool, copy } = await lab();
+  const [full, next] = [await states.stream(undefined, 0), await states.stream(0, 1)];
+  const received = pool.receive(copy, dribble(full, 9000));
+  const planned = await pool.receive(copy, dribble(next, 9000), { dryRun: true, snapshot: "mine" });
+  await received;
+  expect(planned).toMatchObject({ dryRun: true, result: "applied", kept: "mine", transaction: null });
+  const { outcomes: _, ...cost } = (await dryRun(dir, copy, next)).plan ?? {};
+  expect(planned.plan).toMatchObject(cost);
+  expect(await all(pool.history(copy))).toHaveLength(1);
+  for (const wrong of [await states.stream(1, 2), next.subarray(0, -1), await states.stream(undefined, 1)]) {
+    const real = await pool.receive(copy, dribble(wrong, 9000)).catch((error: unknown) => error);
+    const dry = await planReceive(copy, dribble(wrong, 9000)).catch((error: unknown) => error);
+    expect(dry).toMatchObject({ code: (real as QcowalError).code, message: (real as QcowalError).message });
+  }
+  expect(await planReceive(copy, dribble(full, 9000), { snapshot: "other" })).toMatchObject({
+    result: "applied",
+    kept: "other",
+    plan: { outcomes: [{ type: "receive" }, { type: "create", snapshot: { name: "other" } }] },
+  });
+});
+
 describe("a qcow2 copy that receives a full stream and five incremental ones", () => {
   test("stands at each state in turn, keeps each as a snapshot, and sound for every judge", async () => {
     await requireQemu();
@@ -36,6 +77,7 @@ describe("a qcow2 copy that receives a full stream and five incremental ones", (
       const stream = await states.stream(index === 0 ? undefined : index - 1, index);
       const path = join(dir, "stream");
       await writeFile(path, stream);
+      const dry = await dryRun(dir, copy, stream);
       const report = await pool.receive(copy, index % 2 === 0 ? path : dribble(stream), {
         reason: "nightly",
       });
@@ -46,6 +88,10 @@ describe("a qcow2 copy that receives a full stream and five incremental ones", (
         to: { snapshot: { name: `day ${index}` }, size: states.content(index).length },
       });
       expect(report.transaction).toEqual(expect.any(Number));
+      // It said what came of it, to the byte.
+      const { plan, ...foreseen } = dry;
+      expect({ ...foreseen, dryRun: false, transaction: report.transaction }).toEqual(report);
+      expect(plan?.fileSize.to).toBe((await stat(copy)).size);
       await judge(copy);
       for (let kept = 0; kept <= index; kept += 1) {
         expect(Buffer.compare(readRoot(await readFile(copy), kept), states.content(kept))).toBe(0);
@@ -53,6 +99,7 @@ describe("a qcow2 copy that receives a full stream and five incremental ones", (
       const raw = join(dir, "state.raw");
       await writeFile(raw, states.content(index));
       await qemuImg("compare", "-f", "raw", "-F", "qcow2", raw, copy);
+      expect(await dryRun(dir, copy, stream)).toMatchObject({ result: "unchanged", kept: null });
       expect(await pool.receive(copy, path)).toMatchObject({
         result: "unchanged",
         transaction: null,

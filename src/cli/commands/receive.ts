@@ -6,6 +6,7 @@ import {
   type ReceiveReport,
   type TargetFormat,
   openPool,
+  planReceive,
   receiveStream,
   targetFormat,
 } from "../../index.ts";
@@ -13,14 +14,9 @@ import { interruptible } from "../interruption.ts";
 import { journalFor } from "../journal-dir.ts";
 import { toJson } from "../json.ts";
 import { misuse } from "../misuse.ts";
-import {
-  type CommonOptions,
-  poolOptionsOf,
-  recordOf,
-  withJournalOptions,
-  withRecordOptions,
-} from "../options.ts";
+import { type CommonOptions, poolOptionsOf, recordOf, withWriteOptions } from "../options.ts";
 import { openTerminal } from "../terminal.ts";
+import { receivePlanText } from "../views/receive-plan.ts";
 import { sentState } from "../views/receive.ts";
 import { bytes, plural, printable, quoted } from "../views/text.ts";
 
@@ -30,10 +26,11 @@ interface ReceiveCommandOptions extends CommonOptions {
   readonly snapshot: string | boolean;
   readonly actor?: string;
   readonly reason?: string;
+  readonly dryRun?: boolean;
 }
 
 export function addReceiveCommand(program: Command): void {
-  withRecordOptions(withJournalOptions(program.command("receive")))
+  withWriteOptions(program.command("receive"))
     .description("apply a stream of changes to a copy of a disk, raw or qcow2")
     .argument("<target>", "the copy; a full stream makes it, an incremental one changes it")
     .argument("<stream>", "file; - is standard input")
@@ -64,12 +61,17 @@ A raw copy is changed in place. Killed or called off, it is run again with the s
 stream, and goes on. Until then .TARGET.qcowal-receive beside the target says that
 it is between two states, and every other stream is refused.
 
+With --dry-run the stream is verified, and the copy has to stand where the stream
+begins, as for the real one; of a qcow2 copy the transaction is planned as well. It
+needs no journal, and leaves nothing. What the copy will hold is compared when it is there.
+
 An answer of 1, 130 or 143 means that nothing was changed, unless the message says
 that. Whatever happened, the same command again is right.
 
 Examples:
   $ qcowal receive web.qcow2 monday.full
   $ qcowal receive web.qcow2 monday-tuesday.stream
+  $ qcowal receive web.qcow2 monday-tuesday.stream --dry-run
   $ qcowal receive web.raw monday.full
   $ ssh host cat tuesday-wednesday.stream | qcowal receive web.raw -`,
     )
@@ -93,18 +95,21 @@ async function receive(target: string, stream: string, options: ReceiveCommandOp
       received(target, stream, options, {
         signal,
         name: stream === "-" ? "Standard input" : printable(stream),
+        dryRun: options.dryRun === true,
         onProgress: (phase, done, total) => {
           const now = performance.now();
           if (now < next) return;
           next = now + STATUS_EVERY_MS;
           terminal.status(
-            `${DOING[phase]} ... ${bytes(done)}${total === undefined ? "" : ` of ${bytes(total)}`}`,
+            `${options.dryRun === true && phase === "apply" ? "planning" : DOING[phase]} ... ${bytes(done)}${total === undefined ? "" : ` of ${bytes(total)}`}`,
           );
         },
       }),
     );
     if (options.json === true) terminal.data(toJson(report));
+    else if (report.dryRun) terminal.data(receivePlanText(target, report));
     else terminal.say(receivedLine(target, report));
+    if (report.dryRun) terminal.say("Nothing was changed: this was a dry run.");
   } finally {
     terminal.status("");
   }
@@ -124,8 +129,9 @@ async function received(
     if (typeof snapshot === "string") throw misuse(`${target} is raw: it has no snapshots (--format qcow2?)`);
     return receiveStream(target, source, how);
   }
-  await using pool = await openPool(await journalFor([target], options.journal), poolOptionsOf(options));
   const name = snapshot === true ? {} : { snapshot };
+  if (options.dryRun === true) return planReceive(target, source, { ...how, ...name });
+  await using pool = await openPool(await journalFor([target], options.journal), poolOptionsOf(options));
   return await pool.receive(target, source, { ...how, ...recordOf(options), ...name });
 }
 

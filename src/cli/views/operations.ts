@@ -88,6 +88,18 @@ export function doneLines({ images, transaction }: RunReport): string[] {
   });
 }
 
+/** What carrying out a plan takes. */
+export const costLines = ({
+  summary,
+  fileSize,
+}: Pick<DryRunReport["images"][number], "summary" | "fileSize">): string[] => [
+  `  ${plural(summary.refcountsChanged, "refcount")} and ${plural(summary.copiedFlagsChanged, "COPIED flag")} to change`,
+  `  ${plural(summary.clustersAllocated, "cluster")} to allocate, ${plural(summary.clustersFreed, "cluster")} to free (${bytes(summary.clusterSize)} each)`,
+  fileSize.to > fileSize.from
+    ? `  the file grows by ${bytes(fileSize.to - fileSize.from)} to ${bytes(fileSize.to)}`
+    : `  the file stays at ${bytes(fileSize.from)}`,
+];
+
 export function planText({ images }: DryRunReport): string {
   return images
     .map(({ image, outcomes, summary, fileSize }) =>
@@ -102,11 +114,7 @@ export function planText({ images }: DryRunReport): string {
               ]
             : []),
         ]),
-        `  ${plural(summary.refcountsChanged, "refcount")} and ${plural(summary.copiedFlagsChanged, "COPIED flag")} to change`,
-        `  ${plural(summary.clustersAllocated, "cluster")} to allocate, ${plural(summary.clustersFreed, "cluster")} to free (${bytes(summary.clusterSize)} each)`,
-        fileSize.to > fileSize.from
-          ? `  the file grows by ${bytes(fileSize.to - fileSize.from)} to ${bytes(fileSize.to)}`
-          : `  the file stays at ${bytes(fileSize.from)}`,
+        ...costLines({ summary, fileSize }),
       ].join("\n"),
     )
     .join("\n");

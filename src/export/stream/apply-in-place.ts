@@ -22,14 +22,31 @@ export async function applyInPlace(
   const disk = await openFileDisk(target, "write");
   try {
     const state = await stateOf(disk, target, stream, options);
-    if (state === "done") return "unchanged";
-    throwIfAborted(options.signal);
-    await change(disk, target, stream, options, state);
-    return state === "begun" ? "resumed" : "applied";
+    if (state !== "done") {
+      throwIfAborted(options.signal);
+      await change(disk, target, stream, options, state);
+    }
+    return RESULTS[state];
   } finally {
     await disk.close();
   }
 }
+
+/** What `applyInPlace` would do with what is there; writes nothing. */
+export async function planInPlace(
+  target: string,
+  stream: VerifiedStream,
+  options: ReceiveOptions,
+): Promise<ReceiveReport["result"]> {
+  const disk = await openFileDisk(target, "read");
+  try {
+    return RESULTS[await stateOf(disk, target, stream, options)];
+  } finally {
+    await disk.close();
+  }
+}
+
+const RESULTS = { done: "unchanged", begun: "resumed", "at from": "applied" } as const;
 
 /** Where the target stands. @throws QcowalError TARGET_MISMATCH where the stream has no business */
 async function stateOf(

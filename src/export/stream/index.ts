@@ -2,7 +2,7 @@ export { contentDigest } from "./guest-chunks.ts";
 export { decodeStream } from "./decode-stream.ts";
 export { encodeStream } from "./encode-stream.ts";
 export type { EncodeOptions, StreamContent } from "./encode-stream.ts";
-export { ReceivedBefore, ReceivedImage, newImageFile, operationsOf } from "./receive-image.ts";
+export { ReceivedBefore, ReceivedImage, newImageFile, operationsOf, planNewImage } from "./receive-image.ts";
 export { exists, makeNew } from "./make-new.ts";
 export { targetFormat } from "./target-format.ts";
 export type { TargetFormat } from "./target-format.ts";

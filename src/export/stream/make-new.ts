@@ -1,7 +1,7 @@
 import { constants, lstat, open, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { type Disk, openFileDisk } from "../../disk/index.ts";
-import { QcowalError, isQcowalError, reasonOf } from "../../errors/index.ts";
+import { QcowalError, isQcowalError, reasonOf, withNothingChanged } from "../../errors/index.ts";
 import { nameNewFile } from "../new-file.ts";
 import { type ReceiveReport, type VerifiedStream, whereItStands } from "./receiving.ts";
 import { removeMark } from "./target-mark.ts";
@@ -43,6 +43,21 @@ export async function makeNew(
       cause: error,
     });
   }
+}
+
+/** What `makeNew` would do; writes nothing. */
+export async function planNew(
+  target: string,
+  stream: VerifiedStream,
+  file: NewFile,
+): Promise<ReceiveReport["result"]> {
+  if (!(await exists(target))) return "created";
+  try {
+    await expectSame(target, stream, file);
+  } catch (error) {
+    throw withNothingChanged(error);
+  }
+  return "unchanged";
 }
 
 /**

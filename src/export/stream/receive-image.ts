@@ -4,12 +4,14 @@
  * then read through those, and only when it holds what the stream says is it
  * decided that the image's header leads to them.
  */
+import { type Disk, bytesDisk } from "../../disk/index.ts";
 import { isQcowalError, withNothingChanged } from "../../errors/index.ts";
 import { applyToNewFile } from "../../engine/index.ts";
 import { emptyImage } from "../../format/index.ts";
 import { type Image, readImage } from "../../image/index.ts";
 import {
   type CreateOperation,
+  type ImagePlan,
   type OpenReceived,
   type ReceiveOperation,
   planImage,
@@ -94,6 +96,36 @@ export class ReceivedImage implements AsyncDisposable {
   }
 }
 
+/** What makes an empty image hold what a full stream brings. */
+async function planned(
+  disk: Disk,
+  stream: VerifiedStream,
+  snapshot: string | undefined,
+  options: ReceiveOptions,
+  now: number,
+): Promise<ImagePlan> {
+  const image = await readImage(disk);
+  const guest = await ActiveGuest.open(image, checkpointOf(options));
+  return planImage(image, operationsOf(disk.path, stream, snapshot), {
+    now,
+    openReceived: () => Promise.resolve(new ReceivedDisk(stream, guest, false, options)),
+  });
+}
+
+const emptyFor = ({ header }: VerifiedStream): Uint8Array => emptyImage(newGeometry(header.to.size));
+
+/** What would make an image at `path` of a full stream; the file is not there yet, and is not made. */
+export async function planNewImage(
+  path: string,
+  stream: VerifiedStream,
+  snapshot: string | undefined,
+  options: ReceiveOptions,
+  now: number,
+): Promise<ImagePlan> {
+  const plan = await planned(bytesDisk(path, emptyFor(stream)), stream, snapshot, options, now);
+  return { ...plan, fileSize: { from: 0, to: plan.fileSize.to } };
+}
+
 /** An image with what a full stream brings. `now`: the date of its snapshot. */
 export const newImageFile = (
   stream: VerifiedStream,
@@ -111,13 +143,7 @@ export const newImageFile = (
     };
   },
   fill: async (disk) => {
-    await disk.write(0, emptyImage(newGeometry(stream.header.to.size)));
-    const image = await readImage(disk);
-    const guest = await ActiveGuest.open(image, checkpointOf(options));
-    const plan = await planImage(image, operationsOf(disk.path, stream, snapshot), {
-      now,
-      openReceived: () => Promise.resolve(new ReceivedDisk(stream, guest, false, options)),
-    });
-    await applyToNewFile(disk, plan);
+    await disk.write(0, emptyFor(stream));
+    await applyToNewFile(disk, await planned(disk, stream, snapshot, options, now));
   },
 });

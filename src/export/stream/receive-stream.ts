@@ -9,8 +9,8 @@
  * from whatever the crash has left (each record says what is to be there, not what
  * was) and every other one is refused.
  */
-import { applyInPlace } from "./apply-in-place.ts";
-import { makeNew } from "./make-new.ts";
+import { applyInPlace, planInPlace } from "./apply-in-place.ts";
+import { makeNew, planNew } from "./make-new.ts";
 import { newRawFile } from "./new-raw-file.ts";
 import { type ReceiveOptions, type ReceiveReport, reportOf } from "./receiving.ts";
 import { resolvedTarget, withVerified } from "./verified-stream.ts";
@@ -34,13 +34,12 @@ export async function receiveStream(
   options: ReceiveOptions = {},
 ): Promise<ReceiveReport> {
   const path = await resolvedTarget(target);
-  return withVerified(path, source, options, async (stream) =>
-    reportOf(
-      path,
-      stream,
-      stream.header.from === null
-        ? await makeNew(path, stream, newRawFile(stream, options))
-        : await applyInPlace(path, stream, options),
-    ),
-  );
+  const dryRun = options.dryRun === true;
+  return withVerified(path, source, options, async (stream) => {
+    const isFull = stream.header.from === null;
+    const file = newRawFile(stream, options);
+    const [make, apply] = dryRun ? [planNew, planInPlace] : [makeNew, applyInPlace];
+    const result = isFull ? await make(path, stream, file) : await apply(path, stream, options);
+    return reportOf(path, stream, result, dryRun);
+  });
 }

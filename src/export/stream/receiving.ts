@@ -21,18 +21,22 @@ export interface ReceiveOptions {
   readonly signal?: AbortSignal;
   /** Bytes that are done; `total` where it is known. */
   readonly onProgress?: (phase: ReceivePhase, done: number, total?: number) => void;
+  /** Say what would be done: all is verified that can be without writing, and the target is only read. */
+  readonly dryRun?: boolean;
   /** What the stream is called in messages. Default: its path, else "the stream". */
   readonly name?: string;
 }
 
 export interface ReceiveReport extends StreamHeader {
+  /** True: `result` is what it would be. */
+  readonly dryRun: boolean;
   /** Path of the target with links resolved. */
   readonly target: string;
   /** Bytes of data, and of zeros, that the stream brought, and in how many records. */
   readonly data: number;
   readonly zero: number;
   readonly records: number;
-  /** SHA-256 of what the target holds, as the stream says it: see the README. */
+  /** SHA-256 of what the target holds, or would, as the stream says it: see the README. */
   readonly digest: string;
   /**
    * `unchanged`: the target held already what the stream leads to. `resumed`: an
@@ -57,9 +61,10 @@ export function reportOf(
   target: string,
   { header, end }: VerifiedStream,
   result: ReceiveReport["result"],
+  dryRun = false,
 ): ReceiveReport {
   const { records, data, zero, to } = end;
-  return { target, ...header, records, data, zero, digest: to, result };
+  return { dryRun, target, ...header, records, data, zero, digest: to, result };
 }
 
 /**
