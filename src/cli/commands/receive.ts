@@ -63,7 +63,8 @@ it is between two states, and every other stream is refused.
 
 With --dry-run the stream is verified, and the copy has to stand where the stream
 begins, as for the real one; of a qcow2 copy the transaction is planned as well. It
-needs no journal, and leaves nothing. What the copy will hold is compared when it is there.
+needs no journal, and leaves nothing. What the copy will hold is compared by the
+real one, when that is there.
 
 An answer of 1, 130 or 143 means that nothing was changed, unless the message says
 that. Whatever happened, the same command again is right.
