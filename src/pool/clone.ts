@@ -79,7 +79,7 @@ export async function cloneImage(
     const without = plan?.phases.discard ?? [];
     const shared = await copyFileInto(disk, copy, { without, checkpoint, onProgress });
     await disk.close();
-    await finish(copy, plan, checkpoint);
+    await finish(copy, shared ? plan : withoutDiscards(plan), checkpoint);
     await nameNewFile(copy, clone);
     const chosen = snapshot === undefined ? null : { id: snapshot.id, name: snapshot.name };
     return { image: disk.path, clone, snapshot: chosen, shared };
@@ -140,6 +140,10 @@ function operationsFor(
     ...others.map(({ id }): Operation => ({ type: "delete", image, id })),
   ];
 }
+
+/** For a copy without what the plan gives back: that is holes already, and to punch each once more takes long. */
+const withoutDiscards = (plan: ImagePlan | undefined): ImagePlan | undefined =>
+  plan && { ...plan, phases: { ...plan.phases, discard: [] } };
 
 /** Brings the copy to the snapshot, if one was chosen, and syncs it. */
 async function finish(copy: string, plan: ImagePlan | undefined, checkpoint: () => void): Promise<void> {

@@ -2,8 +2,12 @@ import { mkdir, readFile, readdir, stat, writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { openFileDisk } from "../../src/disk/index.ts";
+import { applyToNewFile } from "../../src/engine/index.ts";
 import { WorkingDirectory } from "../../src/export/index.ts";
-import { type CloneReport, cloneImage, listSnapshots } from "../../src/index.ts";
+import { readImage } from "../../src/image/index.ts";
+import { planImage } from "../../src/plan/index.ts";
+import { copyFileInto } from "../../src/pool/copy-file.ts";
+import { type CloneReport, type Operation, cloneImage, listSnapshots } from "../../src/index.ts";
 import { type ImageSpec, makeImage, randomSpec, seededRandom } from "../../tools/image-maker/index.ts";
 import { inspectImage, readRoot } from "../support/naive-qcow2.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
@@ -31,6 +35,25 @@ async function lab(spec: ImageSpec = SPEC): Promise<{ dir: string; path: string;
   const bytes = Buffer.from(makeImage(spec));
   await writeFile(path, bytes);
   return { dir, path, bytes };
+}
+
+/** The same, with every cluster given back that the plan frees, whether it was copied or not. */
+async function cloneWithDiscards(path: string, target: string, kept: string): Promise<void> {
+  const source = await openFileDisk(path, "read");
+  const image = await readImage(source);
+  const others = image.snapshotTable.snapshots.filter(({ id }) => id !== kept);
+  const operations: Operation[] = [
+    { type: "revert", image: path, id: kept, dropBitmaps: true },
+    ...others.map(({ id }): Operation => ({ type: "delete", image: path, id })),
+  ];
+  const plan = await planImage(image, operations, { now: 0 });
+  const how = { checkpoint: () => undefined, onProgress: undefined };
+  await copyFileInto(source, target, { without: plan.phases.discard, ...how });
+  await source.close();
+  const copy = await openFileDisk(target, "write");
+  await applyToNewFile(copy, plan);
+  await copy.sync();
+  await copy.close();
 }
 
 describe("a clone", () => {
@@ -64,11 +87,24 @@ describe("a clone", () => {
     const clone = join(dir, "b.qcow2");
     const trace = join(dir, "trace");
     const command = cli("clone", "--json", `${path}@small`, clone);
-    const report = await must("strace", ["-f", "-y", "-e", "trace=pread64", "-o", trace, ...command]);
-    const reads = (await readFile(trace, "utf8")).matchAll(/pread64\(\d+<[^>]*a\.qcow2>.* = (\d+)/g);
+    const report = await must("strace", [
+      "-f",
+      "-y",
+      "-e",
+      "trace=pread64,fallocate",
+      "-o",
+      trace,
+      ...command,
+    ]);
+    const calls = await readFile(trace, "utf8");
+    const reads = calls.matchAll(/pread64\(\d+<[^>]*a\.qcow2>.* = (\d+)/g);
     const read = [...reads].reduce((sum, [, count]) => sum + Number(count), 0);
     expect(bytes.length).toBeGreaterThan(38 << 20);
-    if (!(JSON.parse(report) as CloneReport).shared) expect(read).toBeGreaterThan(8 << 16);
+    if (!(JSON.parse(report) as CloneReport).shared) {
+      expect(read).toBeGreaterThan(8 << 16);
+      // What was never copied is a hole: nothing is punched out.
+      expect(calls).not.toMatch(/fallocate\(.*PUNCH_HOLE/);
+    }
     expect(read).toBeLessThan(4 << 20);
     expect((await stat(clone)).blocks * 512).toBeLessThan(1 << 20);
     expect(Buffer.compare(readRoot(await readFile(clone), "active"), readRoot(bytes, 0))).toBe(0);
@@ -107,6 +143,11 @@ describe("a clone", () => {
     const expected = readRoot(bytes, first === undefined ? "active" : 0);
     expect(Buffer.compare(readRoot(made, "active"), expected)).toBe(0);
     await judge(clone);
+    if (first === undefined) return;
+    const punched = join(dir, "punched.qcow2");
+    await cloneWithDiscards(path, punched, first.id);
+    expect(made.equals(await readFile(punched))).toBe(true);
+    expect((await stat(clone)).blocks).toBeLessThanOrEqual((await stat(punched)).blocks);
   });
 
   test("replaces nothing, and is refused for what cannot be cloned", async () => {
