@@ -2,7 +2,7 @@
 import { cpSync, readdirSync } from "node:fs";
 import { cp, readFile, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   checkImage,
   cloneImage,
@@ -16,6 +16,7 @@ import {
 import { openFileDisk } from "../../src/disk/index.ts";
 import { all } from "../support/all.ts";
 import { must } from "../support/programs.ts";
+import { requireQemu } from "../support/qemu.ts";
 import { SPEC, expectClean, poolIn, scratch } from "./lab.ts";
 
 /** A signal that is raised when it has been looked at so many times: nothing has to be timed. */
@@ -47,6 +48,9 @@ class LookedAt extends EventTarget {
 }
 
 const signalOf = (looked: LookedAt): AbortSignal => looked as unknown as AbortSignal;
+
+// Also so that what starts programs is there before descriptors are counted.
+beforeAll(requireQemu);
 
 const descriptors = (): number => readdirSync("/proc/self/fd").length;
 
