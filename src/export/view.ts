@@ -1,4 +1,5 @@
 import { Readable } from "node:stream";
+import type { Disk } from "../disk/index.ts";
 import { QcowalError, throwIfAborted } from "../errors/index.ts";
 import { roundUp } from "../format/index.ts";
 import { type SnapshotFacts, snapshotFacts } from "../image/index.ts";
@@ -88,6 +89,7 @@ export class View implements GuestDisk, AsyncDisposable {
   readonly #disk: LayeredDisk;
   readonly #state: LayeredDisk;
   readonly #stateOffset: number;
+  readonly #file: Disk;
   /** Empties what is held of tables that others may change; undefined where nobody can. */
   readonly #forget: (() => void) | undefined;
   #closed: Promise<void> | undefined;
@@ -98,6 +100,7 @@ export class View implements GuestDisk, AsyncDisposable {
     const { clusterSize, l2Entries } = head.header.geometry;
     this.path = first.path;
     this.#layers = layers;
+    this.#file = disk;
     if (isShared) this.#forget = () => cache.clear();
     this.#disk = new LayeredDisk([first, ...others]);
     this.size = this.#disk.size;
@@ -154,6 +157,14 @@ export class View implements GuestDisk, AsyncDisposable {
       );
     }
     yield* bytesOf(chunksOf(this.#state, this.#stateOffset, this.vmStateSize, options));
+  }
+
+  /**
+   * What is read without locks is still what was opened; with locks nobody can change it.
+   * @throws QcowalError IMAGE_CHANGED, SNAPSHOT_NOT_FOUND, NEEDS_RECOVERY, IO_FAILED: as a read does
+   */
+  async assertUnchanged(): Promise<void> {
+    await this.#file.read(0, new Uint8Array(1));
   }
 
   async close(): Promise<void> {

@@ -86,7 +86,12 @@ export class Connection {
     );
     try {
       const startTls = encrypt === undefined ? undefined : (): Promise<Channel> => this.#encrypted(encrypt);
-      const agreed = await negotiate(this.#channel(this.#raw), { exports, limits, startTls });
+      const agreed = await negotiate(this.#channel(this.#raw), {
+        exports,
+        limits,
+        startTls,
+        report: this.#report,
+      });
       this.#negotiating = false;
       clearTimeout(timer);
       if (agreed !== undefined) {

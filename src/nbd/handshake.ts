@@ -12,7 +12,14 @@ import type { NbdLimits } from "./limits.ts";
 import type { MetaContext } from "./meta-contexts.ts";
 import { type NbdExport, findExport } from "./nbd-export.ts";
 import { InvalidOption, textOf, u16Bytes, u32Bytes, u64Bytes } from "./option-data.ts";
-import { type Negotiation, type OptionOutcome, answerOption, refusal, transmissionFlags } from "./options.ts";
+import {
+  type FindExport,
+  type Negotiation,
+  type OptionOutcome,
+  answerOption,
+  refusal,
+  transmissionFlags,
+} from "./options.ts";
 import type { Sender } from "./sender.ts";
 
 /** The two ways of a connection, which TLS replaces. */
@@ -34,6 +41,8 @@ export interface HandshakeOptions {
   readonly limits: NbdLimits;
   /** Encrypts the connection; where it is set nothing else is answered before. */
   readonly startTls?: (() => Promise<Channel>) | undefined;
+  /** Hears of disks that cannot be opened. */
+  readonly report: (error: unknown) => void;
 }
 
 /** How much more than the limit is read over, so that the client can be told. */
@@ -46,7 +55,8 @@ const KNOWN_FLAGS = HandshakeFlag.fixedNewstyle | HandshakeFlag.noZeroes;
  * @throws Disconnected, NbdClientError
  */
 export async function negotiate(clear: Channel, options: HandshakeOptions): Promise<Agreement | undefined> {
-  const { exports, limits, startTls } = options;
+  const { exports, limits, startTls, report } = options;
+  const find = finderOf(exports);
   await clear.sender.send(u64Bytes(NBD_MAGIC), u64Bytes(OPTION_MAGIC), u16Bytes(KNOWN_FLAGS));
   const clientFlags = (await clear.reader.read(4)).readUInt32BE();
   if ((clientFlags & ~KNOWN_FLAGS) !== 0) throw new NbdClientError("it sets handshake flags nobody offered");
@@ -109,27 +119,43 @@ export async function negotiate(clear: Channel, options: HandshakeOptions): Prom
       if (option === Option.exportName) throw new NbdClientError("it asks for an export without TLS");
       await reply(refusal(OptionReply.errTlsRequired, "this server wants TLS first"));
     } else if (option === Option.exportName) {
-      const chosen = findExport(exports, exportName(data));
+      const chosen = await find(exportName(data));
       if (chosen === undefined) throw new NbdClientError("it asks for an export that there is not");
       const zeroes = (clientFlags & HandshakeFlag.noZeroes) === 0 ? 124 : 0;
       const flags = u16Bytes(transmissionFlags(state.structured));
       await channel.sender.send(u64Bytes(chosen.disk.size), flags, Buffer.alloc(zeroes));
       return agree(chosen);
     } else {
-      const outcome = tryOption(() => answerOption(option, data, exports, state));
+      const outcome = await tryOption(() => answerOption(option, data, exports, find, state), report);
       await reply(outcome);
       if (outcome.chosen !== undefined) return agree(outcome.chosen);
     }
   }
 }
 
-function tryOption(answer: () => OptionOutcome): OptionOutcome {
+async function tryOption(
+  answer: () => Promise<OptionOutcome>,
+  report: (error: unknown) => void,
+): Promise<OptionOutcome> {
   try {
-    return answer();
+    return await answer();
   } catch (error) {
     if (error instanceof InvalidOption) return refusal(OptionReply.errInvalid, error.message);
-    throw error;
+    report(error);
+    return refusal(OptionReply.errUnknown, "the disk cannot be opened there");
   }
+}
+
+/** What a client has been told of an export holds while it is connected, whatever becomes of it meanwhile. */
+function finderOf(exports: readonly NbdExport[]): FindExport {
+  const told = new Map<NbdExport, NbdExport>();
+  return async (name) => {
+    const found = findExport(exports, name);
+    if (found?.now === undefined) return found;
+    const known = told.get(found) ?? { ...found, ...(await found.now()) };
+    told.set(found, known);
+    return known;
+  };
 }
 
 function exportName(data: Buffer): string {

@@ -22,6 +22,12 @@ export interface NbdExport {
   readonly description?: string;
   readonly disk: GuestDisk;
   readonly changedSince?: readonly ChangedSince[];
+  /**
+   * What the export is when a client asks for it, which is what that client sees until
+   * it leaves: `disk` and `changedSince` may be replaced then. A client whose disk
+   * answers IMAGE_CHANGED is told so and dropped.
+   */
+  readonly now?: () => Promise<Pick<NbdExport, "disk" | "changedSince">>;
 }
 
 function checkString(what: string, text: string): void {

@@ -1,6 +1,6 @@
 import { Info, MAX_REQUEST, Option, OptionReply, TransmissionFlag } from "./constants.ts";
 import { type MetaContext, contextsOf, selectContexts } from "./meta-contexts.ts";
-import { type NbdExport, findExport } from "./nbd-export.ts";
+import type { NbdExport } from "./nbd-export.ts";
 import { OptionData, u16Bytes, u32Bytes, u64Bytes } from "./option-data.ts";
 
 /** What client and server have agreed on so far. */
@@ -36,16 +36,20 @@ export function transmissionFlags(structured: boolean): number {
   return hasFlags | readOnly | canMultiConn | sendCache | (structured ? sendDf : 0);
 }
 
+/** The export of a name as it is now, and the same whenever one client asks. */
+export type FindExport = (name: string) => Promise<NbdExport | undefined>;
+
 /**
  * The answer to an option other than those that end or change the connection.
  * @throws InvalidOption
  */
-export function answerOption(
+export async function answerOption(
   option: number,
   bytes: Buffer,
   exports: readonly NbdExport[],
+  find: FindExport,
   state: Negotiation,
-): OptionOutcome {
+): Promise<OptionOutcome> {
   const data = new OptionData(bytes);
   switch (option) {
     case Option.list:
@@ -53,14 +57,14 @@ export function answerOption(
       return { answers: [...exports.map(listed), ACK] };
     case Option.info:
     case Option.go:
-      return describe(option === Option.go, data, exports, state);
+      return describe(option === Option.go, data, find, state);
     case Option.structuredReply:
       data.end();
       state.structured = true;
       return { answers: [ACK] };
     case Option.listMetaContext:
     case Option.setMetaContext:
-      return metaContexts(option === Option.listMetaContext, data, exports, state);
+      return metaContexts(option === Option.listMetaContext, data, find, state);
     default:
       return refusal(OptionReply.errUnsupported, "this server does not know the option");
   }
@@ -76,17 +80,17 @@ function unknownExport(name: string): OptionOutcome {
   return refusal(OptionReply.errUnknown, name === "" ? "name one of the exports" : "there is no such export");
 }
 
-function describe(
+async function describe(
   go: boolean,
   data: OptionData,
-  exports: readonly NbdExport[],
+  find: FindExport,
   state: Negotiation,
-): OptionOutcome {
+): Promise<OptionOutcome> {
   const name = data.string();
   const wanted = new Set<number>();
   for (let left = data.u16(); left > 0; left -= 1) wanted.add(data.u16());
   data.end();
-  const found = findExport(exports, name);
+  const found = await find(name);
   if (found === undefined) return unknownExport(name);
 
   const info = (type: number, ...parts: readonly Buffer[]): OptionAnswer => ({
@@ -104,12 +108,12 @@ function describe(
   return go ? { answers, chosen: found } : { answers };
 }
 
-function metaContexts(
+async function metaContexts(
   listing: boolean,
   data: OptionData,
-  exports: readonly NbdExport[],
+  find: FindExport,
   state: Negotiation,
-): OptionOutcome {
+): Promise<OptionOutcome> {
   // Whatever comes of it, what an earlier option selected is selected no more.
   if (!listing) state.selected = undefined;
   const name = data.string();
@@ -118,7 +122,7 @@ function metaContexts(
   data.end();
   if (!listing && !state.structured)
     return refusal(OptionReply.errInvalid, "contexts need structured replies, which come first");
-  const found = findExport(exports, name);
+  const found = await find(name);
   if (found === undefined) return unknownExport(name);
 
   const contexts = selectContexts(contextsOf(found), queries, listing);

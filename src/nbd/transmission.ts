@@ -1,4 +1,4 @@
-import { reasonOf } from "../errors/index.ts";
+import { isQcowalError, reasonOf } from "../errors/index.ts";
 import { blockStatus } from "./block-status.ts";
 import { Budget } from "./budget.ts";
 import { Disconnected, NbdClientError } from "./client-error.ts";
@@ -9,6 +9,8 @@ import { PIECE, readParts } from "./read-parts.ts";
 import { dataChunkHeader, errorReply, holeChunk, simpleReply, statusChunk, successReply } from "./replies.ts";
 import { REQUEST_BYTES, type Request, parseRequest, refusalOf } from "./requests.ts";
 
+const OVER = { errno: Errno.ESHUTDOWN, message: "the disk is another one since; connect again" };
+
 /** Answers a client's requests, several at a time. */
 export class Transmission {
   readonly #agreed: Agreement;
@@ -17,6 +19,7 @@ export class Transmission {
   readonly #slots: Budget;
   readonly #buffer: Budget;
   readonly #piece: number;
+  #isOver = false;
 
   constructor(agreed: Agreement, limits: NbdLimits, report: (error: unknown) => void) {
     this.#agreed = agreed;
@@ -60,10 +63,14 @@ export class Transmission {
       else await this.#carryOut(request);
     } catch (error) {
       if (error instanceof Disconnected) return;
-      this.#report(error);
+      const isOver = isQcowalError(error, "IMAGE_CHANGED");
+      if (!this.#isOver) this.#report(error);
+      this.#isOver ||= isOver;
       // The reason may name files of the host, which are no business of a client.
-      const failure = { errno: Errno.EIO, message: "the disk cannot be read there" };
+      const failure = isOver ? OVER : { errno: Errno.EIO, message: "the disk cannot be read there" };
       await channel.sender.send(errorReply(request, failure, structured)).catch(() => undefined);
+      // Whatever it would ask next has no answer any more; to begin anew it has to connect again.
+      if (isOver) channel.reader.stop();
     }
   }
 

@@ -10,6 +10,7 @@ import {
   serve,
 } from "../nbd/index.ts";
 import { ChangedSinceSnapshot } from "./changed-since.ts";
+import { CurrentDisk } from "./current-disk.ts";
 import { type SnapshotInfo, listSnapshots } from "./list-snapshots.ts";
 import { OpenViews } from "./open-views.ts";
 import type { SnapshotRef } from "./pool-options.ts";
@@ -20,7 +21,10 @@ export interface ServeOptions extends Omit<NbdServeOptions, "exports"> {
    * other exports are mapped otherwise, in the context `qcowal:changed:NAME`.
    */
   readonly changedSince?: SnapshotRef;
-  /** Take no locks, as `qemu-img -U`: beside a running VM. Snapshots stay as they are until they are deleted. */
+  /**
+   * Take no locks, as `qemu-img -U`: beside a running VM. Snapshots stay as they are until they are deleted. Who reads
+   * a disk that is reverted or resized meanwhile gets an error and is dropped, and who connects then gets it as it is.
+   */
   readonly forceShare?: boolean;
 }
 
@@ -44,19 +48,21 @@ export async function serveImages(
   assertNotCalledOff(signal);
   const called = signal === undefined ? {} : { signal };
   const views = new OpenViews();
-  /** They hold the locks, so that the other views are of the same image. */
-  const held: View[] = [];
+  /** The disks; they hold the locks, where there are any, so that the other views are of the same image. */
+  const held: Pick<View, "close">[] = [];
   const closeViews = async (): Promise<void> => {
     await views.close();
     await Promise.all(held.map((view) => view.close()));
   };
   try {
-    const exports: (NbdExport & { readonly image: string })[] = [];
+    const exports: ImageExport[] = [];
     for (const image of images) {
       const view = await openView(image, { forceShare, ...called });
       held.push(view);
       const snapshots = await listSnapshots(image, { forceShare, ...called });
-      exports.push(...exportsOf(view, snapshots, views, { changedSince, forceShare }));
+      const { disk, ...others } = exportsOf(view, snapshots, views, { changedSince, forceShare });
+      if (others.current !== undefined) held[held.length - 1] = others.current;
+      exports.push(disk, ...others.snapshots);
     }
     const server = await serve({ ...options, ...called, exports });
     const close = await closable(signal, async () => {
@@ -82,31 +88,42 @@ export async function serveImages(
   }
 }
 
+type ImageExport = NbdExport & { readonly image: string };
+
+interface ImageExports {
+  readonly disk: ImageExport;
+  readonly snapshots: readonly ImageExport[];
+  /** Has the view of the disk, where others may change it meanwhile. */
+  readonly current?: CurrentDisk;
+}
+
 function exportsOf(
   view: View,
   snapshots: readonly SnapshotInfo[],
   views: OpenViews,
   how: { readonly changedSince: SnapshotRef | undefined; readonly forceShare: boolean },
-): (NbdExport & { readonly image: string })[] {
+): ImageExports {
   const { path: image } = view;
   const { forceShare } = how;
   const base = basename(image, ".qcow2");
   const since = how.changedSince === undefined ? undefined : idOf(image, snapshots, how.changedSince);
-  const changed = (to: SnapshotRef | undefined, size: number): Pick<NbdExport, "changedSince"> => {
-    if (since === undefined || (typeof to === "object" && to.id === since.id)) return {};
-    return {
-      changedSince: [new ChangedSinceSnapshot(since.label, image, { id: since.id }, to, size, forceShare)],
-    };
-  };
-  return [
-    {
+  const changed = (to: SnapshotRef | undefined, size: number): ChangedSinceSnapshot[] =>
+    since === undefined || (typeof to === "object" && to.id === since.id)
+      ? []
+      : [new ChangedSinceSnapshot(since.label, image, { id: since.id }, to, size, forceShare)];
+  // With locks nobody can change the disk while it is served.
+  const current = forceShare ? CurrentDisk.of(view, (size) => changed(undefined, size)) : undefined;
+  return {
+    ...(current === undefined ? {} : { current }),
+    disk: {
       name: base,
       description: `${image}, the disk as it is`,
-      disk: view,
       image,
-      ...changed(undefined, view.size),
+      disk: view,
+      changedSince: changed(undefined, view.size),
+      ...(current === undefined ? {} : { ...current.seen, now: () => current.now() }),
     },
-    ...snapshots.map((snapshot) => {
+    snapshots: snapshots.map((snapshot) => {
       const ref = { id: snapshot.id };
       const size = snapshot.diskSize ?? view.size;
       return {
@@ -114,10 +131,10 @@ function exportsOf(
         description: `${image}, snapshot ${JSON.stringify(snapshot.name)} (id ${snapshot.id})`,
         disk: views.disk(size, () => openView(image, { snapshot: ref, forceShare })),
         image,
-        ...changed(ref, size),
+        changedSince: changed(ref, size),
       };
     }),
-  ];
+  };
 }
 
 /** A name that several have, or that is empty, does not say which. */

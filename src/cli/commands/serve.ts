@@ -53,6 +53,10 @@ The disk as it is has the name of the file without .qcow2, a snapshot follows
 behind an @: web, web@monday. While images are served nobody can write to them.
 What was changed since a snapshot is the context qcowal:changed:NAME.
 
+With -U others may revert or resize the disk meanwhile. Clients that are connected
+then get an error and are hung up on, so that none mixes two states; who connects
+gets the disk as it is by then. A snapshot stays as it is until it is deleted.
+
 Examples:
   $ qcowal serve web.qcow2 --socket /run/web.sock
   $ nbdinfo --list 'nbd+unix://?socket=/run/web.sock'
