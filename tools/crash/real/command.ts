@@ -13,15 +13,34 @@ export const asProcess: Command = (...args) => {
   return run(program, rest);
 };
 
+interface Built {
+  readonly runCli: (args: readonly string[]) => Promise<number>;
+  readonly openJournal: (dir: string, options: { readonly create: boolean }) => Promise<OpenedJournal>;
+}
+
+interface OpenedJournal extends AsyncDisposable {
+  readonly verify: () => Promise<{ readonly records: number }>;
+}
+
+async function load(): Promise<Built> {
+  const [cli, journal] = await Promise.all(
+    ["src/cli/run-cli.js", "journal/index.js"].map((file) => import(join(dist, file))),
+  );
+  return { ...cli, ...journal } as Built;
+}
+
+let loaded: Promise<Built> | undefined;
+
+/** Once: each `import()` asks the thread of the loader, even for what is there. */
+const built = (): Promise<Built> => (loaded ??= load());
+
 /**
  * The command's own entry, as it is built, in this process: a start of Node
  * costs ten times what a recovery does, and thousands of states need four
  * starts each. One at a time: what it prints is caught by taking stdout away.
  */
 export const inProcess: Command = async (...args) => {
-  const { runCli } = (await import(join(dist, "src/cli/run-cli.js"))) as {
-    runCli: (args: readonly string[]) => Promise<number>;
-  };
+  const { runCli } = await built();
   const printed = { stdout: "", stderr: "" };
   const { stdout, stderr } = process;
   const writes = { stdout: stdout.write.bind(stdout), stderr: stderr.write.bind(stderr) };
@@ -41,15 +60,9 @@ export const inProcess: Command = async (...args) => {
   }
 };
 
-interface OpenedJournal extends AsyncDisposable {
-  readonly verify: () => Promise<{ readonly records: number }>;
-}
-
 /** Walks the whole chain of a journal and returns its length. */
 export async function verifyJournal(dir: string): Promise<number> {
-  const { openJournal } = (await import(join(dist, "journal/index.js"))) as {
-    openJournal: (dir: string, options: { readonly create: boolean }) => Promise<OpenedJournal>;
-  };
+  const { openJournal } = await built();
   await using journal = await openJournal(dir, { create: false });
   return (await journal.verify()).records;
 }
