@@ -20,7 +20,7 @@ beforeAll(async () => {
 }, 2 * MINUTES);
 
 /** Of the calls a sample: what lies in between is among the states of test/crash/real-files.test.ts. */
-const EVERY = ALL ? 1 : 5;
+const EVERY = ALL ? 1 : 6;
 
 async function expectNoProblem(target: KillCase, every = EVERY): Promise<void> {
   const report = await killEverywhere(target, { every });
