@@ -20,11 +20,15 @@ export async function writeModel(path: string, model: AllocatorModel): Promise<v
     await file.truncate(model.end * model.clusterSize);
     await writer.refcounts();
     const written = new Set<ModelTable>();
-    for (const root of [model.active, ...model.snapshots.map(({ tables }) => tables)]) {
-      for (const table of root) {
+    const roots = [
+      { tables: model.active, isActive: true },
+      ...model.snapshots.map(({ tables }) => ({ tables, isActive: false })),
+    ];
+    for (const { tables, isActive } of roots) {
+      for (const table of tables) {
         if (table === undefined || written.has(table)) continue;
         written.add(table);
-        await writer.l2(table);
+        await writer.l2(table, isActive);
       }
     }
     await writer.l1(model.l1Host, model.active, true);
@@ -81,7 +85,8 @@ class ModelWriter {
     }
   }
 
-  async l2({ host, targets }: ModelTable): Promise<void> {
+  /** QEMU clears the flags when it takes a snapshot, and sets none again in a table that the disk has left. */
+  async l2({ host, targets }: ModelTable, isActive: boolean): Promise<void> {
     const { clusterSize } = this.#model;
     const bytes = Buffer.alloc(targets.length * 8);
     const words = new Uint32Array(bytes.buffer, bytes.byteOffset, targets.length * 2);
@@ -89,7 +94,7 @@ class ModelWriter {
       const target = targets[entry] ?? 0;
       if (target === 0) continue;
       const offset = target * clusterSize;
-      words[entry * 2] = Math.floor(offset / 2 ** 32) + this.#copied(target);
+      words[entry * 2] = Math.floor(offset / 2 ** 32) + (isActive ? this.#copied(target) : 0);
       words[entry * 2 + 1] = offset % 2 ** 32;
     }
     await this.#write(host, bytes.swap32());
