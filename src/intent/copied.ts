@@ -1,9 +1,11 @@
 import { crc32 } from "node:zlib";
 import type { Disk } from "../disk/index.ts";
-import { COPIED_BYTE, COPIED_BYTE_MASK, SECTOR_SIZE } from "../format/index.ts";
+import { COPIED_BYTE, COPIED_BYTE_MASK } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { CopiedIntent } from "./intent.ts";
 import { invariant } from "../errors/index.ts";
+import { giveSpare } from "./spare-buffers.ts";
+import { readWindow } from "./window.ts";
 
 /** CRC-32 of a big endian table with every COPIED flag cleared. Clears them in `table`. */
 export function copiedChecksum(table: Uint8Array, entrySize: 8 | 16): number {
@@ -20,20 +22,24 @@ async function readTable(disk: Reader, intent: CopiedIntent): Promise<Uint8Array
   return table;
 }
 
-export async function applyCopied(disk: Disk, intent: CopiedIntent): Promise<void> {
-  const table = await readTable(disk, intent);
-  for (const [first, count] of intent.runs) {
-    for (let entry = first; entry < first + count; entry += 1) {
-      const at = entry * intent.entrySize + COPIED_BYTE;
-      table[at] = intent.set ? (table[at] ?? 0) | COPIED_BYTE_MASK : (table[at] ?? 0) & ~COPIED_BYTE_MASK;
-    }
+/** Reads and writes the sectors in which flags change. */
+export async function applyCopied(
+  disk: Disk,
+  { table, length, entrySize, set, runs }: CopiedIntent,
+): Promise<void> {
+  const first = runs[0];
+  const last = runs.at(-1);
+  invariant(first !== undefined && last !== undefined, "a copied intent without runs");
+  const changeEnd = (last[0] + last[1]) * entrySize;
+  const { start, bytes } = await readWindow(disk, table, first[0] * entrySize, changeEnd, length);
+  for (const [from, count] of runs) {
+    const end = (from + count) * entrySize - start;
+    const begin = from * entrySize - start + COPIED_BYTE;
+    const [keep, add] = set ? [0xff, COPIED_BYTE_MASK] : [~COPIED_BYTE_MASK, 0];
+    for (let at = begin; at < end; at += entrySize) bytes[at] = ((bytes[at] ?? 0) & keep) | add;
   }
-  const firstRun = intent.runs[0];
-  const lastRun = intent.runs.at(-1);
-  invariant(firstRun !== undefined && lastRun !== undefined, "a copied intent without runs");
-  const start = Math.floor((firstRun[0] * intent.entrySize) / SECTOR_SIZE) * SECTOR_SIZE;
-  const end = Math.ceil(((lastRun[0] + lastRun[1]) * intent.entrySize) / SECTOR_SIZE) * SECTOR_SIZE;
-  await disk.write(intent.table + start, table.subarray(start, Math.min(end, table.length)));
+  await disk.write(table + start, bytes);
+  giveSpare(bytes);
 }
 
 export async function inspectCopied(disk: Reader, intent: CopiedIntent): Promise<Inspection> {

@@ -3,10 +3,10 @@ import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type Inspection, type Reader, foreign } from "./inspection.ts";
 import type { FillIntent } from "./intent.ts";
+import { giveSpare, takeSpare } from "./spare-buffers.ts";
 
 /** Long contents are compared and written in pieces, so that a 32 MiB L1 table needs no second copy. */
 const PIECE_BYTES = 1024 * 1024;
-const MAX_SPARE = 8;
 
 /** Makes the contents of a fill in a buffer of zeros. */
 type Writer = (zeros: Uint8Array) => void;
@@ -19,9 +19,6 @@ export type FillSource = (target: Uint8Array) => Promise<void>;
 
 /** Of fills whose contents are read where they come from. */
 const SOURCES = new WeakMap<FillIntent, FillSource>();
-
-/** Buffers to make them in, as many as are written side by side: left to the garbage collector, hundreds would pile up. */
-const spare: Uint8Array[] = [];
 
 export function fill(offset: number, bytes: Uint8Array): FillIntent {
   const digest = createHash("sha256").update(bytes).digest();
@@ -106,17 +103,6 @@ async function applyRead(
   }
   await disk.write(offset, bytes);
   giveSpare(bytes);
-}
-
-function takeSpare(length: number): Uint8Array {
-  const found = spare.findIndex((buffer) => buffer.length === length);
-  const [bytes = new Uint8Array(length)] = found < 0 ? [] : spare.splice(found, 1);
-  return bytes;
-}
-
-/** After a failure nobody knows who still reads from it: then it is not given back. */
-function giveSpare(bytes: Uint8Array): void {
-  if (spare.length < MAX_SPARE) spare.push(bytes);
 }
 
 /** Free clusters may hold anything, so contents that can be written again are never foreign. */

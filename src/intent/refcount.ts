@@ -3,6 +3,7 @@ import { invariant } from "../errors/index.ts";
 import { fillRefcounts, readRefcount, refcountByteRange } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { RefcountIntent } from "./intent.ts";
+import { giveSpare } from "./spare-buffers.ts";
 import { readWindow } from "./window.ts";
 
 /** The sectors of the block that the runs lie in, with entry numbers counted from the window's start. */
@@ -29,6 +30,7 @@ export async function applyRefcount(disk: Disk, intent: RefcountIntent): Promise
     fillRefcounts(view, geometry, first - firstEntry, count, to);
   }
   await disk.write(intent.block + start, bytes);
+  giveSpare(bytes);
 }
 
 export async function inspectRefcount(disk: Reader, intent: RefcountIntent): Promise<Inspection> {

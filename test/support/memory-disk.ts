@@ -106,8 +106,8 @@ export class MemoryDisk implements Disk {
   }
 
   write(offset: number, data: Uint8Array): Promise<void> {
-    // The caller may reuse its buffer as soon as the promise is there.
-    const bytes = data.slice();
+    // The caller may reuse its buffer as soon as the promise is there. `slice` of a Buffer copies nothing.
+    const bytes = new Uint8Array(data);
     const kept = (count: number | undefined): void => {
       if (count !== undefined) this.#change({ type: "write", offset, data: bytes.subarray(0, count) });
     };
