@@ -1,3 +1,4 @@
+import { read, write } from "node:fs";
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { trim } from "fs-native-extensions";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
@@ -86,6 +87,16 @@ function errnoCode(error: unknown): string | undefined {
 
 const hex = (offset: number): string => `0x${offset.toString(16)}`;
 
+/** `read` or `write` of Node. */
+type Transfer = (
+  fd: number,
+  bytes: Uint8Array,
+  from: number,
+  length: number,
+  position: number,
+  done: (error: Error | null, count: number) => void,
+) => void;
+
 const NO_SPACE_CODES = new Set(["ENOSPC", "EDQUOT", "EFBIG"]);
 
 class FileDisk implements Disk {
@@ -94,6 +105,9 @@ class FileDisk implements Disk {
   readonly #handle: FileHandle;
   #failed: QcowalError | undefined;
   #closed = false;
+  /** The descriptor stays open until they are done: its number may be another file's then. */
+  #underWay = 0;
+  #onIdle: (() => void) | undefined;
 
   /** `deviceSize` is the length of a block device. */
   constructor(handle: FileHandle, path: string, deviceSize: number | undefined) {
@@ -122,14 +136,16 @@ class FileDisk implements Disk {
 
   async read(offset: number, target: Uint8Array): Promise<number> {
     let done = 0;
-    while (done < target.length) {
-      const { bytesRead } = await this.#reading(`read at ${hex(offset + done)}`, () =>
-        this.#handle.read(target, done, target.length - done, offset + done),
-      );
-      if (bytesRead === 0) break;
-      done += bytesRead;
+    try {
+      while (done < target.length) {
+        const bytesRead = await this.#transfer(read, offset, target, done);
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (cause) {
+      throw this.#failure("IO_FAILED", `read at ${hex(offset + done)}`, cause);
     }
-    target.fill(0, done);
+    if (done < target.length) target.fill(0, done);
     return done;
   }
 
@@ -137,8 +153,7 @@ class FileDisk implements Disk {
     await this.#changing(`write at ${hex(offset)}`, async () => {
       let done = 0;
       while (done < data.length) {
-        const { bytesWritten } = await this.#handle.write(data, done, data.length - done, offset + done);
-        done += bytesWritten;
+        done += await this.#transfer(write, offset, data, done);
       }
     });
   }
@@ -165,7 +180,25 @@ class FileDisk implements Disk {
     if (this.#closed) return;
     this.#closed = true;
     // All that matters was synced, and its failure heard of: a late one of close must not hide another error.
+    if (this.#underWay > 0) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     await this.#handle.close().catch(() => undefined);
+  }
+
+  /**
+   * Reads or writes what it can behind the first `done` bytes. An image has thousands
+   * of small tables: the promise that Node makes for each costs as much again.
+   */
+  #transfer(how: Transfer, offset: number, bytes: Uint8Array, done: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      how(this.#handle.fd, bytes, done, bytes.length - done, offset + done, (error, count) => {
+        this.#underWay -= 1;
+        if (this.#underWay === 0) this.#onIdle?.();
+        if (error === null) resolve(count);
+        else reject(error);
+      });
+      // What is refused at once never was under way.
+      this.#underWay += 1;
+    });
   }
 
   async #reading<Result>(what: string, action: () => Promise<Result>): Promise<Result> {
