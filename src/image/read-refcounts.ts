@@ -1,9 +1,9 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
-import { type RefcountArray, decodeRefcountBlock } from "../format/index.ts";
+import { type RefcountArray, decodeRefcountBlock, readRefcount } from "../format/index.ts";
 import type { RefcountTable } from "./refcount-table.ts";
 import { type BlockWindow, readRefcountBlocks } from "./refcount-blocks.ts";
-import { Refcounts, WHOLE_TABLE } from "./refcounts.ts";
+import { type LoadBlocks, Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 
 /** Refcount blocks that are held together; more than this is refused rather than swapped. */
 const MAX_BLOCK_BYTES = 2 ** 31;
@@ -21,6 +21,7 @@ export class BlockReader {
   #spare: Buffer[] = [];
   #used: Buffer[] = [];
   #slab = Buffer.alloc(0);
+  #last: { readonly offset: number; readonly view: DataView } | undefined;
 
   constructor(disk: Disk, stored: RefcountTable, onBlock: (() => void) | undefined) {
     this.#disk = disk;
@@ -46,34 +47,72 @@ export class BlockReader {
 
   /** The refcounts that it gave before are no longer valid. */
   async read(window: BlockWindow = WHOLE_TABLE): Promise<Refcounts> {
-    const { geometry, table } = this.#stored;
-    const { clusterSize } = geometry;
     const blocks: (RefcountArray | undefined)[] = [];
-    this.#spare = [...this.#spare, ...this.#used];
-    this.#used = [];
-    const named = table
+    this.#reuse();
+    const named = this.#stored.table
       .subarray(window.first, window.end)
       .reduce((sum, offset) => sum + (offset === 0 ? 0 : 1), 0);
-    for await (const { slots, bytes } of readRefcountBlocks(this.#disk, geometry, table, window)) {
+    await this.#stream(window, undefined, named, (slot, block) => {
+      blocks[slot - window.first] = block;
+    });
+    return new Refcounts(this.#stored, blocks, this.#blank, window);
+  }
+
+  /** The same, of which no block is read before it is asked for. */
+  onDemand(window: BlockWindow = WHOLE_TABLE): Refcounts {
+    this.#reuse();
+    const load: LoadBlocks = async (slots, onBlock) => {
+      const wanted = new Set(slots);
+      const part = { first: slots[0] ?? 0, end: (slots.at(-1) ?? -1) + 1 };
+      await this.#stream(part, (slot) => wanted.has(slot), slots.length, onBlock);
+    };
+    return new Refcounts(this.#stored, [], this.#blank, window, load);
+  }
+
+  /** An entry of a block that is not held, but for the last of them. */
+  async refcountAt(offset: number, entry: number): Promise<number> {
+    const { geometry } = this.#stored;
+    if (this.#last?.offset !== offset) {
+      const bytes = Buffer.alloc(geometry.clusterSize);
+      await this.#disk.read(offset, bytes);
+      this.#onBlock?.();
+      this.#last = { offset, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length) };
+    }
+    return readRefcount(this.#last.view, geometry, entry);
+  }
+
+  #reuse(): void {
+    this.#spare = [...this.#spare, ...this.#used];
+    this.#used = [];
+  }
+
+  /** `count`: how many are to be expected. */
+  async #stream(
+    window: BlockWindow,
+    isWanted: ((slot: number) => boolean) | undefined,
+    count: number,
+    onBlock: (slot: number, block: RefcountArray) => void,
+  ): Promise<void> {
+    const { geometry, table } = this.#stored;
+    for await (const { slots, bytes } of readRefcountBlocks(this.#disk, geometry, table, window, isWanted)) {
       this.#onBlock?.();
       // Reading the table made sure that it is the only one.
-      const index = (slots[0] ?? 0) - window.first;
-      if (bytes.equals(this.#zeros)) {
-        blocks[index] = this.#blank;
-        continue;
-      }
-      if ((this.#used.length + 1) * clusterSize > MAX_BLOCK_BYTES) {
-        throw new QcowalError(
-          "LIMIT_EXCEEDED",
-          `${this.#disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
-        );
-      }
-      const held = this.#spare.pop() ?? this.#carve(named);
-      this.#used.push(held);
-      bytes.copy(held);
-      blocks[index] = decodeRefcountBlock(held, geometry);
+      onBlock(slots[0] ?? 0, bytes.equals(this.#zeros) ? this.#blank : this.#hold(bytes, count));
     }
-    return new Refcounts(this.#stored, blocks, this.#blank, window);
+  }
+
+  #hold(bytes: Buffer, count: number): RefcountArray {
+    const { geometry } = this.#stored;
+    if ((this.#used.length + 1) * geometry.clusterSize > MAX_BLOCK_BYTES) {
+      throw new QcowalError(
+        "LIMIT_EXCEEDED",
+        `${this.#disk.path}: refcount blocks exceed 2 GiB. Nothing was changed.`,
+      );
+    }
+    const held = this.#spare.pop() ?? this.#carve(count);
+    this.#used.push(held);
+    bytes.copy(held);
+    return decodeRefcountBlock(held, geometry);
   }
 
   /** Memory for one of `blocks` blocks. */

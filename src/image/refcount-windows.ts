@@ -57,11 +57,43 @@ export class RefcountWindows {
   readonly windows: readonly BlockWindow[];
   readonly #reader: BlockReader;
   #loaded: Refcounts | undefined;
+  /** Slots whose blocks are read at once, ascending, where the others are read on demand. */
+  #near: readonly number[] | undefined;
+  #isComplete = true;
 
   constructor(stored: RefcountTable, windows: readonly BlockWindow[], reader: BlockReader) {
     this.stored = stored;
     this.windows = windows;
     this.#reader = reader;
+  }
+
+  /** Blocks that are stored. */
+  get blocks(): number {
+    return this.stored.table.reduce((sum, offset) => sum + (offset === 0 ? 0 : 1), 0);
+  }
+
+  /**
+   * From now on blocks are read on demand, and free clusters are handed out where
+   * the blocks of these slots count them, or the last block, as long as there are any: to find
+   * the first one of all would take reading every block before it. With `isComplete`
+   * all blocks of a window are read nevertheless.
+   */
+  readOnDemand(slots: Iterable<number>, isComplete = false): void {
+    const { table } = this.stored;
+    const near = new Set(slots);
+    near.add(table.findLastIndex((offset) => offset !== 0));
+    this.#near = [...near].filter((slot) => (table[slot] ?? 0) !== 0).toSorted((a, b) => a - b);
+    this.#isComplete = isComplete;
+    this.#loaded = undefined;
+  }
+
+  /** The refcount of a cluster, in a window or not; its block is read for this alone. */
+  async refcountOf(cluster: number): Promise<number> {
+    const { geometry, table } = this.stored;
+    const { refcountEntries } = geometry;
+    const offset = table[Math.floor(cluster / refcountEntries)] ?? 0;
+    if (offset === 0) return 0;
+    return this.#reader.refcountAt(offset, cluster % refcountEntries);
   }
 
   /** What the blocks in memory take. */
@@ -74,8 +106,16 @@ export class RefcountWindows {
     if (this.#loaded?.covers(index) === true) return this.#loaded;
     this.#loaded = undefined;
     const window = this.windows.findLast(({ first }) => first <= index) ?? WHOLE_TABLE;
-    this.#loaded = await this.#reader.read(window);
+    this.#loaded = await this.#open(window);
     return this.#loaded;
+  }
+
+  async #open(window: BlockWindow): Promise<Refcounts> {
+    const near = this.#near;
+    if (near === undefined || this.#isComplete) return this.#reader.read(window);
+    const refcounts = this.#reader.onDemand(window);
+    await refcounts.read(near);
+    return refcounts;
   }
 
   /** The same as if these slots of the table were empty. What was given before stays valid until more is asked for. */
@@ -92,14 +132,30 @@ export class RefcountWindows {
     for (const { first } of this.windows) yield this.holding(first);
   }
 
-  /** The first cluster from `cluster` on that has refcount 0. */
+  /** The first cluster from `cluster` on that has refcount 0: of all, or near those that are read anyway. */
   async nextFree(cluster: number): Promise<number> {
+    const near = await this.#nextFreeNear(cluster);
+    if (near !== undefined) return near;
     const { refcountEntries } = this.stored.geometry;
     for (let from = cluster; ;) {
-      const window = await this.holding(Math.floor(from / refcountEntries));
+      const index = Math.floor(from / refcountEntries);
+      const window = await this.holding(index);
+      await window.read(window.storedFrom(index));
       from = window.nextFree(from);
       if (window.covers(Math.floor(from / refcountEntries))) return from;
     }
+  }
+
+  async #nextFreeNear(cluster: number): Promise<number | undefined> {
+    const { refcountEntries } = this.stored.geometry;
+    for (const slot of this.#near ?? []) {
+      if ((slot + 1) * refcountEntries <= cluster) continue;
+      const first = slot * refcountEntries;
+      const block = (await this.holding(slot)).block(slot);
+      const entry = block?.indexOf(0, Math.max(0, cluster - first)) ?? -1;
+      if (entry >= 0) return first + entry;
+    }
+    return undefined;
   }
 }
 

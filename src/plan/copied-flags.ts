@@ -3,6 +3,7 @@ import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
+import type { NeededBlocks } from "./needed-blocks.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 
 /**
@@ -16,18 +17,30 @@ import type { RefcountChanges } from "./refcount-changes.ts";
  * The format does not say so, and a file may share clusters across places. A
  * flag that has to clear is found all the same: it was set where the refcount
  * was 1, so no other table led to the cluster. A flag that has to be set is one
- * of a cluster whose refcount falls to 1; if not all of these were met in the
- * tables that were read, the others are read too.
+ * of a cluster whose refcount falls to 1. Below a table that the active layer has
+ * left, and something else has not, its last path is through that table, and it is
+ * not the active layer's. If not all of these clusters were met in the tables that
+ * were read and in those that it has left, the others are read too.
  */
 export class CopiedFlags {
   readonly #counted: CountedTables;
   readonly #touched: TablePass;
+  readonly #left: SortedOffsets;
+  readonly #passOver: (tables: SortedOffsets) => TablePass;
   readonly #others: TablePass;
 
-  private constructor(counted: CountedTables, touched: TablePass, others: TablePass) {
+  private constructor(
+    counted: CountedTables,
+    touched: TablePass,
+    left: SortedOffsets,
+    others: SortedOffsets,
+    passOver: (tables: SortedOffsets) => TablePass,
+  ) {
     this.#counted = counted;
     this.#touched = touched;
-    this.#others = others;
+    this.#left = left;
+    this.#others = passOver(others);
+    this.#passOver = passOver;
   }
 
   static async of(
@@ -49,26 +62,50 @@ export class CopiedFlags {
           (places[place] === 1 || counted.weights.has(target) || !reachedBefore.has(target)),
       ),
     );
-    const others = SortedOffsets.of(targets).without(counted.decided).without(touched);
+    const reached = SortedOffsets.of(targets);
+    const others = reached.without(counted.decided).without(touched);
+    const left = counted.weights.tables.without(reached);
     // Those of them that are counted too are read once.
     kept.want(touched);
     return new CopiedFlags(
       counted,
       new TablePass(image, touched, onTable, kept),
-      new TablePass(image, others, onTable),
+      left,
+      others,
+      (offsets) => new TablePass(image, offsets, onTable),
     );
   }
 
   /** Compares the flags of entries that lead into the window, when everything in it is counted. */
-  async compare(changes: RefcountChanges, result: CopiedSink): Promise<void> {
-    const met = await compareTables(this.#touched, changes, result);
-    if (met < newlyExclusive(changes, this.#counted)) await compareTables(this.#others, changes, result);
+  async compare(changes: RefcountChanges, blocks: NeededBlocks, result: CopiedSink): Promise<void> {
+    const met = await compareTables(this.#touched, changes, blocks, result);
+    const wanted = newlyExclusive(changes, this.#counted) - met;
+    if (wanted <= 0) return;
+    if (changes.stored.isWhole && (await this.#metElsewhere(changes)) >= wanted) return;
+    await compareTables(this.#others, changes, blocks, result);
+  }
+
+  /** Clusters whose last path is through a table that the active layer has left. */
+  async #metElsewhere(changes: RefcountChanges): Promise<number> {
+    const { clusterSize } = changes.stored.geometry;
+    const stay = this.#left.offsets.filter((offset) => changes.after(offset / clusterSize) > 0);
+    let met = 0;
+    for await (const { words } of this.#passOver(new SortedOffsets(stay)).tables(changes.stored)) {
+      met += changes.newlyExclusiveBelow(words);
+    }
+    return met;
   }
 }
 
-async function compareTables(pass: TablePass, changes: RefcountChanges, result: CopiedSink): Promise<number> {
+async function compareTables(
+  pass: TablePass,
+  changes: RefcountChanges,
+  blocks: NeededBlocks,
+  result: CopiedSink,
+): Promise<number> {
   let met = 0;
   for await (const { offset, words } of pass.tables(changes.stored)) {
+    if (!blocks.isComplete) await blocks.below(offset, words);
     met += copiedInL2(changes, offset, words, result);
   }
   return met;

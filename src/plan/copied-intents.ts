@@ -1,4 +1,4 @@
-import { type Geometry, writeL1Entry } from "../format/index.ts";
+import { type Geometry, isCopied, writeL1Entry } from "../format/index.ts";
 import type { L1Table } from "../image/index.ts";
 import { type CopiedIntent, type EntryRun, copiedChecksum } from "../intent/index.ts";
 import type { OnWrongFlags, RefcountChanges } from "./refcount-changes.ts";
@@ -114,6 +114,24 @@ export function copiedInL2(
   };
   flagsInL2(changes.stored.geometry, offset, words, compare, result, without);
   return newlyExclusive;
+}
+
+/** Clears the flags of an L2 table to whose clusters another path leads: none of them has a refcount of 1. */
+export function clearedInL2(
+  geometry: Geometry,
+  offset: number,
+  words: Uint32Array,
+  result: CopiedSink,
+): void {
+  const step = geometry.l2EntrySize / 4;
+  const compare: CompareFlags = (from, end, onWrong) => {
+    for (let entry = from; entry < end; entry += 1) {
+      const first = entry;
+      while (entry < end && isCopied(words[entry * step] ?? 0)) entry += 1;
+      if (entry > first) onWrong(first, entry - first, false);
+    }
+  };
+  flagsInL2(geometry, offset, words, compare, result);
 }
 
 /** COPIED flags that the entries of the active L1 table have to have, as far as the window reaches: of each entry once. */

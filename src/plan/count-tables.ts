@@ -1,6 +1,7 @@
 import type { TablePass } from "../image/index.ts";
-import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
+import { type CopiedSink, clearedInL2, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
+import type { NeededBlocks } from "./needed-blocks.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 
 /** Counts every cluster of the window below the roots that come and go, and decides flags where that is possible. */
@@ -8,16 +9,22 @@ export async function countTables(
   pass: TablePass,
   { weights, decided }: CountedTables,
   changes: RefcountChanges,
+  blocks: NeededBlocks,
   result: CopiedSink,
 ): Promise<void> {
-  const { clusterSize } = changes.stored.geometry;
+  const { geometry } = changes.stored;
+  const { clusterSize } = geometry;
+  await blocks.ofClusters(weights.tables.offsets);
   // The tables themselves first: they lead to each other in no sound image, but a count that comes later decides no flag.
   for (const [index, offset] of weights.tables.offsets.entries()) {
     const cluster = offset / clusterSize;
     if (changes.covers(cluster)) changes.addReferences(cluster, weights.weights[index] ?? 0);
   }
   for await (const { offset, words } of pass.tables(changes.stored)) {
-    changes.addL2Table(offset, words, weights.of(offset));
-    if (decided.has(offset)) copiedInL2(changes, offset, words, result);
+    if (!blocks.isComplete) await blocks.below(offset, words);
+    const hasFlags = changes.addL2Table(offset, words, weights.of(offset));
+    if (!decided.has(offset)) continue;
+    if (!changes.stored.isWhole) copiedInL2(changes, offset, words, result);
+    else if (hasFlags) clearedInL2(geometry, offset, words, result);
   }
 }

@@ -11,8 +11,8 @@ export interface CountedTables {
   readonly weights: TableWeights;
   /**
    * Tables whose COPIED flags are decided while they are counted. Where no root
-   * goes, a refcount can only grow further, so that what it is at that moment
-   * decides: these tables need not be read again.
+   * goes, a refcount can only grow, and of their clusters it grows from 1 at
+   * least: none keeps a flag, and these tables need not be read again.
    */
   readonly decided: SortedOffsets;
 }

@@ -22,6 +22,7 @@ import { bitmapNames, bitmapPlaces, headerWithoutBitmaps, validBitmaps } from ".
 import { type HeaderChange, headerIntents } from "./header-intent.ts";
 import type { ImagePlan } from "./image-plan.ts";
 import { inFileOrder } from "./in-file-order.ts";
+import { checkMetadataCounted, slotsOf, structuresOf } from "./metadata.ts";
 import type {
   JournaledOperation,
   ReceiveOperation,
@@ -31,7 +32,7 @@ import type {
 } from "./operation.ts";
 import { type PlacedTable, padded, placeSnapshotTable } from "./placed-table.ts";
 import { referenceChanges } from "./reference-changes.ts";
-import { BYTES_PER_CHANGE, type RefcountChanges } from "./refcount-changes.ts";
+import { BYTES_PER_CHANGE } from "./refcount-changes.ts";
 import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
 import { isReceived, receive, refuseReceive } from "./receive.ts";
@@ -51,6 +52,10 @@ export interface PlanOptions {
   readonly onTable?: (() => void) | undefined;
   /** How much of the refcounts is held at a time; for tests, which have small images. */
   readonly windowBytes?: number | undefined;
+  /** Whether refcount blocks are read on demand; else that is decided by how many tables are counted. For tests. */
+  readonly onDemand?: boolean | undefined;
+  /** The same plan as on demand, with every block read; for tests. */
+  readonly readsAllBlocks?: boolean | undefined;
   /** What a receive brings. */
   readonly openReceived?: OpenReceived | undefined;
 }
@@ -121,6 +126,13 @@ async function planSnapshots(
   const received =
     content === undefined ? undefined : await receivedTables(image, drafts, tables, space, content, options);
   const counted = await countedTables(drafts, tables);
+  // Few tables lead to few blocks, as many as there are blocks perhaps to all of them.
+  const isOnDemand =
+    received === undefined && (options.onDemand ?? counted.weights.tables.length <= windows.blocks);
+  if (isOnDemand) {
+    const slots = [...structuresOf(image, before)].flatMap((structure) => [...slotsOf(geometry, structure)]);
+    windows.readOnDemand(slots, options.readsAllBlocks);
+  }
   const placed = await placeTables(image, after, space);
   const growth = await space.growRefcounts();
   const released: StoredBytes[] = [
@@ -140,11 +152,15 @@ async function planSnapshots(
       counted,
       growth,
       received,
+      *otherPlaces() {
+        yield* released;
+        for (const cluster of space.taken) yield { offset: cluster * geometry.clusterSize, length: 1 };
+      },
       addOthers(changes) {
-        checkMetadataCounted(image, before, changes);
         for (const cluster of space.taken) if (changes.covers(cluster)) changes.take(cluster);
         release(changes, released);
       },
+      check: (changes) => checkMetadataCounted(image, before, changes),
     },
     options.onTable,
   );
@@ -290,34 +306,6 @@ function applyOperations(
     outcomes.push(next.outcome);
   }
   return { draft, outcomes };
-}
-
-/** Structures that we rely on must be counted: where one is not, its clusters look free and would be handed out. */
-function checkMetadataCounted(image: Image, draft: Draft, changes: RefcountChanges): void {
-  const { header } = image;
-  const { clusterSize, refcountEntries } = header.geometry;
-  const { first, end } = changes.stored;
-  const from = first * refcountEntries * clusterSize;
-  const to = end * refcountEntries * clusterSize;
-  const check = (offset: number, bytes: number, what: string): void => {
-    for (let at = Math.max(offset, from); at < Math.min(offset + bytes, to); at += clusterSize) {
-      if (changes.stored.get(at / clusterSize) === 0) {
-        throw changes.damaged(`${what} at 0x${at.toString(16)} is in use but its refcount is 0`);
-      }
-    }
-  };
-  check(0, clusterSize, "the header");
-  check(header.refcountTableOffset, header.refcountTableClusters * clusterSize, "the refcount table");
-  check(header.snapshotsOffset, image.snapshotTable.bytes, "the snapshot table");
-  for (const offset of changes.stored.table) if (offset !== 0) check(offset, clusterSize, "a refcount block");
-  // Snapshots of a damaged image may all have the same table, or tables that overlap: no cluster is looked at twice.
-  const tables = [draft.active, ...draft.snapshots.map(({ root }) => root)].map(({ contents }) => contents);
-  let done = 0;
-  for (const { offset, entries } of tables.toSorted((a, b) => a.offset - b.offset)) {
-    const start = Math.max(offset, done);
-    check(start, offset + entries * 8 - start, "an L1 table");
-    done = Math.max(done, Math.ceil((offset + entries * 8) / clusterSize) * clusterSize);
-  }
 }
 
 interface PlacedTables {

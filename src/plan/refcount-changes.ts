@@ -10,13 +10,15 @@ import {
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
+import { BlockChange, OVERFLOW, isUniform } from "./block-change.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import { damagedImage } from "./damaged-image.ts";
 
 /** What the change of one refcount takes while it is counted. */
 export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
 
-const OVERFLOW = "a refcount change exceeds 32 bits";
+/** Runs that are shorter are looked at entry by entry. */
+const LONG_RUN = 16;
 
 /** A run of host clusters. */
 export type ClusterRun = readonly [first: number, count: number];
@@ -49,7 +51,7 @@ export class RefcountChanges {
   /** What is stored where no block is: nothing. */
   readonly #nothing: RefcountArray;
   /** By refcount block of the window; a block without changes has no element. */
-  readonly #blocks: (Int32Array | undefined)[] = [];
+  readonly #blocks: (BlockChange | undefined)[] = [];
   readonly #unchanged: Int32Array;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
 
@@ -82,15 +84,18 @@ export class RefcountChanges {
   shorten(window: BlockWindow): void {
     this.#counted = undefined;
     this.stored = this.stored.part(window);
-    this.#spare.push(
-      ...this.#blocks.splice(window.end - window.first).filter((block) => block !== undefined),
-    );
+    this.#giveUp(this.#blocks.splice(window.end - window.first));
   }
 
   /** Gives up its arrays for another window. */
   spare(): Int32Array[] {
     this.#counted = undefined;
-    return [...this.#spare, ...this.#blocks.splice(0).filter((block) => block !== undefined)];
+    this.#giveUp(this.#blocks.splice(0));
+    return this.#spare.splice(0);
+  }
+
+  #giveUp(blocks: readonly (BlockChange | undefined)[]): void {
+    for (const block of blocks) if (block?.entries !== undefined) this.#spare.push(block.entries);
   }
 
   /** Whether a cluster is counted here. */
@@ -98,14 +103,14 @@ export class RefcountChanges {
     return this.stored.covers(Math.floor(cluster / this.#geometry.refcountEntries));
   }
 
-  #changesIn(index: number): Int32Array | undefined {
+  #changesIn(index: number): BlockChange | undefined {
     return this.#blocks[index - this.stored.first];
   }
 
   /** Refcount after the change. Infinity stays what it is: too large to count. */
   after(cluster: number): number {
     const { refcountEntries } = this.#geometry;
-    const change = this.#changesIn(Math.floor(cluster / refcountEntries))?.[cluster % refcountEntries] ?? 0;
+    const change = this.#changesIn(Math.floor(cluster / refcountEntries))?.at(cluster % refcountEntries) ?? 0;
     return this.stored.get(cluster) + change;
   }
 
@@ -118,10 +123,9 @@ export class RefcountChanges {
   /** Changes the references to a cluster, also one that was free. */
   add(cluster: number, weight: number): void {
     const { refcountEntries } = this.#geometry;
-    const block = this.#changesOf(Math.floor(cluster / refcountEntries));
     const entry = cluster % refcountEntries;
     this.#counted = undefined;
-    block[entry] = changed(block[entry] ?? 0, weight);
+    this.#changesOf(Math.floor(cluster / refcountEntries)).add(entry, entry + 1, weight);
   }
 
   /** Counts a cluster that is handed out. */
@@ -130,20 +134,21 @@ export class RefcountChanges {
     this.add(cluster, 1);
   }
 
-  /** Adds `weight` to every cluster that an L2 table refers to. */
-  addL2Table(offset: number, words: Uint32Array, weight: number): void {
+  /** Adds `weight` to every cluster that an L2 table refers to. Returns whether a COPIED flag is set in it. */
+  addL2Table(offset: number, words: Uint32Array, weight: number): boolean {
     const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
     const step = l2EntrySize / 4;
     const entryBits = this.#entryBits;
     const entryMask = refcountEntries - 1;
     this.#counted = undefined;
     let index = -1;
-    let isHere = false;
     let stored = this.#nothing;
-    let changes = this.#unchanged;
+    let changes: BlockChange | undefined;
+    let highs = 0;
     for (let at = 0; at < words.length;) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
+      highs |= high;
       if ((high | low) === 0) {
         at += step;
         continue;
@@ -156,23 +161,31 @@ export class RefcountChanges {
       }
       if (cluster >>> entryBits !== index) {
         index = cluster >>> entryBits;
-        isHere = this.stored.covers(index);
-        stored = this.stored.block(index) ?? this.#nothing;
-        changes = isHere ? this.#changesOf(index) : this.#unchanged;
+        changes = this.stored.covers(index) ? this.#changesOf(index) : undefined;
+        stored = (changes && this.stored.block(index)) ?? this.#nothing;
       }
       const first = cluster & entryMask;
       const count = plainRun(words, at, step, clusterSize, refcountEntries - first);
       at += count * step;
-      if (!isHere) continue;
+      if (changes === undefined) continue;
+      const { entries } = changes;
+      if (entries === undefined) {
+        const uncounted = changes.uncounted(first, first + count);
+        if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
+        changes.add(first, first + count, weight);
+        continue;
+      }
+      changes.touch(first, first + count);
       let isWrapped = false;
       for (let entry = first; entry < first + count; entry += 1) {
         if (stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
-        const sum = (changes[entry] ?? 0) + weight;
+        const sum = (entries[entry] ?? 0) + weight;
         if (sum !== (sum | 0)) isWrapped = true;
-        changes[entry] = sum;
+        entries[entry] = sum;
       }
       invariant(!isWrapped, OVERFLOW);
     }
+    return isCopied(highs);
   }
 
   #addOtherEntry(offset: number, entry: number, high: number, low: number, weight: number): void {
@@ -205,7 +218,7 @@ export class RefcountChanges {
     let index = -1;
     let isHere = false;
     let stored = this.#nothing;
-    let changes = this.#unchanged;
+    let block: BlockChange | undefined;
     let newlyExclusive = 0;
     for (let at = first * step; at < end * step;) {
       const high = words[at] ?? 0;
@@ -227,8 +240,8 @@ export class RefcountChanges {
       if (cluster >>> entryBits !== index) {
         index = cluster >>> entryBits;
         isHere = this.stored.covers(index);
-        stored = this.stored.block(index) ?? this.#nothing;
-        changes = this.#changesIn(index) ?? this.#unchanged;
+        stored = (isHere ? this.stored.block(index) : undefined) ?? this.#nothing;
+        block = this.#changesIn(index);
       }
       const from = cluster & entryMask;
       const most = Math.min(refcountEntries - from, end - at / step);
@@ -237,6 +250,17 @@ export class RefcountChanges {
       const base = at / step - from;
       at += count * step;
       if (!isHere) continue;
+      if (count >= LONG_RUN) {
+        const before = stored[from] ?? 0;
+        const after = before + (block?.uniform(from, from + count) ?? 0);
+        if (before > 0 && after > 0 && isUniform(stored, from, from + count)) {
+          const flag = after === 1;
+          if (flag && before > 1) newlyExclusive += count;
+          if (flag !== isSet) onWrong(base + from, count, flag);
+          continue;
+        }
+      }
+      const changes = block?.asEntries() ?? this.#unchanged;
       let wrong = from;
       for (let entry = from; entry < from + count; entry += 1) {
         const before = stored[entry] ?? 0;
@@ -275,6 +299,17 @@ export class RefcountChanges {
     return this.after(cluster) === 1 && this.stored.get(cluster) > 1;
   }
 
+  /** How many of them an L2 table refers to. All of it was counted. */
+  newlyExclusiveBelow(words: Uint32Array): number {
+    const { clusterBits, l2EntrySize } = this.#geometry;
+    let count = 0;
+    for (let at = 0; at < words.length; at += l2EntrySize / 4) {
+      const cluster = plainCluster(clusterBits, words[at] ?? 0, words[at + 1] ?? 0);
+      if (cluster > 0 && this.isNewlyExclusive(cluster)) count += 1;
+    }
+    return count;
+  }
+
   /** How many clusters had several references, and have one afterwards. */
   newlyExclusive(): number {
     return this.#totals().newlyExclusive;
@@ -290,16 +325,12 @@ export class RefcountChanges {
     if (this.#counted !== undefined) return this.#counted;
     let changed = 0;
     let newlyExclusive = 0;
-    this.#blocks.forEach((changes, index) => {
-      if (changes === undefined) return;
-      const stored = this.stored.block(this.stored.first + index) ?? this.#nothing;
-      for (let entry = 0; entry < changes.length; entry += 1) {
-        const change = changes[entry] ?? 0;
-        if (change === 0) continue;
-        changed += 1;
-        if (change < 0 && (stored[entry] ?? 0) + change === 1) newlyExclusive += 1;
-      }
-    });
+    for (const block of this.#blocks) {
+      block?.forEachRun((first, end, from, change) => {
+        changed += end - first;
+        if (change < 0 && from + change === 1) newlyExclusive += end - first;
+      });
+    }
     this.#counted = { changed, newlyExclusive };
     return this.#counted;
   }
@@ -310,17 +341,24 @@ export class RefcountChanges {
     throw this.damaged(`L2 table at 0x${offset.toString(16)}: entry ${entry} is invalid`);
   }
 
-  #changesOf(index: number): Int32Array {
+  #changesOf(index: number): BlockChange {
     const present = this.#changesIn(index);
     if (present !== undefined) return present;
     invariant(this.stored.covers(index), "a refcount outside the window changes");
-    const created = this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries);
+    const created = new BlockChange(
+      this.stored.block(index) ?? this.#nothing,
+      () => this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries),
+    );
     this.#blocks[index - this.stored.first] = created;
     return created;
   }
 
   #uncounted(cluster: number): QcowalError {
     return this.damaged(`cluster ${cluster} is in use but its refcount is 0`);
+  }
+
+  uncountedBlock(offset: number): QcowalError {
+    return this.damaged(`a refcount block at 0x${offset.toString(16)} is in use but its refcount is 0`);
   }
 
   damaged(what: string): QcowalError {
@@ -333,26 +371,13 @@ export class RefcountChanges {
    */
   changesIn(index: number): BlockChanges {
     const result: BlockChanges = { raise: [], lower: [], freed: [] };
-    const changes = this.#changesIn(index);
-    if (changes === undefined) return result;
-    const stored = this.stored.block(index) ?? this.#nothing;
     const base = index * this.#geometry.refcountEntries;
-    let entry = 0;
-    while (entry < changes.length) {
-      const change = changes[entry] ?? 0;
-      if (change === 0) {
-        entry += 1;
-        continue;
-      }
-      const from = stored[entry] ?? 0;
-      const first = entry;
-      do entry += 1;
-      while (entry < changes.length && changes[entry] === change && stored[entry] === from);
+    this.#changesIn(index)?.forEachRun((first, end, from, change) => {
       const to = from + change;
       this.#checkRefcount(base + first, from, to);
-      (to > from ? result.raise : result.lower).push([first, entry - first, from, to]);
-      if (to === 0) result.freed.push([base + first, entry - first]);
-    }
+      (to > from ? result.raise : result.lower).push([first, end - first, from, to]);
+      if (to === 0) result.freed.push([base + first, end - first]);
+    });
     return result;
   }
 
@@ -369,10 +394,4 @@ export class RefcountChanges {
       );
     }
   }
-}
-
-function changed(change: number, weight: number): number {
-  const sum = change + weight;
-  invariant(sum === (sum | 0), OVERFLOW);
-  return sum;
 }

@@ -4,8 +4,9 @@ import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-in
 import { CopiedFlags } from "./copied-flags.ts";
 import { countTables } from "./count-tables.ts";
 import type { CountedTables } from "./counted-tables.ts";
-import type { Drafts } from "./draft.ts";
+import type { Draft, Drafts } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
+import { NeededBlocks } from "./needed-blocks.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 import type { ReceivedTables } from "./received-tables.ts";
 import {
@@ -14,6 +15,7 @@ import {
   newTableIntent,
   noRefcountIntents,
 } from "./refcount-intents.ts";
+import type { StoredBytes } from "./released.ts";
 import type { RefcountGrowth } from "./space.ts";
 
 /** Everything that changes in refcounts and COPIED flags. */
@@ -34,8 +36,12 @@ export interface KnownReferences {
   readonly drafts: Drafts;
   readonly counted: CountedTables;
   readonly growth: RefcountGrowth;
-  /** Tells changes that come from no L2 table, as far as they lie in the window. */
+  /** Where something changes to which no L2 table leads. */
+  readonly otherPlaces: () => Iterable<StoredBytes>;
+  /** Tells these changes, as far as they lie in the window. */
   readonly addOthers: (changes: RefcountChanges) => void;
+  /** Refuses a window in which a structure that the plan relies on is not counted, as far as its blocks were read. */
+  readonly check: (changes: RefcountChanges) => void;
   readonly received?: ReceivedTables | undefined;
 }
 
@@ -47,7 +53,7 @@ export async function referenceChanges(
   image: Image,
   windows: RefcountWindows,
   tables: L1Tables,
-  { drafts, counted, growth, addOthers, received }: KnownReferences,
+  { drafts, counted, growth, otherPlaces, addOthers, check, received }: KnownReferences,
   onTable?: () => void,
 ): Promise<ReferenceChanges> {
   const { geometry } = image.header;
@@ -64,6 +70,7 @@ export async function referenceChanges(
   const copied: CopiedSink = { clear: into(clear), set: into(set) };
   const l1 = await tables.whole(drafts.after.active.contents);
   const l1Flags = new Uint8Array(l1.entries);
+  const isShared = isSharedByTable(drafts.after);
   const kept = new KeptTables();
   const pass = new TablePass(image, counted.weights.tables, onTable, kept);
   const flags = await CopiedFlags.of(image, drafts, tables, counted, kept, onTable);
@@ -71,13 +78,21 @@ export async function referenceChanges(
   let spare: Int32Array[] = [];
   const plan = async (window: Refcounts): Promise<void> => {
     const changes = new RefcountChanges(image.disk.path, window, spare);
+    const blocks = new NeededBlocks(windows, window, (offset) => changes.uncountedBlock(offset));
+    await blocks.begin(otherPlaces());
+    check(changes);
     addOthers(changes);
     await received?.countInto(changes);
-    await countTables(pass, counted, changes, copied);
+    await countTables(pass, counted, changes, blocks, copied);
     addRefcountIntents(changes, growth, refcounts);
-    decideL1Flags(changes, l1, l1Flags);
-    await flags.compare(changes, copied);
+    if (!isShared) {
+      await blocks.ofClusters(l1.targets);
+      decideL1Flags(changes, l1, l1Flags);
+    }
+    await flags.compare(changes, blocks, copied);
     await received?.decideFlags(changes);
+    // More blocks were read by now, perhaps.
+    if (!blocks.isComplete) check(changes);
     refcountsChanged += changes.count();
     spare = changes.spare();
   };
@@ -86,3 +101,9 @@ export async function referenceChanges(
   if (drafts.after.active.stored) copiedInL1(geometry, l1, l1Flags, copied);
   return { refcounts, clear, set, copiedFlagsChanged, l1Flags, refcountsChanged };
 }
+
+/** A snapshot has the very table of the disk: each L2 table has two paths at least, so that no flag is set. */
+const isSharedByTable = ({ active: { contents }, snapshots }: Draft): boolean =>
+  snapshots.some(
+    ({ root }) => root.contents.offset === contents.offset && root.contents.entries >= contents.entries,
+  );

@@ -23,7 +23,7 @@ export interface RefcountGrowth {
 }
 
 /**
- * Hands out free clusters, first fit from the start of the file. Free means:
+ * Hands out free clusters, the first that is found. Free means:
  * refcount 0 today. What this transaction frees still has its old refcount, so
  * it is never handed out: a replay may still read or punch it.
  */

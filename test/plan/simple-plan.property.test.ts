@@ -28,7 +28,8 @@ test("the passes over whole tables, in one window of the refcounts or in many, p
           operations.push(operation);
           state = expected(state, operation);
         }
-        const plans = await expectEqualPlans(bytes, operations);
+        // Where few blocks are read, they are those that matter.
+        const plans = await expectEqualPlans(bytes, operations, seed % 4 < 2 ? true : undefined);
         if (plans === undefined) continue;
         planned += 1;
         if (plans.windows > 1) inWindows += 1;

@@ -3,6 +3,7 @@ import { type Image, readTables } from "../../../src/image/index.ts";
 import { type CopiedSink, copiedInL2 } from "../../../src/plan/copied-intents.ts";
 import type { Drafts } from "../../../src/plan/draft.ts";
 import type { L1Tables } from "../../../src/plan/l1-tables.ts";
+import type { NeededBlocks } from "../../../src/plan/needed-blocks.ts";
 import type { RefcountChanges } from "../../../src/plan/refcount-changes.ts";
 
 export class CopiedFlags {
@@ -18,7 +19,7 @@ export class CopiedFlags {
     return new CopiedFlags(image, new Set((await tables.read(after.active.contents)).targets));
   }
 
-  async compare(changes: RefcountChanges, result: CopiedSink): Promise<void> {
+  async compare(changes: RefcountChanges, _: NeededBlocks, result: CopiedSink): Promise<void> {
     const { disk, header } = this.#image;
     for (const target of this.#targets) {
       if (target === 0) continue;

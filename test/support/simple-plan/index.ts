@@ -4,7 +4,7 @@ import { expect, vi } from "vitest";
 import { isQcowalError } from "../../../src/errors/index.ts";
 import { type Image, openRefcounts, readImage } from "../../../src/image/index.ts";
 import type { PhasedIntents } from "../../../src/intent/index.ts";
-import { type ImagePlan, type Operation, planImage } from "../../../src/plan/index.ts";
+import { type ImagePlan, type Operation, type PlanOptions, planImage } from "../../../src/plan/index.ts";
 import type { CopiedIntent, EntryRun, Intent } from "../../../src/intent/index.ts";
 import { NOW } from "../apply-plan.ts";
 import { MemoryDisk } from "../memory-disk.ts";
@@ -31,10 +31,10 @@ async function planOrRefusal(
   planner: Planner,
   image: Image,
   operations: readonly Operation[],
-  windowBytes?: number,
+  options: Pick<PlanOptions, "windowBytes" | "onDemand" | "readsAllBlocks">,
 ) {
   try {
-    const plan = await planner(image, operations, { now: NOW, windowBytes });
+    const plan = await planner(image, operations, { now: NOW, ...options });
     return { ...plan, phases: unpacked(plan.phases) };
   } catch (error) {
     // The simple planner has modules of its own, and so a class of errors of its own.
@@ -100,16 +100,17 @@ export interface EqualPlans {
   readonly windows: number;
 }
 
-/** Plans the operations in all ways; fails unless the plans are equal, and returns them, if they were not refused. */
+/** Plans the operations in all ways, with `onDemand` against one that reads all refcount blocks; fails unless the plans are equal, and returns them, if they were not refused. */
 export async function expectEqualPlans(
   bytes: Uint8Array,
   operations: readonly Operation[],
+  onDemand?: boolean,
 ): Promise<EqualPlans | undefined> {
   simple ??= loadSimple();
   const image = await readImage(new MemoryDisk(bytes));
-  const slow = await planOrRefusal(await simple, image, operations);
-  const plan = await planOrRefusal(planImage, image, operations);
-  const windowed = await planOrRefusal(planImage, image, operations, ONE_BLOCK);
+  const slow = await planOrRefusal(await simple, image, operations, { onDemand, readsAllBlocks: true });
+  const plan = await planOrRefusal(planImage, image, operations, { onDemand });
+  const windowed = await planOrRefusal(planImage, image, operations, { onDemand, windowBytes: ONE_BLOCK });
   for (const [is, should] of [
     [plan, slow],
     ["refused" in windowed ? windowed : withWholeTables(windowed), plan],

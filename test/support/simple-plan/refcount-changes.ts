@@ -94,6 +94,10 @@ export class RefcountChanges {
     return [...this.#changes.values()].filter((change) => change !== 0).length;
   }
 
+  uncountedBlock(offset: number): QcowalError {
+    return this.damaged(`the refcount block at ${offset} is not counted`);
+  }
+
   damaged(what: string): QcowalError {
     return new QcowalError("IMAGE_INVALID", `${this.#image}: ${what}`);
   }

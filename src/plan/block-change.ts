@@ -1,0 +1,169 @@
+import { invariant } from "../errors/index.ts";
+import type { RefcountArray } from "../format/index.ts";
+
+/** So many runs a block may have before each of its entries gets a number of its own. */
+const MAX_RUNS = 32;
+
+export const OVERFLOW = "a refcount change exceeds 32 bits";
+
+/** Whether all values from `first` to before `end` are the same: each is compared with its neighbour, by a machine that is faster than a loop. */
+export function isUniform(values: RefcountArray, first: number, end: number): boolean {
+  const size = values.BYTES_PER_ELEMENT;
+  const bytes = Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+  const [start, last] = [first * size, (end - 1) * size];
+  return end - first < 2 || bytes.compare(bytes, start + size, last + size, start, last) === 0;
+}
+
+/**
+ * By how much each refcount of one block changes. A disk that was written in order
+ * has a few runs in a block, which are kept as such; the entries of another
+ * are counted one by one.
+ */
+export class BlockChange {
+  readonly #stored: RefcountArray;
+  readonly #makeArray: () => Int32Array;
+  /** Of the runs, ascending: where each begins and ends, and by how much its entries change. Two that touch differ. */
+  readonly #firsts: number[] = [];
+  readonly #ends: number[] = [];
+  readonly #weights: number[] = [];
+  /** By entry; undefined while there are runs. */
+  #entries: Int32Array | undefined;
+  /** Nothing changes outside. */
+  #low = Infinity;
+  #high = 0;
+  /** No stored refcount from here to before there is 0. */
+  #countedFrom = 0;
+  #countedTo = 0;
+
+  /** `makeArray` gives one of zeros, as long as the block has entries. */
+  constructor(stored: RefcountArray, makeArray: () => Int32Array) {
+    this.#stored = stored;
+    this.#makeArray = makeArray;
+  }
+
+  /** The changes by entry, where they are counted so: whoever adds to them tells `touch`. */
+  get entries(): Int32Array | undefined {
+    return this.#entries;
+  }
+
+  touch(first: number, end: number): void {
+    if (first < this.#low) this.#low = first;
+    if (end > this.#high) this.#high = end;
+  }
+
+  /** The first entry from `first` to before `end` whose stored refcount is 0; -1 without any. */
+  uncounted(first: number, end: number): number {
+    if (first >= this.#countedFrom && end <= this.#countedTo) return -1;
+    const found = this.#stored.indexOf(0, first);
+    const to = found < 0 ? this.#stored.length : found;
+    this.#countedFrom = first;
+    this.#countedTo = to;
+    return to < end ? to : -1;
+  }
+
+  /** Changes entries from `first` to before `end`. */
+  add(first: number, end: number, weight: number): void {
+    invariant(weight === (weight | 0), OVERFLOW);
+    this.touch(first, end);
+    if (this.#entries === undefined && this.#insert(first, end, weight)) return;
+    const entries = this.asEntries();
+    let isWrapped = false;
+    for (let entry = first; entry < end; entry += 1) {
+      const sum = (entries[entry] ?? 0) + weight;
+      if (sum !== (sum | 0)) isWrapped = true;
+      entries[entry] = sum;
+    }
+    invariant(!isWrapped, OVERFLOW);
+  }
+
+  /** False where entries change already, or there are too many runs. */
+  #insert(first: number, end: number, weight: number): boolean {
+    const [firsts, ends, weights] = [this.#firsts, this.#ends, this.#weights];
+    let at = firsts.length;
+    while (at > 0 && (ends[at - 1] ?? 0) > first) at -= 1;
+    if (at < firsts.length && (firsts[at] ?? 0) < end) return false;
+    const joinsLast = at > 0 && ends[at - 1] === first && weights[at - 1] === weight;
+    const joinsNext = firsts[at] === end && weights[at] === weight;
+    if (joinsLast) {
+      ends[at - 1] = joinsNext ? (ends[at] ?? 0) : end;
+      if (!joinsNext) return true;
+      for (const list of [firsts, ends, weights]) list.splice(at, 1);
+      return true;
+    }
+    if (joinsNext) {
+      firsts[at] = first;
+      return true;
+    }
+    if (firsts.length === MAX_RUNS) return false;
+    firsts.splice(at, 0, first);
+    ends.splice(at, 0, end);
+    weights.splice(at, 0, weight);
+    return true;
+  }
+
+  /** The changes by entry, from now on counted so. */
+  asEntries(): Int32Array {
+    if (this.#entries !== undefined) return this.#entries;
+    const entries = this.#makeArray();
+    for (const [run, first] of this.#firsts.entries()) {
+      entries.fill(this.#weights[run] ?? 0, first, this.#ends[run]);
+    }
+    return (this.#entries = entries);
+  }
+
+  /** The change of one entry. */
+  at(entry: number): number {
+    return this.#entries === undefined ? this.#inRuns(entry, entry + 1) : (this.#entries[entry] ?? 0);
+  }
+
+  /** The change of all entries from `first` to before `end`; NaN where they differ, or have to be looked at one by one. */
+  uniform(first: number, end: number): number {
+    return this.#entries === undefined ? this.#inRuns(first, end) : Number.NaN;
+  }
+
+  #inRuns(first: number, end: number): number {
+    let at = this.#firsts.length;
+    while (at > 0 && (this.#firsts[at - 1] ?? 0) >= end) at -= 1;
+    // The last run that begins before the end: it holds all of them or, if it has ended, none.
+    const runEnd = this.#ends[at - 1] ?? 0;
+    if (at === 0 || runEnd <= first) return 0;
+    return (this.#firsts[at - 1] ?? 0) <= first && end <= runEnd ? (this.#weights[at - 1] ?? 0) : Number.NaN;
+  }
+
+  /** Runs of entries that change alike and were alike, in order. */
+  forEachRun(onRun: (first: number, end: number, from: number, change: number) => void): void {
+    const stored = this.#stored;
+    const each = (first: number, end: number, change: number): void => {
+      if (isUniform(stored, first, end)) {
+        onRun(first, end, stored[first] ?? 0, change);
+        return;
+      }
+      for (let entry = first; entry < end;) {
+        const from = entry;
+        do entry += 1;
+        while (entry < end && stored[entry] === stored[from]);
+        onRun(from, entry, stored[from] ?? 0, change);
+      }
+    };
+    const entries = this.#entries;
+    if (entries === undefined) {
+      for (const [run, first] of this.#firsts.entries()) {
+        each(first, this.#ends[run] ?? 0, this.#weights[run] ?? 0);
+      }
+      return;
+    }
+    const high = this.#high;
+    for (let entry = this.#low; entry < high;) {
+      const change = entries[entry] ?? 0;
+      if (change === 0) {
+        entry += 1;
+        continue;
+      }
+      const first = entry;
+      const from = stored[first];
+      do entry += 1;
+      while (entry < high && entries[entry] === change && stored[entry] === from);
+      onRun(first, entry, from ?? 0, change);
+    }
+  }
+}

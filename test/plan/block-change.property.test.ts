@@ -1,0 +1,68 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { BlockChange } from "../../src/plan/block-change.ts";
+
+const ENTRIES = 64;
+
+const stored = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: ENTRIES, maxLength: ENTRIES });
+const addition = fc.tuple(
+  fc.nat(ENTRIES - 1),
+  fc.oneof(fc.constant(1), fc.integer({ min: 1, max: ENTRIES })),
+  fc.constantFrom(-2, -1, 1, 3),
+);
+/** Mostly apart, as a disk that was written in order has them, or one over the other. */
+const additions = fc.oneof(
+  fc.array(addition, { maxLength: 8 }),
+  fc.array(addition, { maxLength: 80 }).map((all) => all.map(([first, , by]) => [first, 1, by] as const)),
+);
+
+test("changes that are kept as runs are those that are kept by entry", () => {
+  let asRuns = 0;
+  let asEntries = 0;
+  fc.assert(
+    fc.property(stored, additions, fc.nat(ENTRIES - 1), fc.nat(ENTRIES), (values, all, first, length) => {
+      const refcounts = Uint16Array.from(values);
+      const block = new BlockChange(refcounts, () => new Int32Array(ENTRIES));
+      const expected = new Int32Array(ENTRIES);
+      for (const [from, count, by] of all) {
+        const end = Math.min(from + count, ENTRIES);
+        block.add(from, end, by);
+        for (let entry = from; entry < end; entry += 1) expected[entry] = (expected[entry] ?? 0) + by;
+      }
+      if (block.entries === undefined) asRuns += 1;
+      else asEntries += 1;
+
+      expect(Array.from(expected, (_, entry) => block.at(entry))).toEqual([...expected]);
+      const end = Math.min(first + length, ENTRIES);
+      if (end > first) {
+        const uniform = block.uniform(first, end);
+        const isUniform = expected.subarray(first, end).every((change) => change === expected[first]);
+        if (block.entries === undefined) expect(uniform).toBe(isUniform ? expected[first] : Number.NaN);
+        else expect(uniform).toBeNaN();
+        const zero = refcounts.subarray(first, end).indexOf(0);
+        expect(block.uncounted(first, end)).toBe(zero < 0 ? -1 : first + zero);
+        // Asked again it answers from what it knows.
+        expect(block.uncounted(first, end)).toBe(zero < 0 ? -1 : first + zero);
+      }
+      const runs: [number, number, number, number][] = [];
+      block.forEachRun((from, to, before, change) => void runs.push([from, to, before, change]));
+      expect(runs).toEqual(runsOf(refcounts, expected));
+      expect([...block.asEntries()]).toEqual([...expected]);
+    }),
+    { numRuns: 500 },
+  );
+  expect(asRuns).toBeGreaterThan(20);
+  expect(asEntries).toBeGreaterThan(20);
+});
+
+function runsOf(refcounts: Uint16Array, changes: Int32Array): [number, number, number, number][] {
+  const runs: [number, number, number, number][] = [];
+  for (const [entry, change] of changes.entries()) {
+    if (change === 0) continue;
+    const before = refcounts[entry] ?? 0;
+    const last = runs.at(-1);
+    if (last?.[1] === entry && last[2] === before && last[3] === change) last[1] = entry + 1;
+    else runs.push([entry, entry + 1, before, change]);
+  }
+  return runs;
+}
