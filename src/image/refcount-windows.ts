@@ -22,8 +22,8 @@ const BYTES_PER_TABLE = 160;
 export const windowBytesBeside = (tables: number): number =>
   Math.max(WINDOW_BYTES / 4, WINDOW_BYTES - tables * BYTES_PER_TABLE);
 
-/** An object for a block, and its place in lists. */
-const BLOCK_OVERHEAD_BYTES = 512;
+/** Objects for a block and its changes, and its place in lists. */
+const BLOCK_OVERHEAD_BYTES = 1280;
 
 /** Bytes that one refcount block takes while it is held, when `perEntry` bytes are counted beside each entry. */
 function heldBytes({ refcountOrder, refcountEntries }: Geometry, perEntry: number): number {

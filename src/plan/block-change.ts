@@ -108,6 +108,7 @@ export class BlockChange {
     for (const [run, first] of this.#firsts.entries()) {
       entries.fill(this.#weights[run] ?? 0, first, this.#ends[run]);
     }
+    for (const list of [this.#firsts, this.#ends, this.#weights]) list.length = 0;
     return (this.#entries = entries);
   }
 

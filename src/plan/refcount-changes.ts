@@ -61,6 +61,8 @@ export class RefcountChanges {
   #counted: { readonly changed: number; readonly newlyExclusive: number } | undefined;
   /** Arrays that may be written over: those of the window before. */
   readonly #spare: Int32Array[];
+  readonly #makeArray = (): Int32Array =>
+    this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries);
 
   constructor(image: string, stored: Refcounts, spare: Int32Array[] = []) {
     this.#image = image;
@@ -345,10 +347,7 @@ export class RefcountChanges {
     const present = this.#changesIn(index);
     if (present !== undefined) return present;
     invariant(this.stored.covers(index), "a refcount outside the window changes");
-    const created = new BlockChange(
-      this.stored.block(index) ?? this.#nothing,
-      () => this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries),
-    );
+    const created = new BlockChange(this.stored.block(index) ?? this.#nothing, this.#makeArray);
     this.#blocks[index - this.stored.first] = created;
     return created;
   }
