@@ -18,6 +18,12 @@ export interface Seen {
 }
 
 const MAX_LIST_BYTES = 512 * 1024;
+/**
+ * Of the transactions after which an image may have had the same snapshots, so
+ * many are looked at, the newest: where a thousand disks are made from one, each
+ * new one would otherwise be compared with all before it.
+ */
+const MOST_ALIKE = 16;
 
 /**
  * What the record does not know of an image yet; undefined when it is as
@@ -82,10 +88,19 @@ async function explained(
   return (await originOf(journal, environment, identity, digest)) ?? { what: "first seen" };
 }
 
-/** The newest transaction after which the image at `path` had these snapshots. */
+async function* newestAlike(journal: JournalReader, digest: string): AsyncGenerator<number> {
+  let looked = 0;
+  for await (const number of journal.transactionsOf(snapshotsTopic(digest), { reverse: true })) {
+    if (looked === MOST_ALIKE) return;
+    looked += 1;
+    yield number;
+  }
+}
+
+/** The newest transaction, of the newest few, after which the image at `path` had these snapshots. */
 async function standsAt(journal: JournalReader, path: string, digest: string): Promise<{ as?: number }> {
   if (digest === NO_SNAPSHOTS) return {};
-  for await (const number of journal.transactionsOf(snapshotsTopic(digest), { reverse: true })) {
+  for await (const number of newestAlike(journal, digest)) {
     const known = await knownAfter(journal, number, (image) => image.path === path);
     if (known?.digest === digest) return { as: number };
   }
@@ -100,7 +115,7 @@ async function originOf(
   digest: string,
 ): Promise<Pick<Observation, "what" | "from" | "fromGone" | "as"> | undefined> {
   if (digest === NO_SNAPSHOTS) return undefined;
-  for await (const as of journal.transactionsOf(snapshotsTopic(digest), { reverse: true })) {
+  for await (const as of newestAlike(journal, digest)) {
     const known = await knownAfter(journal, as, (image) => image.path !== path);
     if (known?.digest !== digest) continue;
     const from = known.identity.path;

