@@ -21,7 +21,8 @@ if (what === "list" || what === "check") {
   const wanted = JSON.parse(changes) as Change[];
   for (const image of images) {
     // A service knows its images: where a new one comes from is asked once.
-    await pool.list(image);
+    await pool.create(image, "known");
+    await pool.delete(image, "known");
     seconds.push(await timed(() => pool.run(operationsOn(image, wanted))));
   }
   await pool.close();
