@@ -84,8 +84,7 @@ async function unpackElsewhere(
   streams: readonly StoredStream[],
   clusterSize: number,
 ): Promise<boolean> {
-  threads ??= new UnpackThreads(threadProgram(), Math.min(availableParallelism() - 1, MOST_THREADS));
-  const others = threads;
+  const others = (threads ??= newThreads());
   return buffers.lend(streams.length * clusterSize, async (content) => {
     const places = streams.map(({ start, length }) => ({ start, length }));
     const done = await others.run({ stored, content, clusterSize, streams: places });
@@ -98,8 +97,14 @@ async function unpackElsewhere(
   });
 }
 
-/** The build bundles it: a thread starts from one file, whether the command or the library started it. */
-function threadProgram(): string {
-  const require = createRequire(import.meta.url);
-  return join(dirname(require.resolve("qcowal/package.json")), "dist/unpack-thread.cjs");
+/** The build bundles what a thread runs: it starts from one file, whether the command or the library started it. */
+function newThreads(): UnpackThreads {
+  const most = Math.min(availableParallelism() - 1, MOST_THREADS);
+  try {
+    const home = dirname(createRequire(import.meta.url).resolve("qcowal/package.json"));
+    return new UnpackThreads(join(home, "dist/unpack-thread.cjs"), most);
+  } catch {
+    // In somebody's bundle there is no package to find it in.
+    return new UnpackThreads("", 0);
+  }
 }

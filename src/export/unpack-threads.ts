@@ -64,7 +64,7 @@ export class UnpackThreads {
   #isBroken = false;
   #jobs = 0;
 
-  /** `program` is the file that a thread runs. */
+  /** `program` is the file that a thread runs: an absolute path. */
   constructor(program: string, most: number, idleMs = IDLE_MS) {
     this.#program = program;
     this.#most = most;
@@ -83,7 +83,15 @@ export class UnpackThreads {
     if (this.#isBroken) return undefined;
     const [least] = this.#threads.toSorted((a, b) => a.load - b.load);
     if (least?.load === 0) return least;
-    if (this.#threads.length < this.#most) return this.#start();
+    if (this.#threads.length < this.#most) {
+      try {
+        return this.#start();
+      } catch {
+        // Where threads are not allowed, nothing is lost but time.
+        this.#isBroken = true;
+        return undefined;
+      }
+    }
     return least !== undefined && least.load < MOST_LOAD ? least : undefined;
   }
 
