@@ -121,3 +121,17 @@ describe("the real file", () => {
     expect(after.blocks).toBeLessThan(before);
   });
 });
+
+test("is closed when what it reads is read: until then its descriptor is nobody else's", async () => {
+  const path = join(await tempDir(), "disk");
+  const length = 64 * 1024 * 1024;
+  await writeFile(path, Buffer.alloc(length, 7));
+  const disk = await openFileDisk(path, "read");
+  const target = Buffer.alloc(length);
+  let isRead = false;
+  const reading = disk.read(0, target).then(() => (isRead = true));
+  await disk.close();
+  expect(isRead).toBe(true);
+  await reading;
+  expect(target[length - 1]).toBe(7);
+});
