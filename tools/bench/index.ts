@@ -17,12 +17,16 @@ import { costsTable, timesTable } from "./report/markdown.ts";
 import { seconds } from "./report/format.ts";
 import { chart } from "./report/svg.ts";
 
-const USAGE = `npm run bench -- [--images NAME,...] [--operations WORDS]... [--runs N] [--dir DIR] [--out DIR]
+/** Where qemu-img is ended, the ratio is at least what it must be if ours takes seconds. */
+const DEFAULT_LIMIT = 1200;
+
+const USAGE = `npm run bench -- [--images NAME,...] [--operations WORDS]... [--runs N] [--limit SECONDS] [--dir DIR] [--out DIR]
 
   --images      some of: ${IMAGES.map(({ name }) => name).join(", ")} (default: all)
   --operations  those whose names begin so; may be given several times (default: all)
   --runs        of each command (default: 5; those that take long run once; in process an
                 image of up to 1 GiB has 41 calls, as in a service that has warmed up)
+  --limit       ends qemu-img after so long, and says "more than" (default: ${DEFAULT_LIMIT})
   --dir         where the images are made (default: the system's folder for temporary files;
                 all of them need some 30 GB)
   --out         where bench.md, bench.json and bench.svg are written; what is there of other
@@ -32,6 +36,7 @@ interface Options {
   readonly images: readonly BenchImage[];
   readonly words: readonly string[];
   readonly runs: number;
+  readonly limit: number;
   readonly dir: string;
   readonly out: string | undefined;
 }
@@ -42,6 +47,7 @@ function parseOptions(): Options | undefined {
       images: { type: "string" },
       operations: { type: "string", multiple: true, default: [""] },
       runs: { type: "string", default: "5" },
+      limit: { type: "string", default: String(DEFAULT_LIMIT) },
       dir: { type: "string", default: tmpdir() },
       out: { type: "string" },
       help: { type: "boolean", short: "h" },
@@ -50,7 +56,8 @@ function parseOptions(): Options | undefined {
   const names = values.images?.split(",");
   const unknown = names?.filter((name) => !IMAGES.some((image) => image.name === name)) ?? [];
   const runs = Number(values.runs);
-  if (values.help === true || unknown.length > 0 || !Number.isInteger(runs) || runs < 1) {
+  const limit = Number(values.limit);
+  if (values.help === true || unknown.length > 0 || !Number.isInteger(runs) || runs < 1 || !(limit > 0)) {
     console.error(USAGE);
     process.exitCode = values.help === true ? 0 : 2;
     return undefined;
@@ -59,6 +66,7 @@ function parseOptions(): Options | undefined {
     images: IMAGES.filter(({ name }) => names?.includes(name) ?? true),
     words: values.operations,
     runs,
+    limit,
     dir: values.dir,
     out: values.out,
   };
@@ -80,9 +88,8 @@ async function measureImage(folder: string, image: BenchImage, options: Options)
     await buildImage(source, image, state);
     for (const operation of operations.filter((candidate) => candidate.state === state)) {
       const onStep = (what: string): void => status(`${image.title}: ${operation.name}, ${what}`);
-      results.push(
-        await measure(join(folder, "work"), source, image, operation, { runs: options.runs, onStep }),
-      );
+      const { runs, limit } = options;
+      results.push(await measure(join(folder, "work"), source, image, operation, { runs, limit, onStep }));
     }
     await rm(source);
   }

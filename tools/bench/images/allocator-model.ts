@@ -22,6 +22,10 @@ export interface ModelSnapshot {
 
 export class AllocatorModel {
   readonly clusterBits: number;
+  // Fields, not getters: each write asks for them, and a disk has a quarter of a billion.
+  readonly clusterSize: number;
+  readonly refcountsPerBlock: number;
+  readonly #perTable: number;
   /** Guest clusters of the disk. */
   readonly guestClusters: number;
   readonly refcountTableHost: number;
@@ -38,6 +42,9 @@ export class AllocatorModel {
   /** `spare`: how many clusters the file may grow to, as a multiple of the guest's; sizes the refcount table. */
   constructor(virtualSize: number, clusterBits: number, spare = 4) {
     this.clusterBits = clusterBits;
+    this.clusterSize = 2 ** clusterBits;
+    this.refcountsPerBlock = this.clusterSize / REFCOUNT_BYTES;
+    this.#perTable = this.clusterSize / 8;
     this.guestClusters = Math.ceil(virtualSize / this.clusterSize);
     this.#active = Array.from({ length: Math.ceil(this.guestClusters / this.#perTable) });
     const blocks = Math.ceil((this.guestClusters * spare) / this.refcountsPerBlock) + 1;
@@ -45,14 +52,6 @@ export class AllocatorModel {
     this.#take(1);
     this.refcountTableHost = this.#take(this.refcountTableClusters);
     this.l1Host = this.#take(this.l1Clusters);
-  }
-
-  get clusterSize(): number {
-    return 2 ** this.clusterBits;
-  }
-
-  get refcountsPerBlock(): number {
-    return this.clusterSize / REFCOUNT_BYTES;
   }
 
   get l1Entries(): number {
@@ -70,10 +69,6 @@ export class AllocatorModel {
   /** Clusters of the file. */
   get end(): number {
     return this.#end;
-  }
-
-  get #perTable(): number {
-    return this.clusterSize / 8;
   }
 
   refcount(host: number): number {
@@ -141,7 +136,8 @@ export class AllocatorModel {
       grown.set(this.#refcounts);
       this.#refcounts = grown;
     }
-    this.#refcounts.fill(1, first, this.#end);
+    if (count === 1) this.#refcounts[first] = 1;
+    else this.#refcounts.fill(1, first, this.#end);
     return first;
   }
 }

@@ -8,7 +8,8 @@ export type WriteOrder = (model: AllocatorModel, seed: number) => void;
 export const filledTo =
   (part: number): WriteOrder =>
   (model) => {
-    for (let guest = 0; guest < Math.floor(model.guestClusters * part); guest += 1) model.write(guest);
+    const end = Math.floor(model.guestClusters * part);
+    for (let guest = 0; guest < end; guest += 1) model.write(guest);
   };
 
 /** From the first cluster to the last. */

@@ -70,6 +70,8 @@ class Bench {
 
 export interface MeasureOptions {
   readonly runs: number;
+  /** Seconds after which qemu-img is ended. */
+  readonly limit: number;
   readonly onStep: (what: string) => void;
 }
 
@@ -79,7 +81,7 @@ export async function measure(
   source: string,
   spec: BenchImage,
   operation: BenchOperation,
-  { runs, onStep }: MeasureOptions,
+  { runs, limit, onStep }: MeasureOptions,
 ): Promise<Result> {
   const bench = new Bench(folder, source, operation);
   const ours = [[...OURS, ...operation.ours(bench.image, bench.batch)]];
@@ -94,7 +96,7 @@ export async function measure(
     oursRuns.push(await once(bench, ours));
     const last = peerRuns.at(-1);
     if (peer !== undefined && (last === undefined || last.seconds < LONG_SECONDS)) {
-      peerRuns.push(await once(bench, peer));
+      peerRuns.push(await once(bench, peer, limit));
     }
     if (peer === undefined && (oursRuns[0]?.seconds ?? 0) > LONG_SECONDS) break;
   }
@@ -134,19 +136,27 @@ const measured = (runs: readonly TimedProcess[], counts: IoCounts): Measured => 
   seconds: median(runs.map(({ seconds }) => seconds)),
   runs: runs.length,
   peakMemory: Math.max(...runs.map(({ peakMemory }) => peakMemory)),
+  ...(runs.some(({ isCutShort }) => isCutShort) ? { isCutShort: true } : {}),
   io: counts,
 });
 
 type Commands = readonly (readonly string[])[];
 
-async function once(bench: Bench, commands: Commands): Promise<TimedProcess> {
+async function once(
+  bench: Bench,
+  commands: Commands,
+  limit = Number.POSITIVE_INFINITY,
+): Promise<TimedProcess> {
   await bench.fresh();
-  const processes: TimedProcess[] = [];
-  for (const command of commands) processes.push(await timedProcess(command));
-  return {
-    seconds: processes.reduce((sum, { seconds }) => sum + seconds, 0),
-    peakMemory: Math.max(...processes.map(({ peakMemory }) => peakMemory)),
-  };
+  let [seconds, peakMemory, isCutShort] = [0, 0, false];
+  for (const command of commands) {
+    const timed = await timedProcess(command, limit - seconds);
+    seconds += timed.seconds;
+    peakMemory = Math.max(peakMemory, timed.peakMemory);
+    isCutShort ||= timed.isCutShort;
+    if (isCutShort) break;
+  }
+  return { seconds, peakMemory, isCutShort };
 }
 
 async function io(bench: Bench, commands: Commands): Promise<IoCounts> {

@@ -5,6 +5,8 @@ export interface Measured {
   readonly seconds: number;
   readonly runs: number;
   readonly peakMemory: number;
+  /** It was ended at the limit, and would have taken longer than `seconds`. */
+  readonly isCutShort?: boolean;
   readonly io: IoCounts;
 }
 

@@ -5,18 +5,28 @@ export interface TimedProcess {
   readonly seconds: number;
   /** Largest resident set, in bytes. */
   readonly peakMemory: number;
+  /** It was ended at the limit: it would have taken longer. */
+  readonly isCutShort: boolean;
 }
 
 const POLL_MS = 5;
 
-/** Runs a command to its end, which must be a good one; the kernel's own high-water mark tells its memory. */
-export async function timedProcess(command: readonly string[]): Promise<TimedProcess> {
+/**
+ * Runs a command to its end, which must be a good one, or for `limit` seconds;
+ * the kernel's own high-water mark tells its memory.
+ */
+export async function timedProcess(
+  command: readonly string[],
+  limit = Number.POSITIVE_INFINITY,
+): Promise<TimedProcess> {
   const [program = "", ...args] = command;
   const started = performance.now();
   const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
   let peakMemory = 0;
+  let isCutShort = false;
   const poll = setInterval(() => {
     peakMemory = Math.max(peakMemory, highWaterMark(child.pid ?? 0));
+    if (performance.now() - started > limit * 1000) isCutShort = child.kill("SIGKILL");
   }, POLL_MS);
   let words = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (words += text));
@@ -26,8 +36,8 @@ export async function timedProcess(command: readonly string[]): Promise<TimedPro
   });
   const seconds = (performance.now() - started) / 1000;
   clearInterval(poll);
-  if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}:\n${words}`);
-  return { seconds, peakMemory };
+  if (code !== 0 && !isCutShort) throw new Error(`${command.join(" ")} ended with ${code}:\n${words}`);
+  return { seconds, peakMemory, isCutShort };
 }
 
 /** Largest resident set of a running process so far, in bytes. */

@@ -9,6 +9,10 @@ export function ratio(value: number): string {
   return `${value.toFixed(value >= 10 ? 0 : value >= 1 ? 1 : 2)}x`;
 }
 
+/** A bound where the peer was ended before it was done. */
+export const atLeast = (peer: { readonly isCutShort?: boolean }, words: string): string =>
+  peer.isCutShort === true ? `> ${words}` : words;
+
 export function bytes(value: number): string {
   if (value < 10 * MIB) return `${(value / 1024).toFixed(0)} KiB`;
   return `${(value / MIB).toFixed(0)} MiB`;

@@ -1,5 +1,5 @@
 import type { Result } from "../measure/result.ts";
-import { bytes, ratio, seconds, share } from "./format.ts";
+import { atLeast, bytes, ratio, seconds, share } from "./format.ts";
 
 export const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map((_, index) => (index < 2 ? ":--" : "--:")), ...rows]
@@ -24,11 +24,11 @@ export function timesTable(results: readonly Result[]): string {
     results.map(({ image, operation, ours, peer, inProcess, floor, recover }) => [
       image,
       operation,
-      peer === undefined ? "–" : seconds(peer.seconds),
+      peer === undefined ? "–" : atLeast(peer, seconds(peer.seconds)),
       seconds(ours.seconds),
-      peer === undefined ? "–" : ratio(peer.seconds / ours.seconds),
+      peer === undefined ? "–" : atLeast(peer, ratio(peer.seconds / ours.seconds)),
       seconds(inProcess),
-      peer === undefined ? "–" : ratio(peer.seconds / inProcess),
+      peer === undefined ? "–" : atLeast(peer, ratio(peer.seconds / inProcess)),
       ratio(ours.seconds / floor),
       recover === undefined ? "–" : ratio(recover / ours.seconds),
     ]),

@@ -1,5 +1,5 @@
-import type { Result } from "../measure/result.ts";
-import { ratio, seconds } from "./format.ts";
+import type { Measured, Result } from "../measure/result.ts";
+import { atLeast, ratio, seconds } from "./format.ts";
 
 const WIDTH = 760;
 const LABELS = 250;
@@ -22,7 +22,7 @@ export function chart(results: readonly Result[]): string {
       lines.push(`<text x="0" y="${y + 13}" class="image">${escaped(image)}</text>`);
       y += ROW;
     }
-    lines.push(...bar(result, result.peer.seconds, y));
+    lines.push(...bar(result, result.peer, y));
     y += ROW;
   }
   const axis = [1, 10, 100, 1000].map((value) => {
@@ -38,12 +38,13 @@ ${lines.join("\n")}
 `;
 }
 
-function bar({ operation, ours }: Result, peerSeconds: number, y: number): string[] {
-  const factor = peerSeconds / ours.seconds;
+function bar({ operation, ours }: Result, peer: Measured, y: number): string[] {
+  const factor = peer.seconds / ours.seconds;
   const length = Math.log10(factor) * PER_DECADE;
   const x = LABELS + Math.min(0, length);
   const end = LABELS + Math.max(0, length) + 6;
-  const words = `${ratio(factor)}  (${seconds(peerSeconds)} / ${seconds(ours.seconds)})`;
+  const times = `${atLeast(peer, seconds(peer.seconds))} / ${seconds(ours.seconds)}`;
+  const words = `${atLeast(peer, ratio(factor))}  (${times})`;
   return [
     `<text x="12" y="${y + 13}">${escaped(operation)}</text>`,
     `<rect x="${x.toFixed(1)}" y="${y + 3}" width="${Math.max(1, Math.abs(length)).toFixed(1)}" height="${ROW - 6}" class="${factor < 1 ? "bar slower" : "bar"}"/>`,
