@@ -113,31 +113,94 @@ function unpack(bytes: Uint8Array): unknown {
 
 /** @throws RecordError */
 export function decodeRecord(value: Uint8Array): StoredRecord {
-  const frame = unpack(value);
-  if (!Array.isArray(frame)) throw new RecordError("it is not a record");
-  const [format, payload, previous, digest] = frame as unknown[];
-  if (typeof format === "number" && format > RECORD_FORMAT) {
-    throw new RecordError(`its format ${format} is newer than this program knows`);
-  }
-  if (format !== RECORD_FORMAT || !isBytes(payload) || !isBytes(previous, 32) || !isBytes(digest, 32)) {
-    throw new RecordError("it is not a record");
-  }
-  const found = digestOf(payload, previous);
-  if (Buffer.compare(found, digest) !== 0) {
-    throw new RecordError(`its digest is ${hex(found)}, expected ${hex(digest)}`, {
-      digests: { expected: hex(digest), found: hex(found) },
-    });
-  }
-  // The frame could carry bytes beside its four fields that no digest covers: only our own encoding is accepted.
-  if (Buffer.compare(packr.pack([format, payload, previous, digest]), value) !== 0) {
-    throw new RecordError("its frame was edited");
-  }
+  const { payload, previous, digest } = fieldsOf(value) ?? refuse(value);
+  verifyDigest(payload, previous, digest);
   return {
     ...decodePayload(payload),
     previous: new Uint8Array(previous),
     digest: new Uint8Array(digest),
     size: value.length,
   };
+}
+
+type Frame = Pick<StoredRecord, "payload" | "previous" | "digest">;
+
+/** MessagePack: an array of four; bytes with a length of one, two or four bytes. */
+const ARRAY_OF_FOUR = 0x94;
+const BYTES_8 = 0xc4;
+const BYTES_16 = 0xc5;
+const BYTES_32 = 0xc6;
+const DIGEST_BYTES = 32;
+/** As it is encoded. */
+const DIGEST_FIELD = 2 + DIGEST_BYTES;
+
+/**
+ * The fields of exactly what `frameOf` makes, undefined for anything else. The
+ * frame could carry bytes beside its four fields that no digest covers, or a
+ * length could be written longer than it need be: only our own encoding is
+ * accepted. Every record of a journal passes here, so it is read without
+ * encoding it again to compare.
+ */
+function fieldsOf(value: Uint8Array): Frame | undefined {
+  if (value[0] !== ARRAY_OF_FOUR || value[1] !== RECORD_FORMAT) return undefined;
+  const head = headOfBytes(value);
+  if (head === undefined) return undefined;
+  const previousAt = head.end + head.length;
+  const digestAt = previousAt + DIGEST_FIELD;
+  if (value.length !== digestAt + DIGEST_FIELD) return undefined;
+  for (const at of [previousAt, digestAt]) {
+    if (value[at] !== BYTES_8 || value[at + 1] !== DIGEST_BYTES) return undefined;
+  }
+  return {
+    payload: value.subarray(head.end, previousAt),
+    previous: value.subarray(previousAt + 2, digestAt),
+    digest: value.subarray(digestAt + 2),
+  };
+}
+
+/** Length of the payload and where it begins, if the length takes no more bytes than it needs. */
+function headOfBytes(value: Uint8Array): { readonly length: number; readonly end: number } | undefined {
+  if (value[2] === BYTES_8) return { length: bigEndian(value, 3, 4), end: 4 };
+  if (value[2] === BYTES_16) {
+    const length = bigEndian(value, 3, 5);
+    return length < 0x100 ? undefined : { length, end: 5 };
+  }
+  const length = bigEndian(value, 3, 7);
+  return value[2] !== BYTES_32 || length < 0x10000 ? undefined : { length, end: 7 };
+}
+
+function bigEndian(value: Uint8Array, from: number, end: number): number {
+  let number = 0;
+  for (let at = from; at < end; at += 1) number = number * 0x100 + (value[at] ?? 0);
+  return number;
+}
+
+function verifyDigest(payload: Uint8Array, previous: Uint8Array, digest: Uint8Array): void {
+  const found = digestOf(payload, previous);
+  if (Buffer.compare(found, digest) === 0) return;
+  throw new RecordError(`its digest is ${hex(found)}, expected ${hex(digest)}`, {
+    digests: { expected: hex(digest), found: hex(found) },
+  });
+}
+
+/** Says why a value is not our own encoding of a record. */
+function refuse(value: Uint8Array): never {
+  const frame = unpack(value);
+  if (!Array.isArray(frame)) throw new RecordError("it is not a record");
+  const [format, payload, previous, digest] = frame as unknown[];
+  if (typeof format === "number" && format > RECORD_FORMAT) {
+    throw new RecordError(`its format ${format} is newer than this program knows`);
+  }
+  if (
+    format !== RECORD_FORMAT ||
+    !isBytes(payload) ||
+    !isBytes(previous, DIGEST_BYTES) ||
+    !isBytes(digest, DIGEST_BYTES)
+  ) {
+    throw new RecordError("it is not a record");
+  }
+  verifyDigest(payload, previous, digest);
+  throw new RecordError("its frame was edited");
 }
 
 /** Whether a value that does not decode is a whole record all the same. */

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Journal, type RecordKind, openJournal } from "../../journal/index.ts";
-import { decodeRecord, encodeRecord } from "../../journal/record.ts";
+import { RecordError, decodeRecord, encodeRecord, frameOf } from "../../journal/record.ts";
 import { SimulatedStore } from "../support/simulated-store.ts";
 import { fill, logKeys, open, partsOf, readLevel, scratch, states, writeLevel } from "./lab.ts";
 
@@ -34,6 +34,47 @@ const named = (...indexes: readonly number[]): string[] =>
   indexes.flatMap((index) => [`JOURNAL_DAMAGED ${index + 1}`, `JOURNAL_DAMAGED ${index + 2}`]);
 
 const keyOf = (sequence: number): string => sequence.toString(16).padStart(16, "0");
+
+/** The bytes of a MessagePack field as our encoder writes them, and as others may. */
+function bytesFields(bytes: Uint8Array): Buffer[] {
+  const size = bytes.length;
+  const heads = [
+    ...(size < 0x100 ? [[0xc4, size]] : []),
+    ...(size < 0x10000 ? [[0xc5, size >> 8, size & 0xff]] : []),
+    [0xc6, 0, size >> 16, (size >> 8) & 0xff, size & 0xff],
+    // A text, a list and an extension of that length.
+    [0xdb, 0, size >> 16, (size >> 8) & 0xff, size & 0xff],
+    [0xc9, 0, size >> 16, (size >> 8) & 0xff, size & 0xff, 7],
+  ];
+  return heads.map((head) => Buffer.concat([Buffer.from(head), bytes]));
+}
+
+test("of all ways to write down the same fields, a record is only the one of our encoder", () => {
+  const previous = new Uint8Array(32).fill(3);
+  for (const size of [0, 200, 226, 227, 228, 0x10000 - 30, 0x10000]) {
+    const record = { sequence: 4, kind: "part", transaction: 2, time: 5, low: 2, previous } as const;
+    const { value, digest } = encodeRecord({ ...record, body: new Uint8Array(size) });
+    const { payload } = decodeRecord(value);
+    expect(Buffer.compare(frameOf({ payload, previous, digest }), value)).toBe(0);
+    const own = [
+      Buffer.of(0x94),
+      Buffer.of(1),
+      ...[payload, previous, digest].map((bytes) => bytesFields(bytes)[0]),
+    ];
+    const others = [
+      [Buffer.of(0xdc, 0, 4), Buffer.of(0xdd, 0, 0, 0, 4)],
+      [Buffer.of(0xcc, 1), Buffer.of(0xcd, 0, 1), Buffer.of(0xcb, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0)],
+      ...[payload, previous, digest].map((bytes) => bytesFields(bytes).slice(1)),
+    ];
+    const joined = (fields: readonly (Buffer | undefined)[]): Buffer =>
+      Buffer.concat(fields.map((field) => field ?? Buffer.alloc(0)));
+    expect(decodeRecord(joined(own))).toEqual(decodeRecord(value));
+    for (const [place, ways] of others.entries()) {
+      for (const way of ways) expect(() => decodeRecord(joined(own.with(place, way)))).toThrow(RecordError);
+    }
+    expect(() => decodeRecord(joined([...own, Buffer.of(0xc0)]))).toThrow(RecordError);
+  }
+});
 
 describe("damage is seen and named:", () => {
   test("one bit flipped in any byte of any record", async () => {
