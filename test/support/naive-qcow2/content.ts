@@ -87,6 +87,12 @@ export class ContentReader {
 const UNIT = 512;
 const ZEROS = new Uint8Array(UNIT);
 
+function isZero(bytes: Uint8Array, at: number, length: number): boolean {
+  // Most data shows itself in its first byte.
+  if (bytes[at] !== 0) return false;
+  return Buffer.compare(bytes.subarray(at, at + length), ZEROS.subarray(0, length)) === 0;
+}
+
 /**
  * A digest of what the guest sees, whatever the representation: a data cluster
  * full of zeros, the zero flag and, without a backing file, an unallocated
@@ -112,14 +118,20 @@ export class ContentDigest implements ContentSink {
   }
 
   data(bytes: Uint8Array): void {
+    // What lies between zeros is hashed at once: many thousand images are read in a run of the tests.
+    let begin = 0;
+    const hashUpTo = (end: number): void => {
+      if (end > begin) this.#hash.update(bytes.subarray(begin, end));
+    };
     for (let at = 0; at < bytes.length; at += UNIT) {
-      const unit = bytes.subarray(at, at + UNIT);
-      if (Buffer.compare(unit, ZEROS.subarray(0, unit.length)) === 0) this.#run("zero", unit.length);
-      else {
-        this.#run("data", unit.length);
-        this.#hash.update(unit);
-      }
+      const length = Math.min(UNIT, bytes.length - at);
+      if (isZero(bytes, at, length)) {
+        this.#run("zero", length);
+        hashUpTo(at);
+        begin = at + length;
+      } else this.#run("data", length);
     }
+    hashUpTo(bytes.length);
   }
 
   opaque(stream: Uint8Array, length: number): void {

@@ -6,10 +6,31 @@ export interface Decompressed {
   readonly stream: Uint8Array;
 }
 
+/**
+ * Of small clusters what was unpacked is known by all of its bytes: the images
+ * of a search differ in a few sectors, and to make an unpacker takes longer than
+ * it works. Not to be written to.
+ */
+const KNOWN = new Map<string, Decompressed>();
+const MOST_KNOWN = 2000;
+const SMALL_BYTES = 4096;
+
 /** `payload` may run past the end of the stream: a descriptor counts whole sectors. */
 export function decompress(type: number, payload: Uint8Array, clusterSize: number): Decompressed {
-  return type === 0 ? inflate(payload, clusterSize) : unzstd(payload, clusterSize);
+  if (payload.length > SMALL_BYTES || clusterSize > SMALL_BYTES) return unpack(type, payload, clusterSize);
+  const { buffer, byteOffset, length } = payload;
+  const key = `${type} ${clusterSize} ${Buffer.from(buffer, byteOffset, length).toString("latin1")}`;
+  const known = KNOWN.get(key);
+  if (known !== undefined) return known;
+  // A copy: what is kept must not keep the whole image, nor change with it.
+  const result = unpack(type, payload.slice(), clusterSize);
+  if (KNOWN.size >= MOST_KNOWN) KNOWN.clear();
+  KNOWN.set(key, result);
+  return result;
 }
+
+const unpack = (type: number, payload: Uint8Array, clusterSize: number): Decompressed =>
+  type === 0 ? inflate(payload, clusterSize) : unzstd(payload, clusterSize);
 
 function inflate(payload: Uint8Array, clusterSize: number): Decompressed {
   try {

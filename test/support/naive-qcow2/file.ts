@@ -32,7 +32,9 @@ export class FileBytes {
     return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : Infinity;
   }
 
+  /** For reading: where the file has all of it, no copy. */
   slice(offset: number, length: number): Uint8Array {
+    if (offset + length <= this.bytes.length) return this.bytes.subarray(offset, offset + length);
     const result = new Uint8Array(length);
     if (offset < this.bytes.length) result.set(this.bytes.subarray(offset, offset + length));
     return result;
