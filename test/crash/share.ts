@@ -1,8 +1,14 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { caseSeed } from "../../tools/crash/cases.ts";
 import { QemuSample } from "../../tools/crash/qemu-sample.ts";
 import { runCase } from "../../tools/crash/run-case.ts";
 import { requireQemu } from "../support/qemu.ts";
+
+vi.mock("../../journal/record.ts", async (original) => {
+  const real = await original<typeof import("../../journal/record.ts")>();
+  const { once } = await import("./known-records.ts");
+  return { ...real, decodeRecord: once(real.decodeRecord) };
+});
 
 /** Shares of the search, a test file each, so that every core has work. */
 const SHARES = 4;

@@ -135,19 +135,22 @@ class Explorer {
     if (this.#seen.has(key)) return;
     const isNew = !this.#seen.has(digest) && !this.#seen.has(`${digest} pending`);
     this.#seen.add(key);
+    // Nor can a recovery that nobody cuts tell them apart: it reads the same bytes, and was judged.
+    if (isNew) await this.#judgeNew({ how, world }, within);
+    if (within === undefined) this.#toCut.push({ how, world });
+  }
+
+  async #judgeNew({ how, world }: CrashState, within: string | undefined): Promise<void> {
     const where = within === undefined ? how : `${within}; its recovery: ${how}`;
     try {
       this.#judge.crashed(world);
       const recovery = await recoverWorld(world);
       const outcome = await this.#judge.recovered(world, recovery.world, secondRecovery);
-      if (isNew && this.#judge.isFenced(world) && this.#options.random.chance(this.#options.repair)) {
+      if (this.#judge.isFenced(world) && this.#options.random.chance(this.#options.repair)) {
         await this.#repair(world);
       }
-      if (isNew) {
-        this.#count(world, outcome, within !== undefined);
-        await this.#options.sample?.(world, recovery.world, this.#references);
-      }
-      if (within === undefined) this.#toCut.push({ how, world });
+      this.#count(world, outcome, within !== undefined);
+      await this.#options.sample?.(world, recovery.world, this.#references);
     } catch (error) {
       if (error instanceof CrashError) throw error;
       throw new CrashError(where, error);
