@@ -137,13 +137,13 @@ export async function tryMutant(
   for (const report of plans) {
     const plan = report?.images[0];
     if (plan === undefined) continue;
-    await judgePlan(bytes, plan, mendsAll(report), sample);
-    if (mendsAll(report) && random.chance(0.05)) await judgeTransaction(bytes, plan);
+    await judgePlan(bytes, disk, plan, mendsAll(report), sample);
+    if (mendsAll(report) && random.chance(0.05)) await judgeTransaction(bytes, disk, plan);
   }
   const isInPart = plans[0] !== undefined && !mendsAll(plans[0]);
   if (mendsAll(plans.at(-1))) return { end: plans.length === 1 ? "repaired" : "rescued", isInPart };
   if (isInPart) return { end: "left", isInPart };
-  const end = journal === undefined ? "refused" : await judgeFenced(bytes, journal, sample);
+  const end = journal === undefined ? "refused" : await judgeFenced(bytes, disk, journal, sample);
   return { end, isInPart };
 }
 
@@ -158,15 +158,16 @@ async function snapshotIds(disk: MemoryDisk): Promise<string[]> {
   return image?.snapshotTable.snapshots.map(({ id }) => id) ?? [];
 }
 
-/** The plan alone is carried out: it does what it says, and no more. */
+/** The plan alone is carried out, on a copy: it does what it says, and no more. */
 async function judgePlan(
   bytes: Uint8Array,
+  mutant: MemoryDisk,
   plan: ImagePlan,
   isWhole: boolean,
   sample: NonNullable<CaseOptions["sample"]>,
 ): Promise<void> {
   const before = content(bytes);
-  const disk = new MemoryDisk(bytes, { path: PATH });
+  const disk = mutant.reopen();
   await applyPlan(disk, plan);
   assertInside(disk, plan.fileSize.to, plan.summary.clusterSize);
   const [outcome] = plan.outcomes;
@@ -181,11 +182,11 @@ async function judgePlan(
 }
 
 /** The same through journal and fence: it leaves the same bytes. */
-async function judgeTransaction(bytes: Uint8Array, plan: ImagePlan): Promise<void> {
+async function judgeTransaction(bytes: Uint8Array, mutant: MemoryDisk, plan: ImagePlan): Promise<void> {
   const [outcome] = plan.outcomes;
   const isDropping = outcome?.type === "repair" && outcome.mended.snapshotsDropped.length > 0;
   const operation = repair({ dropDamagedSnapshots: true, harden: !isDropping });
-  const world: World = { images: new Map([[PATH, new MemoryDisk(bytes, { path: PATH })]]), journal: [] };
+  const world: World = { images: new Map([[PATH, mutant]]), journal: [] };
   const { failure, world: left } = await attempt(world, [operation], new Machine());
   if (failure !== undefined) throw failure;
   const disk = left.images.get(PATH);
@@ -202,13 +203,15 @@ async function judgeTransaction(bytes: Uint8Array, plan: ImagePlan): Promise<voi
 /** An image that an interrupted operation holds, with its journal and without. */
 async function judgeFenced(
   bytes: Uint8Array,
+  mutant: MemoryDisk,
   journal: World["journal"],
   sample: NonNullable<CaseOptions["sample"]>,
 ): Promise<End> {
-  const world = (): World => ({ images: new Map([[PATH, new MemoryDisk(bytes, { path: PATH })]]), journal });
-  const { failure, world: left } = await attemptRecovery(world(), new Machine());
+  // Each process works on a copy.
+  const world: World = { images: new Map([[PATH, mutant]]), journal };
+  const { failure, world: left } = await attemptRecovery(world, new Machine());
   if (failure !== undefined) await refusable("recover", () => Promise.reject(failure));
-  const scanned = await refusable("repair without journal", async () => repairWorld(world()));
+  const scanned = await refusable("repair without journal", async () => repairWorld(world));
   const disk = scanned?.world.images.get(PATH);
   if (disk !== undefined && disk.events > 0) {
     await judgeRepaired(content(bytes), disk.bytes(), disk.reopen(), undefined);

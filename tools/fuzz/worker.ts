@@ -41,10 +41,7 @@ async function answer({ seed, qemuOneIn }: ToWorker): Promise<FromWorker> {
         send({ type: "mutant", seed, mutant });
         meter.begin();
       },
-      onEntryPoint: () => {
-        meter.assertWithin();
-        meter.begin();
-      },
+      onEntryPoint: () => meter.next(),
     });
     return { type: "done", counts, qemu: shown - before };
   } catch (error) {
