@@ -14,7 +14,7 @@
  */
 import { basename, dirname, join } from "node:path";
 import { type EntryChange, type Event, type FileChange, resized, sizeAfter } from "./change.ts";
-import type { Tree } from "./tree.ts";
+import { type Tree, type TreeOf, digestOf } from "./tree.ts";
 
 const SECTOR = 512;
 
@@ -61,6 +61,8 @@ export interface Moment {
   readonly pending: readonly Pending[];
   /** The tree with `fates[i]` for `pending[i]`. */
   readonly cut: (fates: readonly Fate[]) => Tree;
+  /** The same tree with digests of the contents. */
+  readonly digests: (fates: readonly Fate[]) => TreeOf<string>;
 }
 
 export class FileSystem {
@@ -68,6 +70,7 @@ export class FileSystem {
   readonly #top: Directory = { kind: "directory", durable: new Map() };
   /** By path, as the running program sees it. */
   readonly #names = new Map<string, Node>();
+  readonly #digests = new ContentDigests();
   #pending: Pending[] = [];
   #events = 0;
 
@@ -118,7 +121,13 @@ export class FileSystem {
     // What an unlink may bring back has no name any more.
     for (const entries of directories.values())
       for (const node of entries.values()) if (node.kind === "file") files.set(node, node.durable);
-    return { pending, cut: (fates) => cut(this.#root, this.#top, { pending, files, directories }, fates) };
+    const treeOf = <Content>(fates: readonly Fate[], contentOf: ContentOf<Content>): TreeOf<Content> =>
+      cut(this.#root, this.#top, { pending, files, directories }, fates, contentOf);
+    return {
+      pending,
+      cut: (fates) => treeOf(fates, contentAfter),
+      digests: (fates) => treeOf(fates, this.#digests.of),
+    };
   }
 
   #change(change: FileChange): void {
@@ -190,14 +199,63 @@ export class FileSystem {
 const ownerOf = (pending: Pending): Node => (pending.kind === "entry" ? pending.directory : pending.file);
 const nodeOf = (pending: Pending): Node => (pending.kind === "entry" ? pending.node : pending.file);
 
+const NO_CONTENT = Buffer.alloc(0);
+
 interface Frozen {
   readonly pending: readonly Pending[];
   readonly files: ReadonlyMap<File, Buffer>;
   readonly directories: ReadonlyMap<Directory, Directory["durable"]>;
 }
 
-function cut(root: string, top: Directory, frozen: Frozen, fates: readonly Fate[]): Tree {
-  const tree = new Map<string, Buffer | "directory">();
+/** What becomes of the durable content of a file. */
+type ContentOf<Content> = (
+  file: File,
+  durable: Buffer,
+  pending: readonly Pending[],
+  fates: readonly Fate[],
+) => Content;
+
+/**
+ * Digests of contents, each found once: of most files the many states of a run
+ * make a few contents only. The contents themselves would be too much to keep.
+ */
+class ContentDigests {
+  readonly #ids = new WeakMap<Buffer, number>();
+  readonly #known = new Map<string, string>();
+  #last = 0;
+
+  readonly of: ContentOf<string> = (file, durable, pending, fates) => {
+    const own: string[] = [];
+    for (const [index, item] of pending.entries()) {
+      if (item.kind === "entry" || item.file !== file) continue;
+      const fate = fates[index] ?? false;
+      // One event pends at most once of each kind.
+      own.push(`${item.kind}${item.event}:${typeof fate === "boolean" ? fate : fate.map(Number).join("")}`);
+    }
+    const key = `${this.#idOf(durable)} ${own.join(" ")}`;
+    let digest = this.#known.get(key);
+    if (digest === undefined) {
+      digest = digestOf(contentAfter(file, durable, pending, fates));
+      this.#known.set(key, digest);
+    }
+    return digest;
+  };
+
+  #idOf(durable: Buffer): number {
+    let id = this.#ids.get(durable);
+    if (id === undefined) this.#ids.set(durable, (id = this.#last += 1));
+    return id;
+  }
+}
+
+function cut<Content>(
+  root: string,
+  top: Directory,
+  frozen: Frozen,
+  fates: readonly Fate[],
+  contentOf: ContentOf<Content>,
+): TreeOf<Content> {
+  const tree = new Map<string, Content | "directory">();
   const visit = (directory: Directory, path: string): void => {
     const durable = frozen.directories.get(directory) ?? directory.durable;
     for (const [entry, node] of entriesAfter(directory, durable, frozen.pending, fates)) {
@@ -206,7 +264,8 @@ function cut(root: string, top: Directory, frozen: Frozen, fates: readonly Fate[
         tree.set(name, "directory");
         visit(node, name);
       } else {
-        tree.set(name, contentAfter(node, frozen.files.get(node) ?? Buffer.alloc(0), frozen.pending, fates));
+        const before = frozen.files.get(node) ?? NO_CONTENT;
+        tree.set(name, contentOf(node, before, frozen.pending, fates));
       }
     }
   };

@@ -31,7 +31,7 @@ export function crashStates(
   for (const [position, moment] of moments(root, start, events).entries()) {
     const found: CrashState[] = [];
     for (const fates of fatesOf(moment, random, limits)) {
-      const digest = treeDigest(moment.cut(fates));
+      const digest = treeDigest(moment.digests(fates));
       if (seen.has(digest)) continue;
       seen.add(digest);
       found.push({ position, fates: fates.map(sign).join(""), tree: () => moment.cut(fates) });

@@ -1,9 +1,11 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 /** Files with their contents, and directories, by absolute path; a directory comes before what is in it. */
-export type Tree = ReadonlyMap<string, Buffer | "directory">;
+export type Tree = TreeOf<Buffer>;
+
+export type TreeOf<Content> = ReadonlyMap<string, Content | "directory">;
 
 /** Everything below a directory, itself not included. */
 export async function readTree(root: string): Promise<Tree> {
@@ -43,21 +45,13 @@ export function difference(a: Tree, b: Tree): string | undefined {
 /** LevelDB's diary and our hint for other processes: nobody decides anything by them. */
 const IRRELEVANT = /\/(LOG|LOG\.old|LOCK|holder\.json)$/;
 
-const digests = new WeakMap<Buffer, string>();
+export const digestOf = (content: Buffer): string => hash("sha256", content, "hex");
 
-function digestOf(content: Buffer): string {
-  let digest = digests.get(content);
-  if (digest === undefined)
-    digests.set(content, (digest = createHash("sha256").update(content).digest("hex")));
-  return digest;
-}
-
-/** Equal for trees in which everything that matters is equal. */
-export function treeDigest(tree: Tree): string {
-  const hash = createHash("sha256");
-  for (const [path, content] of [...tree].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
-    if (!IRRELEVANT.test(path))
-      hash.update(`${path} ${content === "directory" ? content : digestOf(content)}\n`);
-  }
-  return hash.digest("hex");
+/** Equal for trees in which everything that matters is equal; of contents it gets the digests. */
+export function treeDigest(tree: TreeOf<string>): string {
+  const lines = [...tree]
+    .filter(([path]) => !IRRELEVANT.test(path))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([path, content]) => `${path} ${content}\n`);
+  return hash("sha256", lines.join(""), "hex");
 }
