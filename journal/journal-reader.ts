@@ -1,6 +1,6 @@
 import type { JournalInfo } from "./info.ts";
 import type { TransactionsRange } from "./log-index.ts";
-import type { JournalRecord, StoredRecord } from "./record.ts";
+import type { JournalRecord, RecordKind, StoredRecord } from "./record.ts";
 import type { Link } from "./stub.ts";
 import type { TornTail } from "./tail.ts";
 import type { PendingTransaction } from "./transactions.ts";
@@ -48,8 +48,8 @@ export interface JournalReader extends AsyncDisposable {
   links(range?: RecordRange): AsyncGenerator<Link>;
   /** Numbers of the transactions and notes that were recorded under `topic`, ascending unless `reverse`. */
   transactionsOf(topic: string, range?: TransactionsRange): AsyncGenerator<number>;
-  /** The records of one transaction without its parts, or the one note. */
-  recordsOf(number: number): Promise<readonly JournalRecord[]>;
+  /** The records of one transaction without its parts, or the one note; those of `kinds` only, where that is given. */
+  recordsOf(number: number, kinds?: readonly RecordKind[]): Promise<readonly JournalRecord[]>;
   /**
    * Records in order, each verified against the one before.
    * @throws QcowalError JOURNAL_DAMAGED naming the first that is missing, torn or edited

@@ -27,7 +27,7 @@ import { type JournalInfo, journalInfo } from "./info.ts";
 import { type Appended, Log, type LogState } from "./log.ts";
 import type { LogIndex, TransactionsRange } from "./log-index.ts";
 import type { JournalHead, JournalReader, RecordRange } from "./journal-reader.ts";
-import { type JournalRecord, NO_DIGEST, type StoredRecord, hex } from "./record.ts";
+import { type JournalRecord, NO_DIGEST, type RecordKind, type StoredRecord, hex } from "./record.ts";
 import type { Store } from "./store.ts";
 import { Housekeeping, type Retention } from "./retention.ts";
 import { type Link, type Stub, endOf, isStub } from "./stub.ts";
@@ -98,9 +98,17 @@ export class Journal implements JournalReader {
     await this.#append({ kind: "part", transaction, body, sync: false });
   }
 
-  /** The plan is complete. Synced: when it resolves, everything of this transaction survives a power cut. */
-  async prepare(transaction: number, body: unknown): Promise<void> {
-    await this.#append({ kind: "prepared", transaction, body, sync: true });
+  /**
+   * The plan is complete, with `parts`, each as for `part`, as its last pieces: those of a short plan are
+   * one write with its end. Synced: when it resolves, everything of this transaction survives a power cut.
+   */
+  async prepare(transaction: number, body: unknown, parts: Iterable<unknown> = []): Promise<void> {
+    this.#assertOpen();
+    const records = function* (): Generator<Appended> {
+      for (const part of parts) yield { kind: "part", transaction, body: part, sync: false };
+      yield { kind: "prepared", transaction, body, sync: true };
+    };
+    await this.#log.appendAll(records(), (sequence, appended) => this.#tell(sequence, appended));
   }
 
   /** The decision. Synced. */
@@ -204,13 +212,13 @@ export class Journal implements JournalReader {
 
   /**
    * The records of a transaction without its parts, or the one note of that
-   * number; empty where nothing has the number. Each is verified for itself, not
-   * against the one before. Costs neither the length of the journal nor the parts.
+   * number; empty where nothing has the number. Of `kinds` only, where that is given. Each is verified for itself,
+   * not against the one before. Costs neither the length of the journal nor the parts.
    * @throws QcowalError JOURNAL_DAMAGED
    */
-  async recordsOf(number: number): Promise<readonly JournalRecord[]> {
+  async recordsOf(number: number, kinds?: readonly RecordKind[]): Promise<readonly JournalRecord[]> {
     this.#assertOpen();
-    return this.#exists(number) ? this.#index.recordsOf(number, this.#log.tail.sequence) : [];
+    return this.#exists(number) ? this.#index.recordsOf(number, this.#log.tail.sequence, kinds) : [];
   }
 
   /**
@@ -370,11 +378,15 @@ export class Journal implements JournalReader {
   async #append(appended: Appended): Promise<number> {
     this.#assertOpen();
     const sequence = await this.#log.append(appended);
+    this.#tell(sequence, appended);
+    return sequence;
+  }
+
+  #tell(sequence: number, { kind, transaction }: Appended): void {
     try {
-      this.onAppend({ sequence, kind: appended.kind, transaction: appended.transaction ?? sequence });
+      this.onAppend({ sequence, kind, transaction: transaction ?? sequence });
     } catch {
       // The record stands, whatever the listener makes of it.
     }
-    return sequence;
   }
 }

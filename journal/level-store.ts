@@ -1,11 +1,13 @@
-import { access, mkdir, mkdtemp, open, readdir, realpath, rename, rm, stat } from "node:fs/promises";
+import { access, mkdir, mkdtemp, readdir, realpath, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Level } from "level";
 import { QcowalError } from "../src/errors/index.ts";
 import { hasCode } from "./has-code.ts";
+import { LevelFiles } from "./level-files.ts";
 import { mendManifest } from "./mend-manifest.ts";
 import type { Entry, Store } from "./store.ts";
+import { syncPath } from "./sync-path.ts";
 
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 100;
@@ -52,16 +54,6 @@ function storeError(dir: string, what: string, cause: unknown, shown: string): Q
   return new QcowalError("IO_FAILED", `${shown}: the journal cannot be used (${what}): ${message}.`, {
     cause,
   });
-}
-
-/** Of a file or a directory. */
-async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /**
@@ -198,7 +190,7 @@ export async function openLevelStore(
       const database = newDatabase(Opened, dir);
       try {
         await database.open();
-        return new LevelStore({ dir, shown, database, lockFile: await lockFileOf(dir), release });
+        return new LevelStore({ dir, shown, database, release });
       } catch (cause) {
         await database.close().catch(() => undefined);
         const isDamaged = levelCode(cause) === "LEVEL_CORRUPTION";
@@ -216,19 +208,10 @@ export async function openLevelStore(
   }
 }
 
-/** Which file locks the database: made once and never replaced, so it tells whether the directory is still the same. */
-async function lockFileOf(dir: string): Promise<string | undefined> {
-  return stat(join(dir, "LOCK")).then(
-    ({ dev, ino }) => `${dev} ${ino}`,
-    () => undefined,
-  );
-}
-
 interface LevelState {
   readonly dir: string;
   readonly shown: string;
   readonly database: Database;
-  readonly lockFile: string | undefined;
   /** Called when the database is closed. */
   readonly release: () => void;
 }
@@ -237,21 +220,23 @@ class LevelStore implements Store {
   readonly #dir: string;
   readonly #shown: string;
   readonly #database: Database;
-  readonly #lockFile: string | undefined;
+  readonly #files: LevelFiles;
   readonly #release: () => void;
-  /** The files that were there when all were synced. */
-  #durableNames: string | undefined;
 
-  constructor({ dir, shown, database, lockFile, release }: LevelState) {
+  constructor({ dir, shown, database, release }: LevelState) {
     this.#dir = dir;
     this.#shown = shown;
     this.#database = database;
-    this.#lockFile = lockFile;
+    this.#files = new LevelFiles(dir);
     this.#release = release;
   }
 
   async get(key: string): Promise<Uint8Array | undefined> {
     return this.#translated("read", () => this.#database.get(key));
+  }
+
+  async getMany(keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
+    return this.#translated("read", () => this.#database.getMany([...keys]));
   }
 
   async *entries(from: string, to: string, reverse = false): AsyncGenerator<Entry> {
@@ -270,7 +255,7 @@ class LevelStore implements Store {
   }
 
   async put(entries: readonly Entry[], sync: boolean, stale: readonly string[] = []): Promise<void> {
-    if (sync) await this.#assertThere();
+    if (sync) this.#assertThere();
     // LevelDB's default is sync: false.
     await this.#translated("write", () =>
       this.#database.batch(
@@ -281,32 +266,7 @@ class LevelStore implements Store {
         { sync },
       ),
     );
-    if (sync) await this.#translated("sync", () => this.#syncLogs());
-  }
-
-  /**
-   * LevelDB's sync covers the log it writes to now, no other. When it begins
-   * another in the middle of a long plan, the old one was never synced, and the
-   * name of the new one neither: a power cut could keep a prepare whose parts
-   * are lost, or lose it with its file, when the image is fenced already. So
-   * after each change of files the older logs and the directory are synced too.
-   * A log that is gone is in a table, which LevelDB does sync.
-   */
-  async #syncLogs(): Promise<void> {
-    const names = (await readdir(this.#dir)).toSorted();
-    const known = names.join("/");
-    if (known === this.#durableNames) return;
-    // Numbered with leading zeros: the last one is what LevelDB has just synced.
-    const older = names.filter((name) => name.endsWith(".log")).slice(0, -1);
-    for (const name of older) {
-      try {
-        await syncPath(join(this.#dir, name));
-      } catch (error) {
-        if (!hasCode(error, "ENOENT")) throw error;
-      }
-    }
-    await syncPath(this.#dir);
-    this.#durableNames = known;
+    if (sync) await this.#translated("sync", () => this.#files.syncOthers());
   }
 
   async compact(from: string, to: string): Promise<void> {
@@ -346,8 +306,8 @@ class LevelStore implements Store {
    * LevelDB goes on writing to files that somebody deleted or moved away: their
    * sync succeeds, and after a crash nobody finds what was decided.
    */
-  async #assertThere(): Promise<void> {
-    if (this.#lockFile === undefined || (await lockFileOf(this.#dir)) === this.#lockFile) return;
+  #assertThere(): void {
+    if (this.#files.isThere) return;
     throw new QcowalError(
       "JOURNAL_NOT_FOUND",
       `${this.#dir}: the journal was removed or replaced while it was open. Nothing was changed; open it again.`,

@@ -5,12 +5,13 @@
  * (an earlier version has written to it) is folded over instead.
  */
 import { isQcowalError } from "../src/errors/index.ts";
-import { GENESIS, damaged, linkAt, read, walk } from "./chain.ts";
+import { GENESIS, damaged, keyOf, linkAt, read, verified, walk } from "./chain.ts";
 import {
   type HeldIntents,
   INDEX_RANGE,
   INDEX_VERSION,
   INTENTS_RANGE,
+  type IndexedRecord,
   RECORDS_RANGE,
   TOPICS_RANGE,
   VERSION_KEY,
@@ -28,7 +29,8 @@ import {
   topicKey,
   versionEntry,
 } from "./index-entries.ts";
-import { type JournalRecord, NO_DIGEST, type RecordKind, type StoredRecord } from "./record.ts";
+import { RecentRecords, type StoredValue } from "./recent-records.ts";
+import { type JournalRecord, NO_DIGEST, RECORD_KINDS, type RecordKind, type StoredRecord } from "./record.ts";
 import type { Entry, Store } from "./store.ts";
 import { endOf } from "./stub.ts";
 import { Transactions } from "./transactions.ts";
@@ -59,12 +61,14 @@ export class LogIndex {
   readonly #store: Store;
   readonly #topicsOf: TopicsOf | undefined;
   readonly #isComplete: boolean;
+  readonly #recent: RecentRecords;
 
-  private constructor({ dir, store, topicsOf }: LogIndexOptions, isComplete: boolean) {
+  private constructor({ dir, store, topicsOf }: LogIndexOptions, isComplete: boolean, last: number) {
     this.#dir = dir;
     this.#store = store;
     this.#topicsOf = topicsOf;
     this.#isComplete = isComplete;
+    this.#recent = new RecentRecords(last);
   }
 
   /**
@@ -74,7 +78,7 @@ export class LogIndex {
    */
   static async open(options: LogIndexOptions, newest: StoredRecord): Promise<LogIndex> {
     const isComplete = (await isBuilt(options.store, newest)) || (await tryToBuild(options, newest));
-    return new LogIndex(options, isComplete);
+    return new LogIndex(options, isComplete, newest.sequence);
   }
 
   /** Keys that records behind the end of the chain have left; `from` is the first of those. */
@@ -92,6 +96,34 @@ export class LogIndex {
       yield* this.#foldTransactions(topic, from, to, reverse);
       return;
     }
+    const recent = this.#recent;
+    const newest = recent.newestOf(topic);
+    if (newest === undefined) {
+      const { last } = recent;
+      let first: number | undefined;
+      for await (const number of this.#readTransactions(topic, from, to, reverse)) {
+        if (first === undefined && reverse && to >= last) recent.found(topic, number, last);
+        first ??= number;
+        yield number;
+      }
+      if (first === undefined && from <= GENESIS && to >= last) recent.found(topic, undefined, last);
+      return;
+    }
+    if (newest < from) return;
+    if (!reverse || newest > to) {
+      yield* this.#readTransactions(topic, from, Math.min(newest, to), reverse);
+      return;
+    }
+    yield newest;
+    if (newest > from) yield* this.#readTransactions(topic, from, newest - 1, reverse);
+  }
+
+  async *#readTransactions(
+    topic: string,
+    from: number,
+    to: number,
+    reverse: boolean,
+  ): AsyncGenerator<number> {
     const range = [topicKey(topic, from), topicKey(topic, to)] as const;
     for await (const [key, value] of this.#store.entries(...range, reverse)) {
       if (!isTopic(value, topic)) continue;
@@ -100,22 +132,55 @@ export class LogIndex {
     }
   }
 
+  /** A record, no part, that has just been appended, and its topics. */
+  appended(record: IndexedRecord, value: Uint8Array, topics: readonly string[]): void {
+    if (this.#isComplete) this.#recent.appended(record, value, topics);
+  }
+
   /**
-   * `last` is the sequence of the chain's last record.
+   * Those records of a transaction that are of one of `kinds`; `last` is the
+   * sequence of the chain's last record.
    * @throws QcowalError JOURNAL_DAMAGED
    */
-  async recordsOf(number: number, last: number): Promise<JournalRecord[]> {
-    if (!this.#isComplete) return this.#foldRecords(number, last);
-    const records: JournalRecord[] = [];
+  async recordsOf(
+    number: number,
+    last: number,
+    kinds: readonly RecordKind[] = RECORD_KINDS,
+  ): Promise<JournalRecord[]> {
+    if (!this.#isComplete) {
+      return (await this.#foldRecords(number, last)).filter(({ kind }) => kinds.includes(kind));
+    }
+    const kept = this.#recent.recordsOf(number);
+    if (kept === undefined) {
+      return (await this.#readRecords(number, last)).filter(({ kind }) => kinds.includes(kind));
+    }
+    return kept
+      .filter(({ kind }) => kinds.includes(kind))
+      .map(({ sequence, value }) => verified(this.#dir, sequence, value));
+  }
+
+  async #readRecords(number: number, last: number): Promise<JournalRecord[]> {
     const range = [recordKey(number, number), recordKey(number, last)] as const;
-    for await (const [key, value] of this.#store.entries(...range)) {
-      const record = await read(this.#dir, this.#store, sequenceIn(key));
+    const places: { sequence: number; entry: Uint8Array }[] = [];
+    for await (const [key, entry] of this.#store.entries(...range)) {
+      places.push({ sequence: sequenceIn(key), entry });
+    }
+    const values = await this.#store.getMany(places.map(({ sequence }) => keyOf(sequence)));
+    const records: JournalRecord[] = [];
+    const stored: StoredValue[] = [];
+    for (const [index, { sequence, entry }] of places.entries()) {
+      const value = values[index];
+      if (value === undefined) throw damaged(this.#dir, sequence, "is missing");
+      const record = verified(this.#dir, sequence, value);
       const isOwn = record.transaction === number || record.sequence === number;
-      if (isOwn && isEntryOf(value, record)) records.push(record);
+      if (!isOwn || !isEntryOf(entry, record)) continue;
+      records.push(record);
+      stored.push({ sequence, kind: record.kind, value });
     }
     if (records.length > 0 && records[0]?.sequence !== number) {
       throw damaged(this.#dir, number, "is missing in the index");
     }
+    if (isOver(records.at(-1)?.kind)) this.#recent.keep(number, stored);
     return records;
   }
 
@@ -232,6 +297,10 @@ export class LogIndex {
     return records;
   }
 }
+
+/** Whether a transaction whose last record is of this kind gets no more of them. */
+const isOver = (kind: RecordKind | undefined): boolean =>
+  kind === "settled" || kind === "aborted" || kind === "note" || kind === "compacted";
 
 /**
  * An earlier version of the program appends records without entries and leaves

@@ -2,15 +2,18 @@
 import { QcowalError } from "../src/errors/index.ts";
 import { keyOf } from "./chain.ts";
 import type { Beside } from "./compaction.ts";
-import { indexEntries } from "./index-entries.ts";
+import { indexEntries, isIndexed } from "./index-entries.ts";
 import type { LogIndex } from "./log-index.ts";
-import { type RecordKind, type StoredRecord, encodeRecord } from "./record.ts";
+import { type JournalRecord, type RecordKind, type StoredRecord, encodeRecord } from "./record.ts";
 import type { Entry, Store } from "./store.ts";
 import { type TornTail, staleKeys } from "./tail.ts";
 import type { PendingTransaction, Transactions } from "./transactions.ts";
 
 /** Largest encoded record; longer contents are split by the caller. */
 const MAX_RECORD_BYTES = 1024 * 1024 + 64 * 1024;
+
+/** What is put at a time where records come one after the other: a small plan is one put with its end. */
+const BATCH_BYTES = 256 * 1024;
 
 /** A record to be appended, and what is written with it. */
 export interface Appended {
@@ -21,6 +24,28 @@ export interface Appended {
   readonly sync: boolean;
   readonly topics?: readonly string[];
   readonly beside?: (sequence: number) => Beside;
+}
+
+/** A record that is encoded, and all that is put with it. */
+interface NewLink {
+  readonly record: JournalRecord;
+  readonly value: Uint8Array;
+  readonly topics: readonly string[];
+  readonly sync: boolean;
+  readonly entries: readonly Entry[];
+  /** Keys that go. */
+  readonly dropped: readonly string[];
+  /** Something that was there before goes or changes. */
+  readonly displaces: boolean;
+  /** Length of the parts that its transaction has before it. */
+  readonly partBytes: number;
+}
+
+interface Written {
+  readonly written: readonly Appended[];
+  readonly sequences: readonly number[];
+  /** Nothing is waiting any more. */
+  readonly isLast: boolean;
 }
 
 export interface LogState {
@@ -75,13 +100,36 @@ export class Log {
   }
 
   /** Appends go one after the other, in the order of the calls. Returns the sequence. */
-  append(appended: Appended): Promise<number> {
-    const result = this.#queue.then(() => this.#write(appended));
+  async append(appended: Appended): Promise<number> {
+    const { sequences } = await this.#inTurn(() => this.#write([appended][Symbol.iterator]()));
+    return sequences[0] ?? this.tail.sequence;
+  }
+
+  /**
+   * Appends records that come one after the other, none of which another one has to
+   * come before: in as few puts as their length allows, between which others may
+   * append. `onAppend` is told of each when it is there.
+   */
+  async appendAll(
+    appended: Iterable<Appended>,
+    onAppend: (sequence: number, appended: Appended) => void,
+  ): Promise<void> {
+    const waiting = appended[Symbol.iterator]();
+    for (;;) {
+      const { sequences, written, isLast } = await this.#inTurn(() => this.#write(waiting));
+      for (const [index, one] of written.entries()) onAppend(sequences[index] ?? 0, one);
+      if (isLast) return;
+    }
+  }
+
+  #inTurn<Result>(write: () => Promise<Result>): Promise<Result> {
+    const result = this.#queue.then(write);
     this.#queue = result.catch(() => undefined);
     return result;
   }
 
-  async #write({ kind, transaction, body, sync, topics = [], beside }: Appended): Promise<number> {
+  /** Puts what fits into one batch, or at least one record. */
+  async #write(waiting: Iterator<Appended>): Promise<Written> {
     if (this.#failed !== undefined) {
       throw new QcowalError(
         "IO_FAILED_EARLIER",
@@ -89,19 +137,34 @@ export class Log {
         { cause: this.#failed },
       );
     }
-    const sequence = this.tail.sequence + 1;
+    const written: Appended[] = [];
+    const links: NewLink[] = [];
+    let isLast = false;
+    let { tail } = this;
+    for (let bytes = 0; bytes < BATCH_BYTES;) {
+      const next = waiting.next();
+      isLast = next.done === true;
+      if (next.done === true) break;
+      const link = this.#linkBehind(tail, next.value);
+      written.push(next.value);
+      links.push(link);
+      tail = link.record;
+      bytes += link.value.length;
+    }
+    await this.#put(links);
+    return { written, sequences: links.map(({ record }) => record.sequence), isLast };
+  }
+
+  #linkBehind(
+    tail: Pick<StoredRecord, "sequence" | "digest">,
+    { kind, transaction, body, sync, topics = [], beside }: Appended,
+  ): NewLink {
+    const sequence = tail.sequence + 1;
     const step = { kind, transaction: transaction ?? sequence };
     this.#transactions.check(step);
     const low = this.#lowAfter(step, sequence);
     const partBytes = this.#transactions.partBytesOf(step.transaction);
-    const record = {
-      ...step,
-      sequence,
-      time: this.#now(),
-      body: body ?? null,
-      low,
-      previous: this.tail.digest,
-    };
+    const record = { ...step, sequence, time: this.#now(), body: body ?? null, low, previous: tail.digest };
     const { value, digest } = encodeRecord(record);
     if (value.length > MAX_RECORD_BYTES) {
       throw new TypeError(`a journal record has at most 1 MiB, this one has ${value.length} bytes`);
@@ -109,23 +172,36 @@ export class Log {
     const own = indexEntries({ ...record, digest }, topics, partBytes);
     const { entries: others = [], stale: dropped = [] } = beside?.(sequence) ?? {};
     const entries: Entry[] = [[keyOf(sequence), value], ...own, ...others];
+    const displaces = dropped.length > 0 || others.length > 0;
+    return { record: { ...record, digest }, value, topics, sync, entries, dropped, displaces, partBytes };
+  }
+
+  async #put(links: readonly NewLink[]): Promise<void> {
+    if (links.length === 0) return;
+    const entries = links.flatMap((link) => link.entries);
+    const dropped = links.flatMap((link) => link.dropped);
     try {
       // Synced with the removal: were only that lost, the chain would end in records of two lives.
       const stale = await this.#staleBut(entries);
       // What goes must not be gone while the end of its transaction, or any link on the way to this record, is
       // lost in a power cut: first everything before is made durable.
-      if (dropped.length > 0 || others.length > 0) await this.#store.put([], true);
-      await this.#store.put(entries, sync || stale.length > 0, [...stale, ...dropped]);
+      if (links.some(({ displaces }) => displaces)) await this.#store.put([], true);
+      const sync = links.some((link) => link.sync) || stale.length > 0;
+      await this.#store.put(entries, sync, [...stale, ...dropped]);
     } catch (error) {
       // Nobody knows whether it is on disk: only reading the journal again can tell.
       this.#failed = error;
       throw error;
     }
-    this.#transactions.apply({ ...record, digest }, value.length);
-    this.tail = { sequence, digest };
     this.#stale = [];
-    if (partBytes > 0 && isEnd(kind)) this.#onEnd(partBytes);
-    return sequence;
+    for (const { record, value, topics } of links) {
+      this.#transactions.apply(record, value.length);
+      this.tail = { sequence: record.sequence, digest: record.digest };
+      if (isIndexed(record.kind)) this.#index.appended(record, value, topics);
+    }
+    for (const { record, partBytes } of links) {
+      if (partBytes > 0 && isEnd(record.kind)) this.#onEnd(partBytes);
+    }
   }
 
   /** What was set aside leads nowhere in the index either. */

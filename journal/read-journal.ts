@@ -152,8 +152,8 @@ class ViewReader implements JournalReader {
     return this.#journal.transactionsOf(topic, range);
   }
 
-  recordsOf(number: number): ReturnType<JournalReader["recordsOf"]> {
-    return this.#journal.recordsOf(number);
+  recordsOf(...which: Parameters<JournalReader["recordsOf"]>): ReturnType<JournalReader["recordsOf"]> {
+    return this.#journal.recordsOf(...which);
   }
 
   records(range?: RecordRange): AsyncGenerator<StoredRecord> {

@@ -7,6 +7,8 @@ export type Entry = readonly [key: string, value: Uint8Array];
 export interface Store {
   /** The value under a key, or undefined. */
   get(key: string): Promise<Uint8Array | undefined>;
+  /** The same for several keys, in their order. */
+  getMany(keys: readonly string[]): Promise<(Uint8Array | undefined)[]>;
   /**
    * Entries with from <= key <= to in ascending key order, or with `reverse` in
    * descending order, as they were when the iteration began.

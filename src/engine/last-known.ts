@@ -1,4 +1,4 @@
-import type { JournalReader } from "../../journal/index.ts";
+import type { JournalReader, RecordKind } from "../../journal/index.ts";
 import { type EndBody, decodeBegun, decodeNote } from "./bodies.ts";
 import type { ImageIdentity } from "./identity.ts";
 
@@ -10,6 +10,9 @@ export interface Known {
   /** `tableDigest` of its snapshots; undefined when the record cannot tell. */
   readonly digest: string | undefined;
 }
+
+/** The plan of a transaction says nothing of what an image was or is. */
+const TELLING = ["begun", "settled", "aborted", "note"] as const satisfies readonly RecordKind[];
 
 /** What the newest records under `topic` say of the image of theirs that `wanted` picks. */
 export async function lastKnown(
@@ -33,7 +36,7 @@ export async function knownAfter(
   let identity: ImageIdentity | undefined;
   let before: string | undefined;
   let after: string | undefined;
-  for (const { kind, body } of await journal.recordsOf(number)) {
+  for (const { kind, body } of await journal.recordsOf(number, TELLING)) {
     if (kind === "note") return ofNote(number, body, wanted);
     if (kind === "begun") {
       const { images } = decodeBegun(body);

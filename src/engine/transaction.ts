@@ -69,13 +69,16 @@ export class Transaction {
   }
 
   async #prepare(): Promise<void> {
-    const { journal } = this.#context;
-    for (const part of encodeParts(this.planned.map(({ plan }) => plan))) {
-      this.#progress.checkpoint();
-      await journal.part(this.number, part);
-    }
-    this.#progress.checkpoint();
-    await journal.prepare(this.number, encodePrepared({ images: this.#prepared }));
+    const plans = this.planned.map(({ plan }) => plan);
+    const progress = this.#progress;
+    const parts = function* (): Generator<unknown> {
+      for (const part of encodeParts(plans)) {
+        progress.checkpoint();
+        yield part;
+      }
+      progress.checkpoint();
+    };
+    await this.#context.journal.prepare(this.number, encodePrepared({ images: this.#prepared }), parts());
   }
 
   async #fenceAndReserve(): Promise<void> {

@@ -9,16 +9,24 @@ import { OPERATIONS, PATH, SPEC, VERBS, imageOf, isFenced, lastStatus, seenIn } 
 
 afterEach(() => vi.restoreAllMocks());
 
-/** Has the parts of a plan written as they were before they were bytes. Returns how many were. */
+/** Has the parts of a plan written as they were before they were bytes, each for itself. Returns how many were. */
 function writeAsEarlier(): () => number {
-  let parts = 0;
-  const part = Reflect.get(Journal.prototype, "part");
-  vi.spyOn(Journal.prototype, "part").mockImplementation(async function (this: Journal, transaction, body) {
-    const [phase, image, piece] = body as [string, number, Uint8Array];
-    parts += 1;
-    await part.call(this, transaction, [phase, image, [...unpackIntents(piece)].map(encodedAsEarlier)]);
+  let written = 0;
+  const prepare = Reflect.get(Journal.prototype, "prepare");
+  vi.spyOn(Journal.prototype, "prepare").mockImplementation(async function (
+    this: Journal,
+    transaction,
+    plan,
+    parts = [],
+  ) {
+    for (const body of parts) {
+      const [phase, image, piece] = body as [string, number, Uint8Array];
+      written += 1;
+      await this.part(transaction, [phase, image, [...unpackIntents(piece)].map(encodedAsEarlier)]);
+    }
+    await prepare.call(this, transaction, plan);
   });
-  return () => parts;
+  return () => written;
 }
 
 test.each(VERBS)(

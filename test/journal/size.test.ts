@@ -27,6 +27,7 @@ async function unsynced(dir: string): Promise<Store> {
   if (level === undefined) throw new Error("the store is held");
   return {
     get: (key) => level.get(key),
+    getMany: (keys) => level.getMany(keys),
     entries: (from, to, reverse) => level.entries(from, to, reverse),
     last: () => level.last(),
     put: (entries: readonly Entry[], _sync, stale) => level.put(entries, false, stale),

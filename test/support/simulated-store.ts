@@ -78,6 +78,10 @@ export class SimulatedStore implements Store {
     return Promise.resolve(this.#entries.get(key));
   }
 
+  async getMany(keys: readonly string[]): Promise<(Uint8Array | undefined)[]> {
+    return Promise.all(keys.map((key) => this.get(key)));
+  }
+
   async *entries(from: string, to: string, reverse = false): AsyncGenerator<StoredEntry> {
     const found = this.#keys()
       .filter((key) => key >= from && key <= to)

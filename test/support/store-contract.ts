@@ -48,6 +48,9 @@ export function describeStoreContract(name: string, newPlace: () => Promise<Open
       await store.put([[key(16), bytes(16)]], true);
       await store.put([[key(1), bytes(1, 1)]], false);
       expect([...((await store.get(key(1))) ?? [])]).toEqual([1, 1]);
+      const [first, none, second] = await store.getMany([key(2), key(3), key(1)]);
+      expect([[...(first ?? [])], none, [...(second ?? [])]]).toEqual([[2], undefined, [1, 1]]);
+      expect(await store.getMany([])).toEqual([]);
       expect(await entriesOf(store)).toEqual([
         [key(1), [1, 1]],
         [key(2), [2]],
