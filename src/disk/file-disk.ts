@@ -1,4 +1,4 @@
-import { read, write } from "node:fs";
+import { fstatSync, read, write } from "node:fs";
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { trim } from "fs-native-extensions";
 import { QcowalError, isQcowalError, reasonOf } from "../errors/index.ts";
@@ -14,7 +14,7 @@ export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> 
   const { handle, real, canWrite } = await openFile(path, mode);
   let deviceSize: number | undefined;
   try {
-    const stat = await handle.stat();
+    const stat = fstatSync(handle.fd);
     if (!stat.isFile() && !stat.isBlockDevice()) {
       throw new QcowalError(
         "IMAGE_UNSUPPORTED",
@@ -122,16 +122,16 @@ class FileDisk implements Disk {
 
   async size(): Promise<number> {
     // For a block device stat knows no length.
-    return this.#deviceSize ?? (await this.#reading("stat", () => this.#handle.stat())).size;
+    return this.#deviceSize ?? this.#stat((fd) => fstatSync(fd)).size;
   }
 
   async modified(): Promise<bigint | undefined> {
     if (this.#deviceSize !== undefined) return undefined;
-    return (await this.#reading("stat", () => this.#handle.stat({ bigint: true }))).mtimeNs;
+    return this.#stat((fd) => fstatSync(fd, { bigint: true })).mtimeNs;
   }
 
   async isHeldByQemuWriter(): Promise<boolean> {
-    return isHeldByQemuWriter((await this.#reading("stat", () => this.#handle.stat())).ino);
+    return isHeldByQemuWriter(this.#stat((fd) => fstatSync(fd)).ino);
   }
 
   async read(offset: number, target: Uint8Array): Promise<number> {
@@ -201,11 +201,12 @@ class FileDisk implements Disk {
     });
   }
 
-  async #reading<Result>(what: string, action: () => Promise<Result>): Promise<Result> {
+  /** Of an open file the kernel answers from memory, as it does when it is locked: a turn of a thread takes twenty times as long. */
+  #stat<Found>(look: (fd: number) => Found): Found {
     try {
-      return await action();
+      return look(this.#handle.fd);
     } catch (cause) {
-      throw this.#failure("IO_FAILED", what, cause);
+      throw this.#failure("IO_FAILED", "stat", cause);
     }
   }
 

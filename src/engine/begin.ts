@@ -1,5 +1,5 @@
 import type { Disk } from "../disk/index.ts";
-import { isQcowalError, withNothingChanged } from "../errors/index.ts";
+import { invariant, isQcowalError, withNothingChanged } from "../errors/index.ts";
 import type { Actor } from "./actor.ts";
 import type { BegunBody, BegunImage, RefusedBody } from "./bodies.ts";
 import type { EngineContext } from "./context.ts";
@@ -7,7 +7,7 @@ import type { PlannedImage } from "./guard.ts";
 import { identityOf } from "./identity.ts";
 import { tableDigest } from "./observation.ts";
 import { observe } from "./observe.ts";
-import type { InternalRunOptions } from "./options.ts";
+import type { FileId, InternalRunOptions } from "./options.ts";
 import { type OperationsByImage, planAll } from "./planned-images.ts";
 import type { Progress } from "./progress.ts";
 import { topicsOf } from "./topics.ts";
@@ -46,14 +46,24 @@ export async function recordRefusal(
   await journal.note(body, topicsOf({ kind: "note", body })).catch(() => undefined);
 }
 
+/** Which file each image is, by its path. */
+const filesOf = async (
+  { environment }: EngineContext,
+  disks: readonly Disk[],
+): Promise<ReadonlyMap<string, FileId>> =>
+  new Map(await Promise.all(disks.map(async ({ path }) => [path, await environment.fileId(path)] as const)));
+
 /** Who the images are, and what the record did not know of them. */
 async function identified(
   { journal, environment }: EngineContext,
   planned: readonly PlannedImage[],
+  files: ReadonlyMap<string, FileId>,
 ): Promise<BegunImage[]> {
   const images: BegunImage[] = [];
   for (const { disk, image, plan } of planned) {
-    const identity = identityOf(disk.path, await environment.fileId(disk.path), image);
+    const file = files.get(disk.path);
+    invariant(file !== undefined, `${disk.path} was planned and not identified`);
+    const identity = identityOf(disk.path, file, image);
     const entries = image.snapshotTable.snapshots.map(({ entry }) => entry);
     const observed = await observe(journal, environment, { identity, entries }, planned.length);
     images.push({
@@ -75,8 +85,11 @@ export async function begin(
 ): Promise<Transaction> {
   try {
     progress.step("plan");
+    const files = filesOf(context, disks);
+    // It is awaited when all is planned; until then a failure is not unhandled.
+    files.catch(() => undefined);
     const planned = await planAll(disks, groups, started, progress, options, context.journal);
-    const images = await identified(context, planned);
+    const images = await identified(context, planned, await files);
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),
       actor,

@@ -9,6 +9,9 @@ import {
 } from "../format/index.ts";
 import { type SnapshotTable, readSnapshotTable } from "./snapshots.ts";
 
+/** QEMU's default: the whole first cluster of most images comes with their header. */
+const USUAL_CLUSTER_BYTES = 64 * 1024;
+
 /** The header of an image and what surrounds it in the first cluster. */
 export interface ImageHead {
   readonly header: Header;
@@ -31,12 +34,16 @@ export interface Image extends ImageHead {
  */
 export async function readHead(disk: Disk, rescue = false): Promise<ImageHead> {
   const fileSize = await disk.size();
-  const probe = new Uint8Array(Math.min(HEADER_PROBE_BYTES, fileSize));
-  await disk.read(0, probe);
+  const first = new Uint8Array(USUAL_CLUSTER_BYTES);
+  const found = await disk.read(0, first);
   try {
-    const header = decodeHeader(probe, rescue);
-    const cluster = new Uint8Array(header.geometry.clusterSize);
-    await disk.read(0, cluster);
+    const header = decodeHeader(first.subarray(0, Math.min(HEADER_PROBE_BYTES, found)), rescue);
+    const { clusterSize } = header.geometry;
+    let cluster = first.subarray(0, clusterSize);
+    if (cluster.length < clusterSize) {
+      cluster = new Uint8Array(clusterSize);
+      await disk.read(0, cluster);
+    }
     return { header, area: decodeExtensions(cluster, header), cluster, fileSize };
   } catch (error) {
     throw withPath(error, disk.path);

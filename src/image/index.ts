@@ -17,4 +17,4 @@ export * from "./snapshots.ts";
 export * from "./sorted-offsets.ts";
 export * from "./table-pass.ts";
 export * from "./table-weights.ts";
-export { isZeros } from "./zeros.ts";
+export { isZeros, zeroBuffer } from "./zeros.ts";

@@ -1,9 +1,10 @@
 import type { Disk } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type RefcountArray, decodeRefcountBlock, readRefcount } from "../format/index.ts";
-import type { RefcountTable } from "./refcount-table.ts";
+import { type RefcountTable, storedIn } from "./refcount-table.ts";
 import { type BlockWindow, readRefcountBlocks } from "./refcount-blocks.ts";
 import { type LoadBlocks, Refcounts, WHOLE_TABLE } from "./refcounts.ts";
+import { zeroBuffer } from "./zeros.ts";
 
 /** Refcount blocks that are held together; more than this is refused rather than swapped. */
 const MAX_BLOCK_BYTES = 2 ** 31;
@@ -27,8 +28,10 @@ export class BlockReader {
     this.#disk = disk;
     this.#stored = stored;
     this.#onBlock = onBlock;
-    this.#zeros = Buffer.alloc(stored.geometry.clusterSize);
-    this.#blank = decodeRefcountBlock(Buffer.from(this.#zeros), stored.geometry);
+    const { clusterSize } = stored.geometry;
+    this.#zeros = Buffer.from(zeroBuffer(clusterSize), 0, clusterSize);
+    // Decoding in place turns the bytes of each entry round: zeros stay zeros.
+    this.#blank = decodeRefcountBlock(this.#zeros, stored.geometry);
   }
 
   /** Memory of the blocks that it gave last. */
@@ -49,9 +52,7 @@ export class BlockReader {
   async read(window: BlockWindow = WHOLE_TABLE): Promise<Refcounts> {
     const blocks: (RefcountArray | undefined)[] = [];
     this.#reuse();
-    const named = this.#stored.table
-      .subarray(window.first, window.end)
-      .reduce((sum, offset) => sum + (offset === 0 ? 0 : 1), 0);
+    const named = storedIn(this.#stored.table.subarray(window.first, window.end));
     await this.#stream(window, undefined, named, (slot, block) => {
       blocks[slot - window.first] = block;
     });

@@ -1,7 +1,7 @@
 import type { Disk } from "../disk/index.ts";
 import type { Geometry, Header } from "../format/index.ts";
 import { BlockReader } from "./read-refcounts.ts";
-import { type RefcountTable, readRefcountTable } from "./refcount-table.ts";
+import { type RefcountTable, readRefcountTable, storedIn } from "./refcount-table.ts";
 import type { BlockWindow } from "./refcount-blocks.ts";
 import { type Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 
@@ -69,7 +69,7 @@ export class RefcountWindows {
 
   /** Blocks that are stored. */
   get blocks(): number {
-    return this.stored.table.reduce((sum, offset) => sum + (offset === 0 ? 0 : 1), 0);
+    return storedIn(this.stored.table);
   }
 
   /**
@@ -81,7 +81,9 @@ export class RefcountWindows {
   readOnDemand(slots: Iterable<number>, isComplete = false): void {
     const { table } = this.stored;
     const near = new Set(slots);
-    near.add(table.findLastIndex((offset) => offset !== 0));
+    let last = table.length - 1;
+    while (last >= 0 && table[last] === 0) last -= 1;
+    near.add(last);
     this.#near = [...near].filter((slot) => (table[slot] ?? 0) !== 0).toSorted((a, b) => a - b);
     this.#isComplete = isComplete;
     this.#loaded = undefined;

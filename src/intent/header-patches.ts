@@ -39,9 +39,11 @@ function split(patches: readonly BytePatch[]): { first: BytePatch[]; behind: Byt
 /** Writes what lies behind the first sector, then the first sector in one write. */
 export async function applyHeader(disk: Disk, intent: HeaderIntent): Promise<void> {
   const { first, behind } = split(intent.patches);
-  for (const { offset, after } of behind) await disk.write(offset, after);
+  const writeBehind = async (): Promise<void> => {
+    for (const { offset, after } of behind) await disk.write(offset, after);
+  };
   const sector = new Uint8Array(SECTOR_SIZE);
-  await disk.read(0, sector);
+  await Promise.all([disk.read(0, sector), writeBehind()]);
   for (const { offset, after } of first) sector.set(after, offset);
   await disk.write(0, sector);
 }

@@ -39,8 +39,8 @@ export class ClusterSet implements Iterable<number> {
   /** Those of a chunk ascending, the chunks as they came. */
   *[Symbol.iterator](): Generator<number> {
     for (const [key, chunk] of this.#chunks) {
-      for (const [word, bits] of chunk.entries()) {
-        for (let rest = bits; rest !== 0; rest &= rest - 1) {
+      for (let word = 0; word < chunk.length; word += 1) {
+        for (let rest = chunk[word] ?? 0; rest !== 0; rest &= rest - 1) {
           yield key * CHUNK + word * 32 + (31 - Math.clz32(rest & -rest));
         }
       }

@@ -8,7 +8,7 @@ import {
   plainCluster,
   plainRun,
 } from "../format/index.ts";
-import { type BlockWindow, type Refcounts, homeOf } from "../image/index.ts";
+import { type BlockWindow, type Refcounts, homeOf, zeroBuffer } from "../image/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
 import { BlockChange, OVERFLOW, isUniform } from "./block-change.ts";
 import { ClusterSet } from "./cluster-set.ts";
@@ -70,8 +70,9 @@ export class RefcountChanges {
     this.#spare = spare;
     this.#geometry = stored.geometry;
     this.#entryBits = Math.log2(stored.geometry.refcountEntries);
-    this.#nothing = new Uint8Array(stored.geometry.refcountEntries);
-    this.#unchanged = new Int32Array(stored.geometry.refcountEntries);
+    const { refcountEntries } = stored.geometry;
+    this.#nothing = new Uint8Array(zeroBuffer(refcountEntries), 0, refcountEntries);
+    this.#unchanged = new Int32Array(zeroBuffer(refcountEntries * 4), 0, refcountEntries);
   }
 
   /** Blocks in which something changes, ascending. */
