@@ -5,14 +5,18 @@ import { join } from "node:path";
 const DIGEST_BYTES = 32;
 const placeIn = (dir: string): string => join(dir, "command.cache");
 
+const sourceIn = (dir: string): Buffer => readFileSync(join(dir, "command.cjs"));
+
 /** What a cache is good for: one source, and one engine. V8 looks at the length of the source only. */
-function digestOf(dir: string, code: Uint8Array): Buffer {
+function digestOf(source: Uint8Array, code: Uint8Array): Buffer {
   const engine = `${process.version} ${process.versions.v8} ${process.arch}\n`;
-  return createHash("sha256")
-    .update(engine)
-    .update(readFileSync(join(dir, "command.cjs")))
-    .update(code)
-    .digest();
+  return createHash("sha256").update(engine).update(source).update(code).digest();
+}
+
+export interface CachedCode {
+  /** Of `command.cjs`, as it was read: it is ASCII. */
+  readonly source: Buffer;
+  readonly code: Uint8Array;
 }
 
 /**
@@ -20,11 +24,12 @@ function digestOf(dir: string, code: Uint8Array): Buffer {
  * this version of Node and this source. V8 itself checks no digest: a changed
  * byte would crash it, or be run.
  */
-export function cachedCode(dir: string): Uint8Array | undefined {
+export function cachedCode(dir: string): CachedCode | undefined {
   try {
     const stored = readFileSync(placeIn(dir));
+    const source = sourceIn(dir);
     const code = stored.subarray(DIGEST_BYTES);
-    return digestOf(dir, code).equals(stored.subarray(0, DIGEST_BYTES)) ? code : undefined;
+    return digestOf(source, code).equals(stored.subarray(0, DIGEST_BYTES)) ? { source, code } : undefined;
   } catch {
     // Not there or not readable: the command starts without it.
     return undefined;
@@ -33,5 +38,5 @@ export function cachedCode(dir: string): Uint8Array | undefined {
 
 /** Stores what `cachedCode` reads. */
 export function storeCodeCache(dir: string, code: Uint8Array): void {
-  writeFileSync(placeIn(dir), Buffer.concat([digestOf(dir, code), code]));
+  writeFileSync(placeIn(dir), Buffer.concat([digestOf(sourceIn(dir), code), code]));
 }

@@ -1,4 +1,3 @@
-import { createRequire } from "node:module";
 import { Command, CommanderError } from "commander";
 import { isQcowalError, openView } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
@@ -31,10 +30,46 @@ import { addWriteCommands } from "./commands/write.ts";
 import { errorJson } from "./error-json.ts";
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from "./exit-codes.ts";
 import { toJson } from "./json.ts";
+import { version } from "./version.ts";
 
-const { version } = createRequire(import.meta.url)("qcowal/package.json") as { version: string };
+/** Takes the exit code of a command that has an answer of its own. */
+type Answer = (exitCode: number) => void;
 
-function program(answer: (exitCode: number) => void): Command {
+/** In the order of the help; the names are those by which each is called. */
+const COMMANDS: readonly (readonly [
+  names: readonly string[],
+  add: (program: Command, answer: Answer) => void,
+])[] = [
+  [["create"], addWriteCommands],
+  [["revert"], addRevertCommand],
+  [["delete"], addDeleteCommand],
+  [["rename"], addRenameCommand],
+  [["run"], addRunCommand],
+  [["undo"], addUndoCommand],
+  [["hold", "release"], addHoldCommands],
+  [["prune"], addPruneCommand],
+  [["list"], addListCommand],
+  [["export"], addExportCommand],
+  [["map"], addMapCommand],
+  [["check"], addCheckCommand],
+  [["diff"], (program) => addDiffCommand(program, openView)],
+  [["send"], (program) => addSendCommand(program, openView)],
+  [["receive"], addReceiveCommand],
+  [["clone"], addCloneCommand],
+  [["serve"], addServeCommand],
+  [["recover"], addRecoverCommand],
+  [["repair"], addRepairCommand],
+  [["history"], addHistoryCommand],
+  [["show"], addShowCommand],
+  [["tree"], addTreeCommand],
+  [["blame"], addBlameCommand],
+  [["status"], addStatusCommand],
+  [["journal"], addJournalCommand],
+  [["snapshot"], addSnapshotCommand],
+];
+
+/** All commands, or the one that is called: to describe the others takes longer than it does. */
+function program(called: string | undefined, answer: Answer): Command {
   const command = new Command("qcowal")
     .description("Crash-safe, journaled snapshots for qcow2 images.")
     .version(version)
@@ -61,32 +96,8 @@ Examples:
   $ qcowal check web.qcow2
   $ qcowal history web.qcow2`,
     );
-  addWriteCommands(command);
-  addRevertCommand(command);
-  addDeleteCommand(command);
-  addRenameCommand(command);
-  addRunCommand(command);
-  addUndoCommand(command);
-  addHoldCommands(command);
-  addPruneCommand(command, answer);
-  addListCommand(command);
-  addExportCommand(command);
-  addMapCommand(command);
-  addCheckCommand(command, answer);
-  addDiffCommand(command, openView);
-  addSendCommand(command, openView);
-  addReceiveCommand(command);
-  addCloneCommand(command);
-  addServeCommand(command);
-  addRecoverCommand(command);
-  addRepairCommand(command, answer);
-  addHistoryCommand(command);
-  addShowCommand(command);
-  addTreeCommand(command);
-  addBlameCommand(command);
-  addStatusCommand(command, answer);
-  addJournalCommand(command, answer);
-  addSnapshotCommand(command);
+  const wanted = COMMANDS.filter(([names]) => called !== undefined && names.includes(called));
+  for (const [, add] of wanted.length > 0 ? wanted : COMMANDS) add(command, answer);
   return command;
 }
 
@@ -141,7 +152,7 @@ function exitCodeFor(command: string | undefined, error: unknown, code: number):
 /** Runs the command with the words behind `qcowal`; returns the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
   let answered: number = EXIT.done;
-  const root = program((exitCode) => {
+  const root = program(args[0], (exitCode) => {
     answered = exitCode;
   });
   if (args.length === 0) {

@@ -5,7 +5,6 @@
  * to list the snapshots of an image. Nothing else is in here, since all of it is
  * compiled at every start.
  */
-import { readFileSync } from "node:fs";
 import { Module, createRequire } from "node:module";
 import { join } from "node:path";
 import { Script } from "node:vm";
@@ -21,13 +20,15 @@ type ModuleFunction = (
 
 const dir = __dirname;
 const file = join(dir, "command.cjs");
-const cachedData = cachedCode(dir);
-if (cachedData === undefined) {
+const cached = cachedCode(dir);
+if (cached === undefined) {
   // Also the way of Node's own cache (NODE_COMPILE_CACHE), which works for what Node loads.
   createRequire(__filename)(file);
 } else {
   const module = { exports: {} };
-  const script = new Script(Module.wrap(readFileSync(file, "utf8")), { filename: file, cachedData });
+  // ASCII, which takes a tenth of the time in this encoding.
+  const source = Module.wrap(cached.source.toString("latin1"));
+  const script = new Script(source, { filename: file, cachedData: cached.code });
   const run = script.runInThisContext() as ModuleFunction;
   run(module.exports, createRequire(file), module, file, dir);
 }

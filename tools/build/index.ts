@@ -7,8 +7,9 @@
 import { join, resolve } from "node:path";
 import { type BuildOptions, build } from "esbuild";
 import { addons } from "./addons.ts";
-import { lazyChildProcess } from "./lazy-child-process.ts";
+import { lazyBuiltins } from "./lazy-builtins.ts";
 import { makeCodeCache } from "./make-code-cache.ts";
+import { packageVersion } from "./package-version.ts";
 
 const dist = resolve(import.meta.dirname, "../../dist");
 
@@ -18,6 +19,8 @@ const common: BuildOptions = {
   format: "cjs",
   // The source is kept in memory while the command runs: a third of it would be spaces.
   minifyWhitespace: true,
+  // `start` relies on it.
+  charset: "ascii",
   // It finds its WebAssembly beside itself, and is loaded by few.
   external: ["@foxglove/wasm-zstd"],
   logLevel: "warning",
@@ -27,7 +30,7 @@ await build({
   ...common,
   entryPoints: [join(dist, "src/cli/main.js")],
   outfile: join(dist, "command.cjs"),
-  plugins: [addons, lazyChildProcess],
+  plugins: [addons, lazyBuiltins, packageVersion],
   // An import() of a CommonJS package has its source searched for exports first.
   supported: { "dynamic-import": false },
   define: { "import.meta.url": "qcowalFile" },
