@@ -87,10 +87,13 @@ export class Journal implements JournalReader {
   /**
    * Begins a transaction and returns its number. Not synced: until it is prepared
    * it may vanish. `topics` are what it is found by with `transactionsOf`, such as
-   * the paths of images.
+   * the paths of images. With `isHeld` it is written with the next record, and nobody reads it before.
    */
-  begin(body: unknown, topics: readonly string[] = []): Promise<number> {
-    return this.#append({ kind: "begun", transaction: undefined, body, sync: false, topics });
+  async begin(body: unknown, topics: readonly string[] = [], isHeld = false): Promise<number> {
+    const begun: Appended = { kind: "begun", transaction: undefined, body, sync: false, topics };
+    if (!isHeld) return this.#append(begun);
+    this.#assertOpen();
+    return this.#log.hold(begun);
   }
 
   /** Adds a piece of the plan; at most 1 MiB encoded, else a TypeError. Not synced. */

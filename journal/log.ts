@@ -66,7 +66,9 @@ export class Log {
   readonly #index: LogIndex;
   /** Told of each transaction that has ended and has parts, with their length in bytes. */
   readonly #onEnd: (partBytes: number) => void;
-  /** The last record. */
+  /** Linked, and not put yet. */
+  #held: NewLink[] = [];
+  /** The last record that is put. */
   tail: Pick<StoredRecord, "sequence" | "digest">;
   /** Keys of what was set aside; the next append takes their place. */
   #stale: readonly string[];
@@ -96,7 +98,22 @@ export class Log {
 
   /** Resolves when everything that was appended so far is there or has failed. */
   async idle(): Promise<void> {
-    await this.#queue;
+    const putHeld = (): Promise<void> => (this.hasFailed ? Promise.resolve() : this.#put([]));
+    await this.#inTurn(putHeld).catch(() => undefined);
+  }
+
+  /**
+   * As `append`, but put with what is appended next: whoever acts on it appends
+   * something that is synced before. Until then no reader sees it.
+   */
+  hold(appended: Appended): Promise<number> {
+    return this.#inTurn(async () => {
+      this.#assertWhole();
+      const link = this.#linkBehind(this.#end, appended);
+      this.#held.push(link);
+      this.#transactions.apply(link.record, link.value.length);
+      return Promise.resolve(link.record.sequence);
+    });
   }
 
   /** Appends go one after the other, in the order of the calls. Returns the sequence. */
@@ -128,19 +145,27 @@ export class Log {
     return result;
   }
 
+  #assertWhole(): void {
+    if (this.#failed === undefined) return;
+    throw new QcowalError(
+      "IO_FAILED_EARLIER",
+      `${this.#dir}: an earlier write of the journal failed; reopen it, recovery decides.`,
+      { cause: this.#failed },
+    );
+  }
+
+  /** What the next record follows. */
+  get #end(): Pick<StoredRecord, "sequence" | "digest"> {
+    return this.#held.at(-1)?.record ?? this.tail;
+  }
+
   /** Puts what fits into one batch, or at least one record. */
   async #write(waiting: Iterator<Appended>): Promise<Written> {
-    if (this.#failed !== undefined) {
-      throw new QcowalError(
-        "IO_FAILED_EARLIER",
-        `${this.#dir}: an earlier write of the journal failed; reopen it, recovery decides.`,
-        { cause: this.#failed },
-      );
-    }
+    this.#assertWhole();
     const written: Appended[] = [];
     const links: NewLink[] = [];
     let isLast = false;
-    let { tail } = this;
+    let tail = this.#end;
     for (let bytes = 0; bytes < BATCH_BYTES;) {
       const next = waiting.next();
       isLast = next.done === true;
@@ -176,7 +201,9 @@ export class Log {
     return { record: { ...record, digest }, value, topics, sync, entries, dropped, displaces, partBytes };
   }
 
-  async #put(links: readonly NewLink[]): Promise<void> {
+  /** Puts these, behind those that were held. */
+  async #put(added: readonly NewLink[]): Promise<void> {
+    const links = [...this.#held, ...added];
     if (links.length === 0) return;
     const entries = links.flatMap((link) => link.entries);
     const dropped = links.flatMap((link) => link.dropped);
@@ -194,8 +221,9 @@ export class Log {
       throw error;
     }
     this.#stale = [];
+    this.#held = [];
+    for (const { record, value } of added) this.#transactions.apply(record, value.length);
     for (const { record, value, topics } of links) {
-      this.#transactions.apply(record, value.length);
       this.tail = { sequence: record.sequence, digest: record.digest };
       if (isIndexed(record.kind)) this.#index.appended(record, value, topics);
     }

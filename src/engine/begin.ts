@@ -99,7 +99,8 @@ export async function begin(
       images,
     };
     progress.step("prepare");
-    const number = await context.journal.begin(begun, topicsOf({ kind: "begun", body: begun }));
+    // Nothing comes between this and the plan: they are one write, if the plan is short.
+    const number = await context.journal.begin(begun, topicsOf({ kind: "begun", body: begun }), true);
     progress.transaction = number;
     return new Transaction(context, number, planned, actor, progress);
   } catch (error) {

@@ -21,7 +21,7 @@ async function step(journal: Journal, choice: number): Promise<void> {
   const pending = journal.pending();
   const chosen = pending[choice % (pending.length + 1)];
   if (chosen === undefined) {
-    await journal.begin({ choice }, [`/${choice % 3}`, `/${choice % 2}`]);
+    await journal.begin({ choice }, [`/${choice % 3}`, `/${choice % 2}`], choice % 3 === 0);
     return;
   }
   const { transaction, state } = chosen;
@@ -121,6 +121,42 @@ test("an append while a topic is looked up is not forgotten", async () => {
   const [found, second] = await Promise.all([lookUp.next(), fresh.note("second", ["/a"])]);
   expect([found.value, second]).toEqual([first, first + 1]);
   expect(await all(fresh.transactionsOf("/a", { reverse: true }))).toEqual([second, first]);
+});
+
+test("what is begun and held is written with what comes next, in its order, and by closing", async () => {
+  const store = new SimulatedStore();
+  const journal = await open(store);
+  const { puts } = store;
+  const one = await journal.begin("one", ["/a"], true);
+  const two = await journal.begin("two", ["/a"], true);
+  expect([store.puts - puts, await all(journal.transactionsOf("/a"))]).toEqual([0, []]);
+  expect(journal.pending().map(({ transaction }) => transaction)).toEqual([one, two]);
+  await journal.prepare(two, "plan", ["part"]);
+  expect(store.puts - puts).toBe(1);
+  expect(store.synced).toBe(store.puts);
+  expect(await all(journal.transactionsOf("/a"))).toEqual([one, two]);
+  await journal.abort(one);
+  const three = await journal.begin("three", [], true);
+  await journal.close();
+  const again = await open(new SimulatedStore(store.log));
+  expect(again.pending().map(({ transaction, state }) => [transaction, state])).toEqual([
+    [two, "prepared"],
+    [three, "begun"],
+  ]);
+  await again.verify();
+});
+
+test("what was held when a write failed is not written after it", async () => {
+  const store = new SimulatedStore();
+  const journal = await open(store);
+  const number = await journal.begin("x", [], true);
+  store.fault = { error: new Error("no space"), written: false };
+  await expect(journal.prepare(number, "plan")).rejects.toThrow("no space");
+  store.fault = undefined;
+  const { puts } = store;
+  await expect(journal.begin("y", [], true)).rejects.toMatchObject({ code: "IO_FAILED_EARLIER" });
+  await journal.close();
+  expect(store.puts).toBe(puts);
 });
 
 test("a body that somebody changes is not what the next one gets", async () => {
