@@ -102,7 +102,7 @@ describe("while a reader looks at the files one by one, the holder", () => {
     const { dir, journal } = await held();
     meanwhile("copyFile", ".log", () => outgrow(journal, dir), true);
     const started = performance.now();
-    await expect(readJournal(dir, { patienceMs: 1_000, host: hostname() })).rejects.toMatchObject({
+    await expect(readJournal(dir, { patienceMs: 3_000, host: hostname() })).rejects.toMatchObject({
       code: "JOURNAL_IN_USE",
       message: expect.stringContaining(`process ${process.pid} (test) on ${hostname()}`),
       details: { journal: dir },
