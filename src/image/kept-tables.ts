@@ -25,6 +25,10 @@ export class KeptTables {
     this.#tables.set(offset, { offset, words: words.slice(), isEmpty });
   }
 
+  get isEmpty(): boolean {
+    return this.#tables.size === 0;
+  }
+
   has(offset: number): boolean {
     return this.#tables.has(offset);
   }

@@ -27,12 +27,9 @@ export class TablePass {
   }
 
   /** `remembers`: another window may follow. */
-  async *tables(window: BlockWindow, remembers = !isWhole(window)): AsyncGenerator<TableWords> {
+  tables(window: BlockWindow, remembers = !isWhole(window)): AsyncIterableIterator<TableWords> {
     const { disk, header } = this.#image;
-    if (this.#kept !== undefined && isWhole(window)) {
-      yield* this.#onceRead(this.#kept);
-      return;
-    }
+    if (this.#kept !== undefined && isWhole(window)) return this.#onceRead(this.#kept);
     const known = this.#reach;
     const offsets =
       known === undefined
@@ -41,30 +38,36 @@ export class TablePass {
     const reach = known === undefined && remembers ? new TableReach() : undefined;
     reach?.grow(this.#tables.length);
     let index = 0;
-    for await (const table of readTables(disk, offsets, header.geometry.clusterSize)) {
+    const onTable = ({ words }: TableWords): void => {
       this.#onTable?.();
       if (reach !== undefined) {
-        const { lowest, highest } = blockRange(header.geometry, table.words);
+        const { lowest, highest } = blockRange(header.geometry, words);
         reach.note(index, lowest, highest);
       }
       index += 1;
-      yield table;
-    }
-    this.#reach ??= reach;
+    };
+    return readTables(disk, offsets, header.geometry.clusterSize, onTable, () => (this.#reach ??= reach));
   }
 
   /** All of them in order, whether they are kept or read. */
-  async *#onceRead(kept: KeptTables): AsyncGenerator<TableWords> {
+  #onceRead(kept: KeptTables): AsyncIterableIterator<TableWords> {
     const { disk, header } = this.#image;
     const { offsets } = this.#tables;
-    const missing = offsets.filter((offset) => !kept.has(offset));
+    const missing = kept.isEmpty ? offsets : offsets.filter((offset) => !kept.has(offset));
+    const read = readTables(disk, missing, header.geometry.clusterSize, (table) => {
+      this.#onTable?.();
+      kept.offer(table);
+    });
+    return missing.length === offsets.length ? read : this.#withKept(kept, read);
+  }
+
+  async *#withKept(kept: KeptTables, read: AsyncIterable<TableWords>): AsyncGenerator<TableWords> {
+    const { offsets } = this.#tables;
     let done = 0;
-    for await (const table of readTables(disk, missing, header.geometry.clusterSize)) {
+    for await (const table of read) {
       const index = this.#tables.indexOf(table.offset);
       yield* kept.take(offsets, done, index);
       done = index + 1;
-      this.#onTable?.();
-      kept.offer(table);
       yield table;
     }
     yield* kept.take(offsets, done, offsets.length);

@@ -1,6 +1,6 @@
 import type { Disk } from "../../disk/index.ts";
 import type { Geometry } from "../../format/index.ts";
-import { type L1Location, type TableWords, readL1Table, readTables } from "../../image/index.ts";
+import { type L1Location, readL1Table, readTables } from "../../image/index.ts";
 
 /** Entries of an L1 table that are held at a time. */
 const PIECE = 8192;
@@ -64,7 +64,7 @@ async function* pairsOf(
 /** The tables that one state has, in the order of the disk. */
 class Tables {
   readonly #targets: Float64Array;
-  readonly #tables: AsyncGenerator<TableWords>;
+  readonly #tables: ReturnType<typeof readTables>;
 
   constructor(disk: Disk, geometry: Geometry, wanted: readonly number[], targets: Float64Array) {
     this.#targets = targets;
@@ -79,7 +79,7 @@ class Tables {
   }
 
   async end(): Promise<void> {
-    await this.#tables.return(undefined);
+    await this.#tables.return();
   }
 }
 
