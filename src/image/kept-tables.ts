@@ -1,14 +1,26 @@
+import { packTable, unpackTable } from "./packed-table.ts";
 import type { TableWords } from "./read-table.ts";
 import type { SortedOffsets } from "./sorted-offsets.ts";
 
-/** Of tables of 64 KiB that are those of a disk of 128 GiB; with what else a plan holds it stays below its limit. */
+/**
+ * Of tables of 64 KiB that are those of a disk of 128 GiB, and of any that was
+ * written in order; with what else a plan holds it stays below its limit.
+ */
 const MOST_BYTES = 16 * 1024 * 1024;
+
+interface Kept {
+  readonly stored: Uint32Array;
+  readonly isPacked: boolean;
+  readonly isEmpty: boolean;
+}
 
 /** Tables that one pass reads and another needs again, as many as fit: the others are read twice. */
 export class KeptTables {
-  readonly #tables = new Map<number, TableWords>();
+  readonly #tables = new Map<number, Kept>();
   #wanted: SortedOffsets | undefined;
   #left: number;
+  /** Where packed tables are unpacked: each is valid until the next one is asked for. */
+  #scratch = new Uint32Array(0);
 
   constructor(bytes = MOST_BYTES) {
     this.#left = bytes;
@@ -20,9 +32,13 @@ export class KeptTables {
   }
 
   offer({ offset, words, isEmpty }: TableWords): void {
-    if (this.#wanted?.has(offset) !== true || words.byteLength > this.#left) return;
-    this.#left -= words.byteLength;
-    this.#tables.set(offset, { offset, words: words.slice(), isEmpty });
+    if (this.#wanted?.has(offset) !== true) return;
+    const packed = packTable(words);
+    const { byteLength } = packed ?? words;
+    if (byteLength > this.#left) return;
+    this.#left -= byteLength;
+    if (this.#scratch.length < words.length) this.#scratch = new Uint32Array(words.length);
+    this.#tables.set(offset, { stored: packed ?? words.slice(), isPacked: packed !== undefined, isEmpty });
   }
 
   get isEmpty(): boolean {
@@ -39,9 +55,11 @@ export class KeptTables {
       const offset = offsets[index] ?? 0;
       const table = this.#tables.get(offset);
       if (table === undefined) continue;
+      const { stored, isPacked, isEmpty } = table;
       this.#tables.delete(offset);
-      this.#left += table.words.byteLength;
-      yield table;
+      this.#left += stored.byteLength;
+      if (isPacked) unpackTable(stored, this.#scratch);
+      yield { offset, words: isPacked ? this.#scratch : stored, isEmpty };
     }
   }
 }

@@ -17,6 +17,9 @@ export class BlockReader {
   readonly #stored: RefcountTable;
   readonly #onBlock: (() => void) | undefined;
   readonly #zeros: Buffer;
+  /** The bytes of the block that was held last, and the block. */
+  readonly #alike: Buffer;
+  #held: RefcountArray | undefined;
   readonly #blank: RefcountArray;
   /** What held the blocks of the last window. */
   #spare: Buffer[] = [];
@@ -30,6 +33,7 @@ export class BlockReader {
     this.#onBlock = onBlock;
     const { clusterSize } = stored.geometry;
     this.#zeros = Buffer.from(zeroBuffer(clusterSize), 0, clusterSize);
+    this.#alike = Buffer.alloc(clusterSize);
     // Decoding in place turns the bytes of each entry round: zeros stay zeros.
     this.#blank = decodeRefcountBlock(this.#zeros, stored.geometry);
   }
@@ -83,6 +87,7 @@ export class BlockReader {
   }
 
   #reuse(): void {
+    this.#held = undefined;
     this.#spare = [...this.#spare, ...this.#used];
     this.#used = [];
   }
@@ -102,8 +107,10 @@ export class BlockReader {
     }
   }
 
+  /** Where a disk was written in order, one block is like the other: those are held once. */
   #hold(bytes: Buffer, count: number): RefcountArray {
     const { geometry } = this.#stored;
+    if (this.#held !== undefined && bytes.equals(this.#alike)) return this.#held;
     if ((this.#used.length + 1) * geometry.clusterSize > MAX_BLOCK_BYTES) {
       throw new QcowalError(
         "LIMIT_EXCEEDED",
@@ -113,7 +120,8 @@ export class BlockReader {
     const held = this.#spare.pop() ?? this.#carve(count);
     this.#used.push(held);
     bytes.copy(held);
-    return decodeRefcountBlock(held, geometry);
+    bytes.copy(this.#alike);
+    return (this.#held = decodeRefcountBlock(held, geometry));
   }
 
   /** Memory for one of `blocks` blocks. */

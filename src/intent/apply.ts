@@ -1,10 +1,11 @@
 import type { Disk } from "../disk/index.ts";
-import { applyCopied } from "./copied.ts";
+import { copiedEdit } from "./copied.ts";
+import { applyEdits } from "./edit.ts";
 import { applyFill } from "./fill.ts";
 import { applyHeader } from "./header-patches.ts";
 import type { Intent } from "./intent.ts";
 import { applyPointer } from "./pointer.ts";
-import { applyRefcount } from "./refcount.ts";
+import { refcountEdit } from "./refcount.ts";
 import { applyZero } from "./zero.ts";
 
 /**
@@ -17,10 +18,10 @@ export async function applyIntent(disk: Disk, intent: Intent): Promise<void> {
       await applyFill(disk, intent);
       return;
     case "refcount":
-      await applyRefcount(disk, intent);
+      await applyEdits(disk, [refcountEdit(intent)]);
       return;
     case "copied":
-      await applyCopied(disk, intent);
+      await applyEdits(disk, [copiedEdit(intent)]);
       return;
     case "pointer":
       await applyPointer(disk, intent);

@@ -1,11 +1,9 @@
 import { crc32 } from "node:zlib";
-import type { Disk } from "../disk/index.ts";
 import { COPIED_BYTE, COPIED_BYTE_MASK } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { CopiedIntent } from "./intent.ts";
 import { invariant } from "../errors/index.ts";
-import { giveSpare } from "./spare-buffers.ts";
-import { readWindow } from "./window.ts";
+import { type Edit, windowOf } from "./window.ts";
 
 /** CRC-32 of a big endian table with every COPIED flag cleared. Clears them in `table`. */
 export function copiedChecksum(table: Uint8Array, entrySize: 8 | 16): number {
@@ -22,24 +20,21 @@ async function readTable(disk: Reader, intent: CopiedIntent): Promise<Uint8Array
   return table;
 }
 
-/** Reads and writes the sectors in which flags change. */
-export async function applyCopied(
-  disk: Disk,
-  { table, length, entrySize, set, runs }: CopiedIntent,
-): Promise<void> {
+/** The sectors in which flags change. */
+export function copiedEdit({ table, length, entrySize, set, runs }: CopiedIntent): Edit {
   const first = runs[0];
   const last = runs.at(-1);
   invariant(first !== undefined && last !== undefined, "a copied intent without runs");
-  const changeEnd = (last[0] + last[1]) * entrySize;
-  const { start, bytes } = await readWindow(disk, table, first[0] * entrySize, changeEnd, length);
-  for (const [from, count] of runs) {
-    const end = (from + count) * entrySize - start;
-    const begin = from * entrySize - start + COPIED_BYTE;
-    const [keep, add] = set ? [0xff, COPIED_BYTE_MASK] : [~COPIED_BYTE_MASK, 0];
-    for (let at = begin; at < end; at += entrySize) bytes[at] = ((bytes[at] ?? 0) & keep) | add;
-  }
-  await disk.write(table + start, bytes);
-  giveSpare(bytes);
+  const window = windowOf(table, first[0] * entrySize, (last[0] + last[1]) * entrySize, length);
+  const change = (bytes: Buffer): void => {
+    for (const [from, count] of runs) {
+      const end = (from + count) * entrySize - window.start;
+      const begin = from * entrySize - window.start + COPIED_BYTE;
+      const [keep, add] = set ? [0xff, COPIED_BYTE_MASK] : [~COPIED_BYTE_MASK, 0];
+      for (let at = begin; at < end; at += entrySize) bytes[at] = ((bytes[at] ?? 0) & keep) | add;
+    }
+  };
+  return { window, isWhole: false, change };
 }
 
 export async function inspectCopied(disk: Reader, intent: CopiedIntent): Promise<Inspection> {

@@ -3,6 +3,8 @@ export { positionOf } from "./position.ts";
 export { decodeIntent, encodeIntent } from "./codec.ts";
 export type { EncodedIntent } from "./codec.ts";
 export { copiedChecksum } from "./copied.ts";
+export { applyEdits, editOf } from "./edit.ts";
+export type { Edit } from "./window.ts";
 export { fill, fillFrom, fillOf } from "./fill.ts";
 export { reversed } from "./header-patches.ts";
 export { inspectIntent } from "./inspect.ts";

@@ -1,40 +1,45 @@
-import type { Disk } from "../disk/index.ts";
 import { invariant } from "../errors/index.ts";
 import { fillRefcounts, readRefcount, refcountByteRange } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { RefcountIntent } from "./intent.ts";
-import { giveSpare } from "./spare-buffers.ts";
-import { readWindow } from "./window.ts";
+import { giveSpare, takeSpare } from "./spare-buffers.ts";
+import { type Edit, type Window, windowOf } from "./window.ts";
 
-/** The sectors of the block that the runs lie in, with entry numbers counted from the window's start. */
-async function load(disk: Reader, intent: RefcountIntent) {
-  const first = intent.runs[0];
-  const last = intent.runs.at(-1);
+/** The sectors of the block that the runs lie in, and the first entry in them. */
+function sectorsOf({ block, order, runs }: RefcountIntent): { window: Window; firstEntry: number } {
+  const first = runs[0];
+  const last = runs.at(-1);
   invariant(first !== undefined && last !== undefined, "a refcount intent without runs");
+  const range = refcountByteRange({ refcountOrder: order }, first[0], last[0] + last[1] - 1);
+  const window = windowOf(block, range.start, range.end);
+  return { window, firstEntry: (window.start * 8) / 2 ** order };
+}
+
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+
+export function refcountEdit(intent: RefcountIntent): Edit {
+  const { window, firstEntry } = sectorsOf(intent);
   const geometry = { refcountOrder: intent.order };
-  const range = refcountByteRange(geometry, first[0], last[0] + last[1] - 1);
-  const { start, bytes } = await readWindow(disk, intent.block, range.start, range.end);
-  const firstEntry = (start * 8) / 2 ** intent.order;
+  let covered = firstEntry;
+  for (const [first, count] of intent.runs) if (first === covered) covered += count;
   return {
-    geometry,
-    start,
-    bytes,
-    view: new DataView(bytes.buffer, bytes.byteOffset, bytes.length),
-    firstEntry,
+    window,
+    isWhole: (covered - firstEntry) * 2 ** intent.order === window.length * 8,
+    change(bytes) {
+      const view = viewOf(bytes);
+      for (const [first, count, , to] of intent.runs) {
+        fillRefcounts(view, geometry, first - firstEntry, count, to);
+      }
+    },
   };
 }
 
-export async function applyRefcount(disk: Disk, intent: RefcountIntent): Promise<void> {
-  const { geometry, start, bytes, view, firstEntry } = await load(disk, intent);
-  for (const [first, count, , to] of intent.runs) {
-    fillRefcounts(view, geometry, first - firstEntry, count, to);
-  }
-  await disk.write(intent.block + start, bytes);
-  giveSpare(bytes);
-}
-
 export async function inspectRefcount(disk: Reader, intent: RefcountIntent): Promise<Inspection> {
-  const { geometry, view, firstEntry } = await load(disk, intent);
+  const { window, firstEntry } = sectorsOf(intent);
+  const geometry = { refcountOrder: intent.order };
+  const bytes = takeSpare(window.length);
+  await disk.read(window.offset, bytes);
+  const view = viewOf(bytes);
   let before = false;
   let after = false;
   let odd: { first: number; last: number } | undefined;
@@ -47,6 +52,7 @@ export async function inspectRefcount(disk: Reader, intent: RefcountIntent): Pro
       else if (odd.last === entry - 1) odd.last = entry;
     }
   }
+  giveSpare(bytes);
   if (odd === undefined) return mixture(before, after);
   const { start, end } = refcountByteRange(geometry, odd.first, odd.last);
   return foreign(intent.block + start, end - start);

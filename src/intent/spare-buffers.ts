@@ -8,7 +8,8 @@ const spare: Buffer[] = [];
 
 /** A buffer to carry out an intent in, with anything in it. */
 export function takeSpare(length: number): Buffer {
-  const capacity = Math.max(length, COMMON_BYTES);
+  // Few sizes, so that one fits the next.
+  const capacity = Math.max(2 ** Math.ceil(Math.log2(Math.max(length, 1))), COMMON_BYTES);
   const found = spare.findIndex((buffer) => buffer.length === capacity);
   const [whole = Buffer.allocUnsafeSlow(capacity)] = found < 0 ? [] : spare.splice(found, 1);
   return whole.subarray(0, length);

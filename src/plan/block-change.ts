@@ -1,8 +1,23 @@
 import { invariant } from "../errors/index.ts";
 import type { RefcountArray } from "../format/index.ts";
+import type { RefcountRun } from "../intent/index.ts";
+
+/** A run of host clusters. */
+export type ClusterRun = readonly [first: number, count: number];
+
+/** Entries of one refcount block that change, in order. */
+export interface BlockChanges {
+  readonly raise: RefcountRun[];
+  readonly lower: RefcountRun[];
+  /** Clusters whose refcount becomes 0. */
+  readonly freed: ClusterRun[];
+}
 
 /** So many runs a block may have before each of its entries gets a number of its own. */
 const MAX_RUNS = 32;
+
+/** So often a run may lie over others: cutting them costs more than a few entries. */
+const MAX_CUTS = 64;
 
 export const OVERFLOW = "a refcount change exceeds 32 bits";
 
@@ -28,6 +43,7 @@ export class BlockChange {
   readonly #weights: number[] = [];
   /** By entry; undefined while there are runs. */
   #entries: Int32Array | undefined;
+  #cuts = 0;
   /** Nothing changes outside. */
   #low = Infinity;
   #high = 0;
@@ -76,12 +92,12 @@ export class BlockChange {
     invariant(!isWrapped, OVERFLOW);
   }
 
-  /** False where entries change already, or there are too many runs. */
+  /** False where there are too many runs, or many lie over each other. */
   #insert(first: number, end: number, weight: number): boolean {
     const [firsts, ends, weights] = [this.#firsts, this.#ends, this.#weights];
     let at = firsts.length;
     while (at > 0 && (ends[at - 1] ?? 0) > first) at -= 1;
-    if (at < firsts.length && (firsts[at] ?? 0) < end) return false;
+    if (at < firsts.length && (firsts[at] ?? 0) < end) return this.#insertOver(first, end, weight);
     const joinsLast = at > 0 && ends[at - 1] === first && weights[at - 1] === weight;
     const joinsNext = firsts[at] === end && weights[at] === weight;
     if (joinsLast) {
@@ -101,6 +117,55 @@ export class BlockChange {
     return true;
   }
 
+  /** The same where runs lie under it: those are cut at its ends. */
+  #insertOver(first: number, end: number, weight: number): boolean {
+    this.#cuts += 1;
+    if (this.#cuts > MAX_CUTS) return false;
+    const firsts: number[] = [];
+    const ends: number[] = [];
+    const weights: number[] = [];
+    const push = (from: number, to: number, change: number): void => {
+      if (from >= to || change === 0) return;
+      invariant(change === (change | 0), OVERFLOW);
+      const last = ends.length - 1;
+      if (ends[last] === from && weights[last] === change) {
+        ends[last] = to;
+        return;
+      }
+      firsts.push(from);
+      ends.push(to);
+      weights.push(change);
+    };
+    /** Nothing of the new run is left before it. */
+    let at = first;
+    for (const [run, from] of this.#firsts.entries()) {
+      const to = this.#ends[run] ?? 0;
+      const change = this.#weights[run] ?? 0;
+      push(from, Math.min(to, first), change);
+      const low = Math.max(from, first);
+      if (low < end && to > first) {
+        const high = Math.min(to, end);
+        push(at, low, weight);
+        push(low, high, change + weight);
+        at = high;
+      } else if (from >= end) {
+        push(at, end, weight);
+        at = end;
+      }
+      push(Math.max(from, end), to, change);
+    }
+    push(at, end, weight);
+    if (firsts.length > MAX_RUNS) return false;
+    for (const [mine, made] of [
+      [this.#firsts, firsts],
+      [this.#ends, ends],
+      [this.#weights, weights],
+    ] as const) {
+      mine.splice(0, mine.length, ...made);
+    }
+    return true;
+  }
+
   /** The changes by entry, from now on counted so. */
   asEntries(): Int32Array {
     if (this.#entries !== undefined) return this.#entries;
@@ -114,21 +179,23 @@ export class BlockChange {
 
   /** The change of one entry. */
   at(entry: number): number {
-    return this.#entries === undefined ? this.#inRuns(entry, entry + 1) : (this.#entries[entry] ?? 0);
+    return this.#entries === undefined ? this.#inRuns(entry) : (this.#entries[entry] ?? 0);
   }
 
-  /** The change of all entries from `first` to before `end`; NaN where they differ, or have to be looked at one by one. */
-  uniform(first: number, end: number): number {
-    return this.#entries === undefined ? this.#inRuns(first, end) : Number.NaN;
+  /** Where the entries from `first` on no longer change alike, at most `end`. Of runs only. */
+  alikeUntil(first: number, end: number): number {
+    const [firsts, ends] = [this.#firsts, this.#ends];
+    let at = 0;
+    while (at < ends.length && (ends[at] ?? 0) <= first) at += 1;
+    const from = firsts[at] ?? end;
+    return Math.min(end, from > first ? from : (ends[at] ?? end));
   }
 
-  #inRuns(first: number, end: number): number {
-    let at = this.#firsts.length;
-    while (at > 0 && (this.#firsts[at - 1] ?? 0) >= end) at -= 1;
-    // The last run that begins before the end: it holds all of them or, if it has ended, none.
-    const runEnd = this.#ends[at - 1] ?? 0;
-    if (at === 0 || runEnd <= first) return 0;
-    return (this.#firsts[at - 1] ?? 0) <= first && end <= runEnd ? (this.#weights[at - 1] ?? 0) : Number.NaN;
+  #inRuns(entry: number): number {
+    for (let at = this.#ends.length - 1; at >= 0 && entry < (this.#ends[at] ?? 0); at -= 1) {
+      if (entry >= (this.#firsts[at] ?? 0)) return this.#weights[at] ?? 0;
+    }
+    return 0;
   }
 
   /** Runs of entries that change alike and were alike, in order. */

@@ -116,15 +116,20 @@ export function copiedInL2(
   return newlyExclusive;
 }
 
-/** Clears the flags of an L2 table to whose clusters another path leads: none of them has a refcount of 1. */
+/** Clears the flags of an L2 table to whose clusters another path leads: none of them has a refcount of 1. `isAll`: every entry has one. */
 export function clearedInL2(
   geometry: Geometry,
   offset: number,
   words: Uint32Array,
+  isAll: boolean,
   result: CopiedSink,
 ): void {
   const step = geometry.l2EntrySize / 4;
   const compare: CompareFlags = (from, end, onWrong) => {
+    if (isAll) {
+      onWrong(from, end - from, false);
+      return;
+    }
     for (let entry = from; entry < end; entry += 1) {
       const first = entry;
       while (entry < end && isCopied(words[entry * step] ?? 0)) entry += 1;

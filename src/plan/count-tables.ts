@@ -22,9 +22,9 @@ export async function countTables(
   }
   for await (const { offset, words } of pass.tables(changes.stored)) {
     if (!blocks.isComplete) await blocks.below(offset, words);
-    const hasFlags = changes.addL2Table(offset, words, weights.of(offset));
+    const flags = changes.addL2Table(offset, words, weights.of(offset));
     if (!decided.has(offset)) continue;
     if (!changes.stored.isWhole) copiedInL2(changes, offset, words, result);
-    else if (hasFlags) clearedInL2(geometry, offset, words, result);
+    else if (flags !== "no flags") clearedInL2(geometry, offset, words, flags === "all flags", result);
   }
 }

@@ -9,8 +9,7 @@ import {
   plainRun,
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf, zeroBuffer } from "../image/index.ts";
-import type { RefcountRun } from "../intent/index.ts";
-import { BlockChange, OVERFLOW, isUniform } from "./block-change.ts";
+import { BlockChange, type BlockChanges, OVERFLOW, isUniform } from "./block-change.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import { damagedImage } from "./damaged-image.ts";
 
@@ -20,19 +19,8 @@ export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
 /** Runs that are shorter are looked at entry by entry. */
 const LONG_RUN = 16;
 
-/** A run of host clusters. */
-export type ClusterRun = readonly [first: number, count: number];
-
 /** `count` entries of an L2 table from `first` on should have this flag, and have the other. */
 export type OnWrongFlags = (first: number, count: number, flag: boolean) => void;
-
-/** Entries of one refcount block that change, in order. */
-export interface BlockChanges {
-  readonly raise: RefcountRun[];
-  readonly lower: RefcountRun[];
-  /** Clusters whose refcount becomes 0. */
-  readonly freed: ClusterRun[];
-}
 
 /**
  * How many references each host cluster gains or loses: flat arrays by refcount
@@ -52,7 +40,6 @@ export class RefcountChanges {
   readonly #nothing: RefcountArray;
   /** By refcount block of the window; a block without changes has no element. */
   readonly #blocks: (BlockChange | undefined)[] = [];
-  readonly #unchanged: Int32Array;
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
@@ -72,7 +59,6 @@ export class RefcountChanges {
     this.#entryBits = Math.log2(stored.geometry.refcountEntries);
     const { refcountEntries } = stored.geometry;
     this.#nothing = new Uint8Array(zeroBuffer(refcountEntries), 0, refcountEntries);
-    this.#unchanged = new Int32Array(zeroBuffer(refcountEntries * 4), 0, refcountEntries);
   }
 
   /** Blocks in which something changes, ascending. */
@@ -137,8 +123,8 @@ export class RefcountChanges {
     this.add(cluster, 1);
   }
 
-  /** Adds `weight` to every cluster that an L2 table refers to. Returns whether a COPIED flag is set in it. */
-  addL2Table(offset: number, words: Uint32Array, weight: number): boolean {
+  /** Adds `weight` to every cluster that an L2 table refers to. Returns whether a COPIED flag is set in it, or in all of its entries. */
+  addL2Table(offset: number, words: Uint32Array, weight: number): "no flags" | "some flags" | "all flags" {
     const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
     const step = l2EntrySize / 4;
     const entryBits = this.#entryBits;
@@ -148,10 +134,12 @@ export class RefcountChanges {
     let stored = this.#nothing;
     let changes: BlockChange | undefined;
     let highs = 0;
+    let common = 0xffff_ffff;
     for (let at = 0; at < words.length;) {
       const high = words[at] ?? 0;
       const low = words[at + 1] ?? 0;
       highs |= high;
+      common &= high;
       if ((high | low) === 0) {
         at += step;
         continue;
@@ -188,7 +176,8 @@ export class RefcountChanges {
       }
       invariant(!isWrapped, OVERFLOW);
     }
-    return isCopied(highs);
+    if (isCopied(common)) return "all flags";
+    return isCopied(highs) ? "some flags" : "no flags";
   }
 
   #addOtherEntry(offset: number, entry: number, high: number, low: number, weight: number): void {
@@ -253,32 +242,39 @@ export class RefcountChanges {
       const base = at / step - from;
       at += count * step;
       if (!isHere) continue;
-      if (count >= LONG_RUN) {
-        const before = stored[from] ?? 0;
-        const after = before + (block?.uniform(from, from + count) ?? 0);
-        if (before > 0 && after > 0 && isUniform(stored, from, from + count)) {
+      const entries = block?.entries;
+      const runEnd = from + count;
+      for (let part = from; part < runEnd;) {
+        const isByRuns = entries === undefined;
+        const change = isByRuns ? (block?.at(part) ?? 0) : 0;
+        const partEnd = isByRuns ? (block?.alikeUntil(part, runEnd) ?? runEnd) : runEnd;
+        const before = stored[part] ?? 0;
+        const after = before + change;
+        const mayBeUniform = isByRuns && partEnd - part >= LONG_RUN && before > 0 && after > 0;
+        if (mayBeUniform && isUniform(stored, part, partEnd)) {
           const flag = after === 1;
-          if (flag && before > 1) newlyExclusive += count;
-          if (flag !== isSet) onWrong(base + from, count, flag);
+          if (flag && before > 1) newlyExclusive += partEnd - part;
+          if (flag !== isSet) onWrong(base + part, partEnd - part, flag);
+          part = partEnd;
           continue;
         }
-      }
-      const changes = block?.asEntries() ?? this.#unchanged;
-      let wrong = from;
-      for (let entry = from; entry < from + count; entry += 1) {
-        const before = stored[entry] ?? 0;
-        const after = before + (changes[entry] ?? 0);
-        if (after === 0 || (before === 0 && taken.has(cluster + entry - from))) {
-          throw this.#uncounted(cluster + entry - from);
+        let wrong = part;
+        for (let entry = part; entry < partEnd; entry += 1) {
+          const was = stored[entry] ?? 0;
+          const is = was + (entries?.[entry] ?? change);
+          if (is === 0 || (was === 0 && taken.has(cluster + entry - from))) {
+            throw this.#uncounted(cluster + entry - from);
+          }
+          const flag = is === 1;
+          if (flag && was > 1) newlyExclusive += 1;
+          if (flag !== isSet) continue;
+          // Those before this one, which is right, are wrong.
+          if (entry > wrong) onWrong(base + wrong, entry - wrong, !isSet);
+          wrong = entry + 1;
         }
-        const flag = after === 1;
-        if (flag && before > 1) newlyExclusive += 1;
-        if (flag !== isSet) continue;
-        // Those before this one, which is right, are wrong.
-        if (entry > wrong) onWrong(base + wrong, entry - wrong, !isSet);
-        wrong = entry + 1;
+        if (partEnd > wrong) onWrong(base + wrong, partEnd - wrong, !isSet);
+        part = partEnd;
       }
-      if (from + count > wrong) onWrong(base + wrong, from + count - wrong, !isSet);
     }
     return newlyExclusive;
   }

@@ -147,24 +147,23 @@ vi.mock("../../src/engine/recovery-table.ts", async (original) => {
 
 vi.mock("../../src/intent/refcount.ts", async (original) => {
   const real = await original<typeof import("../../src/intent/refcount.ts")>();
-  const applyRefcount: typeof real.applyRefcount = async (disk, intent) => {
-    if (planted.bug.addsRefcounts !== true) {
-      await real.applyRefcount(disk, intent);
-      return;
-    }
+  const refcountEdit: typeof real.refcountEdit = (intent) => {
+    const edit = real.refcountEdit(intent);
+    if (planted.bug.addsRefcounts !== true) return edit;
     // What is there, plus the difference: right the first time, and wrong in a replay.
-    const byte = new Uint8Array(2);
-    const runs: (readonly [number, number, number, number])[] = [];
-    for (const [first, count, from, to] of intent.runs) {
-      for (let entry = first; entry < first + count; entry += 1) {
-        await disk.read(intent.block + entry * 2, byte);
-        const found = (byte[0] ?? 0) * 256 + (byte[1] ?? 0);
-        runs.push([entry, 1, from, Math.max(0, found + to - from)]);
+    const change = (bytes: Buffer): void => {
+      const runs: (readonly [number, number, number, number])[] = [];
+      for (const [first, count, from, to] of intent.runs) {
+        for (let entry = first; entry < first + count; entry += 1) {
+          const found = bytes.readUInt16BE(entry * 2 - edit.window.start);
+          runs.push([entry, 1, from, Math.max(0, found + to - from)]);
+        }
       }
-    }
-    await real.applyRefcount(disk, { ...intent, runs });
+      real.refcountEdit({ ...intent, runs }).change(bytes);
+    };
+    return { ...edit, isWhole: false, change };
   };
-  return { ...real, applyRefcount };
+  return { ...real, refcountEdit };
 });
 
 vi.mock("../support/machine.ts", async (original) => {

@@ -1,3 +1,4 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   KeptTables,
@@ -7,25 +8,38 @@ import {
   readImage,
   readL1Table,
 } from "../../src/image/index.ts";
+import { packTable, unpackTable } from "../../src/image/packed-table.ts";
 import { makeImage } from "../../tools/image-maker/index.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
 
 const CLUSTER = 512;
 
-test.each([0, 1, 3, 1000])(
-  "a pass gets every table in order and as it is, whether it is kept, with room for %i, or read again",
-  async (room) => {
+/** Two clusters in a row are a run, with another one of nothing behind it. */
+const RUN_BYTES = 32;
+
+test.each([
+  ["in order", RUN_BYTES, 0],
+  ["in order", RUN_BYTES, 1],
+  ["in order", RUN_BYTES, 1000],
+  ["scattered", CLUSTER, 1],
+  ["scattered", CLUSTER, 3],
+  ["scattered", CLUSTER, 1000],
+] as const)(
+  "a pass gets every table in order and as it is, whether it is kept, written %s, of %i bytes each, with room for %i, or read again",
+  async (order, size, room) => {
     const bytes = makeImage({
       version: 3,
       clusterBits: 9,
       virtualSize: 64 * 64 * CLUSTER,
       active: {
-        changes: Array.from({ length: 12 }, (_, index) => ({
-          at: index * 5 * 64,
-          count: 2,
-          kind: "data",
-          seed: index,
-        })),
+        changes: Array.from({ length: 12 }, (_, index) => index * 5 * 64).flatMap((first) =>
+          Array.from({ length: order === "in order" ? 1 : 20 }, (_, index) => ({
+            at: first + index * 3,
+            count: 2,
+            kind: "data" as const,
+            seed: first + index,
+          })),
+        ),
       },
     });
     const disk = new MemoryDisk(bytes);
@@ -40,7 +54,7 @@ test.each([0, 1, 3, 1000])(
     // The second pass needs most of what the first one read, and more.
     const first = new SortedOffsets(all.offsets.slice(0, 9));
     const second = new SortedOffsets(all.offsets.filter((_, index) => index % 4 !== 1));
-    const kept = new KeptTables(room * CLUSTER);
+    const kept = new KeptTables(room * size);
     kept.want(second);
     const met: number[] = [];
     for (const tables of [first, second]) {
@@ -59,3 +73,26 @@ test.each([0, 1, 3, 1000])(
     expect(met).toHaveLength(9 + 9 - Math.min(room, 7));
   },
 );
+
+test("a table of few runs comes back as it was, whatever is in it", () => {
+  const word = fc.oneof(fc.constantFrom(0, 1, 0x8000_0000, 0xffff_ffff), fc.nat(0xffff_ffff));
+  const run = fc.tuple(fc.integer({ min: 1, max: 300 }), word, word, fc.oneof(fc.constant(0x10000), word));
+  let packed = 0;
+  fc.assert(
+    fc.property(fc.array(run, { minLength: 1, maxLength: 12 }), (runs) => {
+      const entries = runs.flatMap(([count, high, low, by]) =>
+        Array.from({ length: count }, (_, index) => [high, (low + index * by) % 2 ** 32]),
+      );
+      const words = Uint32Array.from(entries.flat());
+      const found = packTable(words);
+      if (found === undefined) return;
+      packed += 1;
+      expect(found.length).toBeLessThanOrEqual(words.length / 4);
+      const made = new Uint32Array(words.length).fill(7);
+      unpackTable(found, made);
+      expect(Buffer.from(made.buffer).equals(Buffer.from(words.buffer))).toBe(true);
+    }),
+    { numRuns: 200 },
+  );
+  expect(packed).toBeGreaterThan(20);
+});

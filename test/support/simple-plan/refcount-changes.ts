@@ -6,7 +6,8 @@ import { QcowalError } from "../../../src/errors/index.ts";
 import { type L2Reference, decodeL2Entry, isCopied } from "../../../src/format/index.ts";
 import type { Refcounts } from "../../../src/image/index.ts";
 import type { RefcountRun } from "../../../src/intent/index.ts";
-import type { BlockChanges, ClusterRun, OnWrongFlags } from "../../../src/plan/refcount-changes.ts";
+import type { BlockChanges, ClusterRun } from "../../../src/plan/block-change.ts";
+import type { OnWrongFlags } from "../../../src/plan/refcount-changes.ts";
 
 export const BYTES_PER_CHANGE = 0;
 
