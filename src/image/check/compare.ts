@@ -1,5 +1,6 @@
 import { type RefcountArray, decodeRefcountBlock, refcountDigits } from "../../format/index.ts";
 import { readClusters } from "../read-table.ts";
+import { AgreedChunk } from "./agreed-chunk.ts";
 import type { CheckContext } from "./context.ts";
 import { OUTSIDE_WINDOW } from "./chunk-table.ts";
 import { type Draft, type Part, hex } from "./findings.ts";
@@ -97,6 +98,7 @@ export class Comparison {
   readonly #zeros: Uint8Array;
   readonly #uncounted: CountedChunk;
   #part: Part = "refcounts";
+  readonly #agreed: AgreedChunk;
 
   constructor(context: CheckContext, counts: ReferenceCounts, stored: StoredRefcounts) {
     this.#context = context;
@@ -104,6 +106,7 @@ export class Comparison {
     this.#stored = stored;
     const { chunkClusters } = counts.table;
     this.#zeros = new Uint8Array(counts.geometry.refcountEntries);
+    this.#agreed = new AgreedChunk();
     this.#uncounted = { counts: new Uint32Array(chunkClusters), owners: this.#zeros };
   }
 
@@ -229,15 +232,20 @@ export class Comparison {
     bytes: Buffer | undefined,
   ): number {
     const packed = this.#counts.table.bytes;
+    const agreed = this.#agreed.find(packed, at, refcounts, from, length);
+    if (agreed !== undefined) return agreed;
     let highest = -1;
+    let isAgreed = true;
     for (let entry = 0; entry < length; entry += 1) {
       const refcount = refcounts[from + entry] ?? 0;
       const references = (packed[at + entry] ?? 0) & PACKED_COUNT_MASK;
       if (refcount === 0 && references === 0) continue;
       highest = entry;
       if (refcount === references) continue;
+      isAgreed = false;
       this.#judge(first + entry, refcount, digits(bytes, from + entry, refcount), references, false);
     }
+    if (isAgreed) this.#agreed.note(packed, at, refcounts, from, length, highest);
     return highest;
   }
 

@@ -148,11 +148,16 @@ export class StoredRefcounts {
     else this.ones.fill(0);
     const zeros = new Uint8Array(geometry.clusterSize);
     let held = 0;
+    /** The block that was held last: where a disk was written in order, one is like the other. */
+    const alike = Buffer.alloc(geometry.clusterSize);
     const stored = readRefcountBlocks(disk, geometry, this.offsets, window, (slot) => this.isStored(slot));
     for await (const { slots: named, bytes } of stored) {
       if (bytes.equals(zeros)) continue;
-      this.#hold(held, decodeRefcountBlock(bytes, geometry));
-      held += 1;
+      if (held === 0 || !bytes.equals(alike)) {
+        bytes.copy(alike);
+        this.#hold(held, decodeRefcountBlock(bytes, geometry));
+        held += 1;
+      }
       for (const slot of named) this.#held[slot - window.first] = held;
     }
   }
