@@ -1,4 +1,4 @@
-import type { Disk } from "../disk/index.ts";
+import { type Disk, allEnded } from "../disk/index.ts";
 import { type Edit, type Intent, applyEdits, applyIntent, editOf, positionOf } from "../intent/index.ts";
 
 /** Groups under way at a time: while one waits for the disk, the other computes. */
@@ -77,7 +77,7 @@ export async function applyIntents(
     for (const _ of positions) checkpoint();
     const begun = others.map((intent) => applyIntent(disk, intent));
     if (edits.length > 0) begun.push(applyEdits(disk, edits));
-    await allOf(begun);
+    await allEnded(begun);
   };
   const lane = async (): Promise<void> => {
     // One iterator for all lanes: each takes the next group that no other has.
@@ -86,7 +86,7 @@ export async function applyIntents(
       if (group === undefined || failed) return;
       const { positions } = group;
       // Whoever has the turn before has begun, and waits for none that began later.
-      const turn = allOf([...positions].flatMap((position) => turns.get(position) ?? [])).then(() =>
+      const turn = allEnded([...positions].flatMap((position) => turns.get(position) ?? [])).then(() =>
         apply(group),
       );
       for (const position of positions) turns.set(position, turn);
@@ -102,11 +102,5 @@ export async function applyIntents(
       throw error;
     }
   });
-  await allOf(lanes);
-}
-
-/** Waits for all of them, whether or not one fails. */
-async function allOf(begun: readonly Promise<void>[]): Promise<void> {
-  const [failure] = (await Promise.allSettled(begun)).filter((result) => result.status === "rejected");
-  if (failure !== undefined) throw failure.reason;
+  await allEnded(lanes);
 }

@@ -1,4 +1,4 @@
-import type { Disk } from "../disk/index.ts";
+import { type Disk, allEnded } from "../disk/index.ts";
 
 /** One read of a run of adjacent clusters is at most this long: large enough to stream, small enough to hold. */
 const READ_BYTES = 1024 * 1024;
@@ -138,7 +138,7 @@ export class ReadAhead<Item> implements AsyncIterableIterator<Item> {
     }
     const memory = this.#memoryOf(used);
     // All of them end, whether or not one fails: nothing may be under way when the caller hears of it.
-    const done = settled(
+    const done = allEnded(
       reads.map(({ offset, from, end: to }) => this.#disk.read(offset, memory.subarray(from, to))),
     );
     // It is awaited in its turn; until then a failure is not unhandled.
@@ -153,14 +153,5 @@ export class ReadAhead<Item> implements AsyncIterableIterator<Item> {
     const present = this.#memory[turn];
     if (present !== undefined && present.length >= length) return present;
     return (this.#memory[turn] = Buffer.allocUnsafeSlow(length));
-  }
-}
-
-async function settled(reads: readonly Promise<unknown>[]): Promise<void> {
-  try {
-    await Promise.all(reads);
-  } catch (error) {
-    await Promise.allSettled(reads);
-    throw error;
   }
 }

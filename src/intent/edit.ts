@@ -1,4 +1,4 @@
-import type { Disk } from "../disk/index.ts";
+import { type Disk, allEnded } from "../disk/index.ts";
 import { copiedEdit } from "./copied.ts";
 import type { Intent } from "./intent.ts";
 import { refcountEdit } from "./refcount.ts";
@@ -28,7 +28,7 @@ export async function applyEdits(disk: Disk, edits: readonly Edit[]): Promise<vo
   const spans = spansOf(edits);
   const memory = takeSpare(spans.at(-1)?.end ?? 0);
   const each = (some: readonly Span[], transfer: (offset: number, bytes: Buffer) => Promise<unknown>) =>
-    settled(some.map(({ offset, from, end }) => transfer(offset, memory.subarray(from, end))));
+    allEnded(some.map(({ offset, from, end }) => transfer(offset, memory.subarray(from, end))));
   await each(
     spans.filter(({ isWhole }) => !isWhole),
     (offset, bytes) => disk.read(offset, bytes),
@@ -55,13 +55,4 @@ function spansOf(edits: readonly Edit[]): Span[] {
     at = end;
   }
   return spans;
-}
-
-async function settled(transfers: readonly Promise<unknown>[]): Promise<void> {
-  try {
-    await Promise.all(transfers);
-  } catch (error) {
-    await Promise.allSettled(transfers);
-    throw error;
-  }
 }
