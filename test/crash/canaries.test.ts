@@ -227,10 +227,10 @@ describe("the lab finds", () => {
 
   test.each(CANARIES.flatMap((canary) => canary.subjects.map((subject) => ({ ...canary, subject }))))(
     "$name ($subject)",
-    async ({ subject, bug, says = /./ }) => {
+    async ({ subject, bug, says = /./, repair }) => {
       plant(bug);
       bug.journal?.();
-      const found = await exploreSubject(subject).then(
+      const found = await exploreSubject(subject, repair).then(
         () => undefined,
         (error: unknown) => error,
       );

@@ -18,6 +18,8 @@ export interface Canary {
   readonly bug: Bug;
   /** What the judge has to say of it. Default: whatever. */
   readonly says?: RegExp;
+  /** Part of the states that are repaired without their journal; 1 where only such a repair shows the bug. */
+  readonly repair?: number;
 }
 
 /** The journal's methods before any bug replaces them; called with the journal they are spied on. */
@@ -202,7 +204,17 @@ const wrongRecord: readonly Canary[] = [
   {
     name: "intents that the journal does not hold",
     subjects: ALL,
-    bug: { journal: () => vi.spyOn(Journal.prototype, "part").mockResolvedValue(undefined) },
+    bug: {
+      journal: () => {
+        vi.spyOn(Journal.prototype, "prepare").mockImplementation(async function empty(
+          this: Journal,
+          transaction,
+          body,
+        ) {
+          await real.prepare.call(this, transaction, body);
+        });
+      },
+    },
   },
   {
     name: "one intent that is not logged",
@@ -225,9 +237,9 @@ const wrongRecord: readonly Canary[] = [
     subjects: ["create"],
     bug: {
       journal: () => {
-        let late: unknown;
-        vi.spyOn(Journal.prototype, "prepare").mockImplementation(async (_transaction, body) => {
-          late = body;
+        let late: readonly [body: unknown, parts: readonly unknown[]] = [undefined, []];
+        vi.spyOn(Journal.prototype, "prepare").mockImplementation(async (_transaction, body, parts = []) => {
+          late = [body, [...parts]];
           return Promise.resolve();
         });
         vi.spyOn(Journal.prototype, "commit").mockImplementation(async function late_(
@@ -235,7 +247,7 @@ const wrongRecord: readonly Canary[] = [
           transaction,
           body,
         ) {
-          await real.prepare.call(this, transaction, late);
+          await real.prepare.call(this, transaction, ...late);
           await real.commit.call(this, transaction, body);
         });
       },
@@ -250,8 +262,9 @@ const wrongRecord: readonly Canary[] = [
           this: Journal,
           transaction,
           body,
+          parts,
         ) {
-          await real.prepare.call(this, transaction, body);
+          await real.prepare.call(this, transaction, body, parts);
           await real.commit.call(this, transaction);
         });
         vi.spyOn(Journal.prototype, "commit").mockResolvedValue(undefined);
@@ -377,6 +390,7 @@ const wrongBitmaps: readonly Canary[] = [
       plan: (plan) => ({ ...plan, extensionPatches: (plan.extensionPatches ?? []).toReversed() }),
     },
     says: /header fits/,
+    repair: 1,
   },
 ];
 

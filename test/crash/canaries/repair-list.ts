@@ -148,6 +148,7 @@ const refcounts: readonly Canary[] = [
     name: "tables that are replaced, freed before the header names the new ones",
     subjects: REPLACED,
     bug: { plan: phases(({ switch: header, lower }) => ({ switch: lower, lower: header })) },
+    repair: 1,
   },
   {
     name: "tables that are replaced, punched out before the header names the new ones",

@@ -156,8 +156,11 @@ async function withoutBug<Result>(find: () => Promise<Result>): Promise<Result> 
   }
 }
 
-/** Explores a transaction as the search does. Throws at the first crash after which the promise does not hold. */
-export async function exploreSubject(subject: Subject): Promise<void> {
+/**
+ * Explores a transaction as the search does, with a `repair` without the journal of a part of the states. Throws at the
+ * first crash after which the promise does not hold.
+ */
+export async function exploreSubject(subject: Subject, repair = 0.1): Promise<void> {
   if (subject === "receive") {
     await exploreReceive(await withoutBug(() => receivedSubject(RECEIVED["not kept"])));
     return;
@@ -192,7 +195,7 @@ export async function exploreSubject(subject: Subject): Promise<void> {
     // Where there is more to cut, fewer show the bugs; the search itself has all kinds.
     cutRecoveries: damage === undefined && operations.length === 1 ? 60 : 20,
     // A scan would have to be told what to give up.
-    repair: givenUp === undefined ? 0.1 : 0,
+    repair: givenUp === undefined ? repair : 0,
     damaged: damage !== undefined,
     givenUp,
   });
