@@ -1,5 +1,5 @@
 import { type L1Table, SortedOffsets, type TableWeights } from "../image/index.ts";
-import type { Drafts } from "./draft.ts";
+import { type Drafts, isSharedByTable } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import { type RootWeight, l2Weights, rootWeights } from "./table-weights.ts";
 
@@ -10,9 +10,10 @@ export interface CountedTables {
   /** Net change in the paths to each L2 table that has to be read. */
   readonly weights: TableWeights;
   /**
-   * Tables whose COPIED flags are decided while they are counted. Where no root
-   * goes, a refcount can only grow, and of their clusters it grows from 1 at
-   * least: none keeps a flag, and these tables need not be read again.
+   * Tables whose COPIED flags are decided while they are counted, and which need
+   * not be read again: none keeps a flag. Where no root goes, a refcount can only
+   * grow, and of their clusters it grows from 1 at least. Where a snapshot has the
+   * very table of the disk, both lead to each cluster.
    */
   readonly decided: SortedOffsets;
 }
@@ -23,8 +24,8 @@ export async function countedTables({ before, after }: Drafts, tables: L1Tables)
     roots.push({ ...root, table: await tables.read(root.contents) });
   }
   const weights = l2Weights(roots);
-  const onlyGrows = roots.every(({ weight }) => weight > 0);
+  const isDecided = roots.every(({ weight }) => weight > 0) || isSharedByTable(after);
   const active = (await tables.read(after.active.contents)).targets;
-  const decided = SortedOffsets.of(onlyGrows ? active : new Float64Array(0)).and(weights.tables);
+  const decided = SortedOffsets.of(isDecided ? active : new Float64Array(0)).and(weights.tables);
   return { roots, weights, decided };
 }

@@ -80,3 +80,9 @@ export function draftOf(image: Image, bitmaps: number, locate: (snapshot: Snapsh
     bitmaps,
   };
 }
+
+/** A snapshot has the very table of the disk: each L2 table has two paths at least, so that no flag is set. */
+export const isSharedByTable = ({ active: { contents }, snapshots }: Draft): boolean =>
+  snapshots.some(
+    ({ root }) => root.contents.offset === contents.offset && root.contents.entries >= contents.entries,
+  );

@@ -4,7 +4,7 @@ import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-in
 import { CopiedFlags } from "./copied-flags.ts";
 import { countTables } from "./count-tables.ts";
 import type { CountedTables } from "./counted-tables.ts";
-import type { Draft, Drafts } from "./draft.ts";
+import { type Drafts, isSharedByTable } from "./draft.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import { NeededBlocks } from "./needed-blocks.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
@@ -101,9 +101,3 @@ export async function referenceChanges(
   if (drafts.after.active.stored) copiedInL1(geometry, l1, l1Flags, copied);
   return { refcounts, clear, set, copiedFlagsChanged, l1Flags, refcountsChanged };
 }
-
-/** A snapshot has the very table of the disk: each L2 table has two paths at least, so that no flag is set. */
-const isSharedByTable = ({ active: { contents }, snapshots }: Draft): boolean =>
-  snapshots.some(
-    ({ root }) => root.contents.offset === contents.offset && root.contents.entries >= contents.entries,
-  );
