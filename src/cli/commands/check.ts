@@ -17,7 +17,7 @@ import {
   repairLines,
   usageTable,
 } from "../views/check.ts";
-import { printable } from "../views/text.ts";
+import { grouped, printable } from "../views/text.ts";
 import { repairChecked } from "./check-repair.ts";
 
 interface CheckOptions {
@@ -177,9 +177,7 @@ function progress(terminal: Terminal, image: string): (done: number, total: numb
     if (now < next) return;
     next = now + STATUS_EVERY_MS;
     const percent = Math.floor((done * 100) / total);
-    terminal.status(
-      `checking ${printable(image)} ... ${percent} % of ${total.toLocaleString("en-US")} tables`,
-    );
+    terminal.status(`checking ${printable(image)} ... ${percent} % of ${grouped(total)} tables`);
   };
 }
 

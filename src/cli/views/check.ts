@@ -10,13 +10,13 @@ import type {
 } from "../../index.ts";
 import { errorJson } from "../error-json.ts";
 import { doneLine, leftLines } from "./operations.ts";
-import { bytes, plural, printable, shownPath, tableLines } from "./text.ts";
+import { bytes, grouped, plural, printable, shownPath, tableLines } from "./text.ts";
 
 const PREFIX = { corruption: "ERROR", error: "ERROR", leak: "Leaked", note: "Note" } as const;
 
 export function findingLine({ kind, where, what, times, owners }: Finding): string {
   const place = where === "refcounts" || where === "overlap" ? "" : `${where}: `;
-  const often = times === undefined ? "" : `, counted ${times.toLocaleString("en-US")} times`;
+  const often = times === undefined ? "" : `, counted ${grouped(times)} times`;
   const whose = owners.filter((owner) => !where.includes(owner));
   const belongs = whose.length === 0 ? "" : ` [${whose.join(", ")}]`;
   return printable(`${PREFIX[kind]} ${place}${what}${often}${belongs}`);

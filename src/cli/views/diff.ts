@@ -1,5 +1,5 @@
 import type { ChangedRange, DiffSide, DiffSides, DiffStep, DiffTotals } from "../../index.ts";
-import { bytes, plural, printable, quoted, tableLines } from "./text.ts";
+import { bytes, grouped, plural, printable, quoted, tableLines } from "./text.ts";
 
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
@@ -67,7 +67,7 @@ export function stepTable(steps: readonly DiffStep[]): Iterable<string> {
         nameOf(from),
         nameOf(to),
         bytes(totals.bytes),
-        totals.ranges.toLocaleString("en-US"),
+        grouped(totals.ranges),
         ...[totals.data, totals.compressed, totals.zero, totals.unallocated].map((count) =>
           count === 0 ? "-" : bytes(count),
         ),

@@ -4,7 +4,7 @@ import type { Paint } from "../colours.ts";
 import { namesOf, observationText } from "./observation.ts";
 import { askedFor } from "./operations.ts";
 import { mendedText } from "./repair.ts";
-import { bytes, localTime, printable, quoted, shownPath, table } from "./text.ts";
+import { bytes, grouped, localTime, printable, quoted, shownPath, table } from "./text.ts";
 
 export const who = ({ user, host, program, pid, name }: Actor): string =>
   printable(`${name === undefined ? "" : `${name}, `}${user}@${host} ${program}[${pid}]`);
@@ -69,7 +69,7 @@ function rowsOf(entry: HistoryEntry, base: string): string[][] {
       status,
       ...action,
       took(entry),
-      changed === 0 ? "" : changed.toLocaleString("en-US"),
+      changed === 0 ? "" : grouped(changed),
       freed === 0 ? "" : bytes(freed),
       who(actor),
       reason === undefined ? "" : quoted(reason),

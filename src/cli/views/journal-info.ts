@@ -1,5 +1,5 @@
 import type { CompactionReport, JournalInfo } from "../../index.ts";
-import { bytes, localTime, plural, printable } from "./text.ts";
+import { bytes, grouped, localTime, plural, printable } from "./text.ts";
 
 const iso = (milliseconds: number): string => new Date(milliseconds).toISOString();
 
@@ -9,11 +9,11 @@ export function journalInfoText(info: JournalInfo): string {
   const lines: [name: string, value: string][] = [
     ["journal", printable(info.journal)],
     ["id", printable(info.id)],
-    ["size", `${bytes(info.size)} (${info.size.toLocaleString("en-US")} bytes on disk)`],
-    ["transactions", `${transactions.toLocaleString("en-US")} on ${imagesOf(topics)}`],
+    ["size", `${bytes(info.size)} (${grouped(info.size)} bytes on disk)`],
+    ["transactions", `${grouped(transactions)} on ${imagesOf(topics)}`],
     ["pending", info.pending === 0 ? "none" : `${plural(info.pending, "transaction")}: run 'qcowal recover'`],
-    ["notes", notes.toLocaleString("en-US")],
-    ["records", records.toLocaleString("en-US")],
+    ["notes", grouped(notes)],
+    ["records", grouped(records)],
     ["oldest", localTime(info.oldest)],
     ["newest", localTime(info.newest)],
     ["intents kept", `${bytes(intents.bytes)} of ${plural(intents.transactions, "transaction")}`],

@@ -1,5 +1,5 @@
 import type { RepairOutcome, RepairReport } from "../../index.ts";
-import { bytes, plural, shortQuoted, shownPath } from "./text.ts";
+import { bytes, grouped, plural, shortQuoted, shownPath } from "./text.ts";
 
 export function repairedLine({ image, interrupted, summary }: RepairReport, isDryRun: boolean): string {
   const { clustersFreed, clusterSize, refcountsLowered, refcountsRaised, copiedFlagsChanged } = summary;
@@ -24,7 +24,7 @@ function droppedText({ snapshotsDropped, snapshotsDroppedUnnamed }: RepairOutcom
   const names = snapshotsDropped.slice(0, MAX_NAMES).map(({ name }) => shortQuoted(name));
   if (names.length === 0) return "";
   const more = snapshotsDropped.length - names.length + snapshotsDroppedUnnamed;
-  const others = more === 0 ? "" : ` and ${more.toLocaleString("en-US")} more`;
+  const others = more === 0 ? "" : ` and ${grouped(more)} more`;
   return `${names.length + more === 1 ? "snapshot" : "snapshots"} ${names.join(", ")}${others}`;
 }
 
