@@ -57,10 +57,8 @@ export function decodeExtensions(cluster: Uint8Array, header: Header): Extension
   const tooLarge = (): QcowalError =>
     new QcowalError("IMAGE_INVALID", "Header extension too large. Nothing was changed.");
   while (offset < limit) {
-    if (offset + 8 > limit) {
-      if (cluster.subarray(offset, limit).some((byte) => byte !== 0)) throw tooLarge();
-      break;
-    }
+    // QEMU reads a head here whatever is left of the area, zeros too.
+    if (offset + 8 > limit) throw tooLarge();
     const type = view.getUint32(offset);
     const length = view.getUint32(offset + 4);
     // QEMU asks this of the END marker, too.
