@@ -48,6 +48,12 @@ const CASES: readonly Case[] = [
   },
   { name: "header length 103", pokes: [[100, u32(103)]], code: "IMAGE_INVALID", message: /header too short/ },
   {
+    name: "four zeros left for header extensions",
+    pokes: [[100, u32(65532)]],
+    code: "IMAGE_INVALID",
+    message: /Header extension too large/,
+  },
+  {
     name: "backing name of 1024 bytes",
     pokes: [
       [8, u64(0x1000n)],
