@@ -1,4 +1,4 @@
-import type { Disk } from "../disk/index.ts";
+import { type Disk, allEnded } from "../disk/index.ts";
 import { type BytePatch, SECTOR_SIZE } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { HeaderIntent } from "./intent.ts";
@@ -43,7 +43,7 @@ export async function applyHeader(disk: Disk, intent: HeaderIntent): Promise<voi
     for (const { offset, after } of behind) await disk.write(offset, after);
   };
   const sector = new Uint8Array(SECTOR_SIZE);
-  await Promise.all([disk.read(0, sector), writeBehind()]);
+  await allEnded([disk.read(0, sector), writeBehind()]);
   for (const { offset, after } of first) sector.set(after, offset);
   await disk.write(0, sector);
 }

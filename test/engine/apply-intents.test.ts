@@ -8,9 +8,14 @@ import { MemoryDisk } from "../support/memory-disk.ts";
 const BLOCK = 4096;
 
 /** A disk that answers later, as a real one does. */
-function slow(disk: MemoryDisk, onWrite: (offset: number) => void = () => undefined): Disk {
+function slow(
+  disk: MemoryDisk,
+  onWrite: (offset: number) => void = () => undefined,
+  onRead: (offset: number) => void = () => undefined,
+): Disk {
   const later: Pick<Disk, "read" | "write"> = {
     read: async (offset, target) => {
+      onRead(offset);
       const length = await disk.read(offset, target);
       await turn();
       return length;
@@ -50,6 +55,21 @@ test("after a failure none is begun, and none is under way when it is thrown", a
   await expect(applyIntents(failing, intents)).rejects.toThrow("no more");
   const atFailure = disk.events;
   expect(begun).toBeLessThan(20);
+  await turn();
+  await turn();
+  expect(disk.events).toBe(atFailure);
+});
+
+test("the first sector that cannot be read is thrown when nothing behind it is being written any more", async () => {
+  const disk = new MemoryDisk(new Uint8Array(BLOCK));
+  const behind = { offset: 600, before: new Uint8Array(8), after: new Uint8Array(8).fill(1) };
+  const unreadable = slow(disk, undefined, () => {
+    throw new Error("no sector");
+  });
+  await expect(applyIntents(unreadable, [{ kind: "header", patches: [behind] }])).rejects.toThrow(
+    "no sector",
+  );
+  const atFailure = disk.events;
   await turn();
   await turn();
   expect(disk.events).toBe(atFailure);
