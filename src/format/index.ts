@@ -1,7 +1,9 @@
 export * from "./bitmap-directory.ts";
 export * from "./bitmaps-removal.ts";
+export * from "./copied-flags.ts";
 export { emptyImage } from "./empty-image.ts";
 export * from "./entries.ts";
+export * from "./entry-runs.ts";
 export * from "./extensions.ts";
 export * from "./fence-remains.ts";
 export * from "./fence.ts";
@@ -12,6 +14,8 @@ export * from "./header.ts";
 export { writeField } from "./layout.ts";
 export * from "./limits.ts";
 export * from "./new-header.ts";
+export { packTable, unpackTable } from "./packed-table.ts";
 export * from "./refcount-block.ts";
 export * from "./snapshot-table.ts";
+export { tableKernel } from "./table-kernel.ts";
 export * from "./units.ts";

@@ -1,14 +1,20 @@
-import { type Geometry, type L2Reference, decodeL2Entry, plainCluster, plainRun } from "../format/index.ts";
+import {
+  EntryRuns,
+  type Geometry,
+  type L2Reference,
+  type TableEntries,
+  decodeL2Entry,
+} from "../format/index.ts";
 
 /** The first and the last refcount block of the clusters that an L2 table refers to; no first one when there are none. */
 export function blockRange(
   geometry: Geometry,
-  words: Uint32Array,
+  table: TableEntries,
 ): { readonly lowest: number; readonly highest: number } {
   const { refcountEntries } = geometry;
   let lowest = Infinity;
   let highest = -1;
-  forEachRun(geometry, words, (first, last) => {
+  forEachRun(geometry, table, (first, last) => {
     if (first < lowest) lowest = first;
     if (last > highest) highest = last;
   });
@@ -16,11 +22,11 @@ export function blockRange(
 }
 
 /** The refcount blocks of the clusters that an L2 table refers to. */
-export function blocksBelow(geometry: Geometry, words: Uint32Array): ReadonlySet<number> {
+export function blocksBelow(geometry: Geometry, table: TableEntries): ReadonlySet<number> {
   const { refcountEntries } = geometry;
   const blocks = new Set<number>();
   let known = -1;
-  forEachRun(geometry, words, (first, last) => {
+  forEachRun(geometry, table, (first, last) => {
     const end = Math.floor(last / refcountEntries);
     for (let index = Math.floor(first / refcountEntries); index <= end; index += 1) {
       if (index !== known) blocks.add(index);
@@ -33,30 +39,22 @@ export function blocksBelow(geometry: Geometry, words: Uint32Array): ReadonlySet
 /** Calls back for the clusters that entries belong to, those in a row at once. */
 function forEachRun(
   geometry: Geometry,
-  words: Uint32Array,
+  table: TableEntries,
   onRun: (first: number, last: number) => void,
 ): void {
-  const { clusterBits, clusterSize, l2EntrySize } = geometry;
-  const step = l2EntrySize / 4;
   const reference: L2Reference = { kind: "none", first: 0, last: 0 };
-  for (let at = 0; at < words.length;) {
-    const high = words[at] ?? 0;
-    const low = words[at + 1] ?? 0;
-    if ((high | low) === 0) {
-      at += step;
-      continue;
-    }
-    const cluster = plainCluster(clusterBits, high, low);
+  const runs = new EntryRuns(geometry);
+  runs.begin(table);
+  while (runs.next()) {
+    const { high, low, cluster, count } = runs;
     if (cluster > 0) {
-      const count = plainRun(words, at, step, clusterSize, words.length);
       onRun(cluster, cluster + count - 1);
-      at += count * step;
       continue;
     }
+    if ((high | low) === 0) continue;
     decodeL2Entry(geometry, high, low, reference);
     const { first, last } = homeOf(reference);
     onRun(first, last);
-    at += step;
   }
 }
 

@@ -10,7 +10,7 @@ import {
   plainCluster,
 } from "../format/index.ts";
 import { readBitmapDirectory, readBitmapTable } from "./bitmaps.ts";
-import { OWNER, PACKED_DATA, PACKED_DATA_END, ReferenceCounts } from "./check/reference-counts.ts";
+import { OWNER, PACKED_DATA_END, ReferenceCounts, withData } from "./check/reference-counts.ts";
 import { roots, subclustersDisagree } from "./census-parts.ts";
 import { contradictions } from "./contradictions.ts";
 import { FirstFindings } from "./first-findings.ts";
@@ -317,10 +317,9 @@ export class Census {
         if (place < 0) continue;
         if ((place & 1) === 0) {
           const index = (place >> 1) + (cluster & (chunkClusters - 1));
-          const packed = bytes[index] ?? 0;
-          const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
-          if (sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA)) {
-            bytes[index] = sum;
+          const packed = withData(bytes[index] ?? 0, packedWeight);
+          if (packed !== 0) {
+            bytes[index] = packed;
             continue;
           }
         }

@@ -6,6 +6,7 @@ export * from "./image.ts";
 export { L1Reader } from "./l1-reader.ts";
 export { KeptTables } from "./kept-tables.ts";
 export * from "./l1-table.ts";
+export { L2Table } from "./l2-table.ts";
 export * from "./read-refcounts.ts";
 export * from "./read-table.ts";
 export * from "./refcount-blocks.ts";

@@ -1,5 +1,5 @@
-import { packTable, unpackTable } from "./packed-table.ts";
-import type { TableWords } from "./read-table.ts";
+import type { Geometry } from "../format/index.ts";
+import { L2Table } from "./l2-table.ts";
 import type { SortedOffsets } from "./sorted-offsets.ts";
 
 /**
@@ -8,21 +8,26 @@ import type { SortedOffsets } from "./sorted-offsets.ts";
  */
 const MOST_BYTES = 16 * 1024 * 1024;
 
+/** Its runs, or else the table as it is stored. */
 interface Kept {
-  readonly stored: Uint32Array;
-  readonly isPacked: boolean;
+  readonly runs: Uint32Array | undefined;
+  readonly stored: Buffer;
   readonly isEmpty: boolean;
 }
 
+const NOTHING = Buffer.alloc(0);
+
 /** Tables that one pass reads and another needs again, as many as fit: the others are read twice. */
 export class KeptTables {
+  readonly #geometry: Geometry;
   readonly #tables = new Map<number, Kept>();
   #wanted: SortedOffsets | undefined;
   #left: number;
-  /** Where packed tables are unpacked: each is valid until the next one is asked for. */
-  #scratch = new Uint32Array(0);
+  /** Where tables are unpacked: each is valid until the next one is asked for. */
+  #scratch = NOTHING;
 
-  constructor(bytes = MOST_BYTES) {
+  constructor(geometry: Geometry, bytes = MOST_BYTES) {
+    this.#geometry = geometry;
     this.#left = bytes;
   }
 
@@ -31,14 +36,14 @@ export class KeptTables {
     this.#wanted = offsets;
   }
 
-  offer({ offset, words, isEmpty }: TableWords): void {
+  offer(table: L2Table): void {
+    const { offset, isEmpty } = table;
     if (this.#wanted?.has(offset) !== true) return;
-    const packed = packTable(words);
-    const { byteLength } = packed ?? words;
-    if (byteLength > this.#left) return;
-    this.#left -= byteLength;
-    if (this.#scratch.length < words.length) this.#scratch = new Uint32Array(words.length);
-    this.#tables.set(offset, { stored: packed ?? words.slice(), isPacked: packed !== undefined, isEmpty });
+    const { runs } = table;
+    const bytes = runs?.byteLength ?? this.#geometry.clusterSize;
+    if (bytes > this.#left) return;
+    this.#left -= bytes;
+    this.#tables.set(offset, { runs, stored: runs === undefined ? copyOf(table.stored) : NOTHING, isEmpty });
   }
 
   get isEmpty(): boolean {
@@ -50,16 +55,27 @@ export class KeptTables {
   }
 
   /** Those among `offsets` from `from` to before `end`, which are given up. */
-  *take(offsets: Float64Array, from: number, end: number): Generator<TableWords> {
+  *take(offsets: Float64Array, from: number, end: number): Generator<L2Table> {
     for (let index = from; index < end; index += 1) {
       const offset = offsets[index] ?? 0;
-      const table = this.#tables.get(offset);
-      if (table === undefined) continue;
-      const { stored, isPacked, isEmpty } = table;
+      const kept = this.#tables.get(offset);
+      if (kept === undefined) continue;
       this.#tables.delete(offset);
-      this.#left += stored.byteLength;
-      if (isPacked) unpackTable(stored, this.#scratch);
-      yield { offset, words: isPacked ? this.#scratch : stored, isEmpty };
+      const { runs, stored, isEmpty } = kept;
+      this.#left += runs?.byteLength ?? stored.length;
+      if (runs === undefined) {
+        yield L2Table.read(offset, this.#geometry, stored);
+        continue;
+      }
+      if (this.#scratch === NOTHING) this.#scratch = Buffer.allocUnsafeSlow(this.#geometry.clusterSize);
+      yield L2Table.kept(offset, this.#geometry, isEmpty, runs, this.#scratch);
     }
   }
+}
+
+/** Aligned, unlike what the pool of small buffers gives. */
+function copyOf(bytes: Buffer): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(copy);
+  return copy;
 }

@@ -114,12 +114,15 @@ export class Refcounts implements RefcountTable {
   /** The first cluster from `cluster` on that has refcount 0; where the window ends, the first one behind it. */
   nextFree(cluster: number): number {
     const { refcountEntries } = this.geometry;
+    // Blocks that are alike are held once: one that has no free cluster is looked at once.
+    let full: RefcountArray | undefined;
     for (let from = cluster; ;) {
       const index = Math.floor(from / refcountEntries);
       const block = this.block(index);
       if (block === undefined || !this.covers(index)) return from;
-      const entry = block.indexOf(0, from % refcountEntries);
+      const entry = block === full ? -1 : block.indexOf(0, from % refcountEntries);
       if (entry >= 0) return index * refcountEntries + entry;
+      if (from % refcountEntries === 0) full = block;
       from = (index + 1) * refcountEntries;
     }
   }

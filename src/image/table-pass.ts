@@ -1,7 +1,8 @@
 import { blockRange } from "./block-range.ts";
 import type { Image } from "./image.ts";
 import type { KeptTables } from "./kept-tables.ts";
-import { type TableWords, readTables } from "./read-table.ts";
+import type { L2Table } from "./l2-table.ts";
+import { readTables } from "./read-table.ts";
 import type { BlockWindow } from "./refcount-blocks.ts";
 import type { SortedOffsets } from "./sorted-offsets.ts";
 import { TableReach } from "./table-reach.ts";
@@ -27,7 +28,7 @@ export class TablePass {
   }
 
   /** `remembers`: another window may follow. */
-  tables(window: BlockWindow, remembers = !isWhole(window)): AsyncIterableIterator<TableWords> {
+  tables(window: BlockWindow, remembers = !isWhole(window)): AsyncIterableIterator<L2Table> {
     const { disk, header } = this.#image;
     if (this.#kept !== undefined && isWhole(window)) return this.#onceRead(this.#kept);
     const known = this.#reach;
@@ -38,30 +39,30 @@ export class TablePass {
     const reach = known === undefined && remembers ? new TableReach() : undefined;
     reach?.grow(this.#tables.length);
     let index = 0;
-    const onTable = ({ words }: TableWords): void => {
+    const onTable = (table: L2Table): void => {
       this.#onTable?.();
       if (reach !== undefined) {
-        const { lowest, highest } = blockRange(header.geometry, words);
+        const { lowest, highest } = blockRange(header.geometry, table);
         reach.note(index, lowest, highest);
       }
       index += 1;
     };
-    return readTables(disk, offsets, header.geometry.clusterSize, onTable, () => (this.#reach ??= reach));
+    return readTables(disk, offsets, header.geometry, onTable, () => (this.#reach ??= reach));
   }
 
   /** All of them in order, whether they are kept or read. */
-  #onceRead(kept: KeptTables): AsyncIterableIterator<TableWords> {
+  #onceRead(kept: KeptTables): AsyncIterableIterator<L2Table> {
     const { disk, header } = this.#image;
     const { offsets } = this.#tables;
     const missing = kept.isEmpty ? offsets : offsets.filter((offset) => !kept.has(offset));
-    const read = readTables(disk, missing, header.geometry.clusterSize, (table) => {
+    const read = readTables(disk, missing, header.geometry, (table) => {
       this.#onTable?.();
       kept.offer(table);
     });
     return missing.length === offsets.length ? read : this.#withKept(kept, read);
   }
 
-  async *#withKept(kept: KeptTables, read: AsyncIterable<TableWords>): AsyncGenerator<TableWords> {
+  async *#withKept(kept: KeptTables, read: AsyncIterable<L2Table>): AsyncGenerator<L2Table> {
     const { offsets } = this.#tables;
     let done = 0;
     for await (const table of read) {

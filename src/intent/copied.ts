@@ -1,19 +1,19 @@
 import { crc32 } from "node:zlib";
-import { COPIED_BYTE, COPIED_BYTE_MASK } from "../format/index.ts";
+import { COPIED_BYTE, COPIED_BYTE_MASK, markCopied, withCopied } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { CopiedIntent } from "./intent.ts";
 import { invariant } from "../errors/index.ts";
 import { type Edit, windowOf } from "./window.ts";
 
-/** CRC-32 of a big endian table with every COPIED flag cleared. Clears them in `table`. */
+/** Fewer entries than these are marked where they are: to hand them to another loop costs as much. */
+const FEW_ENTRIES = 32;
+
+/** CRC-32 of a big endian table with every COPIED flag cleared. */
 export function copiedChecksum(table: Uint8Array, entrySize: 8 | 16): number {
-  for (let at = COPIED_BYTE; at < table.length; at += entrySize) {
-    table[at] = (table[at] ?? 0) & ~COPIED_BYTE_MASK;
-  }
-  return crc32(table);
+  return crc32(withCopied(table, entrySize, false));
 }
 
-async function readTable(disk: Reader, intent: CopiedIntent): Promise<Uint8Array> {
+async function readTable(disk: Reader, intent: CopiedIntent): Promise<Buffer> {
   // Not zeroed first: a read fills the whole of it.
   const table = Buffer.allocUnsafeSlow(intent.length);
   await disk.read(intent.table, table);
@@ -28,10 +28,10 @@ export function copiedEdit({ table, length, entrySize, set, runs }: CopiedIntent
   const window = windowOf(table, first[0] * entrySize, (last[0] + last[1]) * entrySize, length);
   const change = (bytes: Buffer): void => {
     for (const [from, count] of runs) {
-      const end = (from + count) * entrySize - window.start;
-      const begin = from * entrySize - window.start + COPIED_BYTE;
-      const [keep, add] = set ? [0xff, COPIED_BYTE_MASK] : [~COPIED_BYTE_MASK, 0];
-      for (let at = begin; at < end; at += entrySize) bytes[at] = ((bytes[at] ?? 0) & keep) | add;
+      const first = from * entrySize - window.start;
+      const end = first + count * entrySize;
+      if (count < FEW_ENTRIES) markCopied(bytes, first, end, entrySize, set);
+      else bytes.set(withCopied(bytes.subarray(first, end), entrySize, set), first);
     }
   };
   return { window, isWhole: false, change };

@@ -49,9 +49,9 @@ export class ActiveFlags {
   /** Compares the flags of entries that lead into the window, when everything in it is counted. */
   async compare(changes: RefcountChanges): Promise<void> {
     decideL1Flags(changes, this.#l1, this.#l1Flags);
-    for await (const { offset, words } of this.#pass.tables(changes.stored)) {
-      const without = this.#leavesOut ? unalignedZeros(this.#geometry, words) : undefined;
-      copiedInL2(changes, offset, words, this.#inL2, without);
+    for await (const table of this.#pass.tables(changes.stored)) {
+      const without = this.#leavesOut ? unalignedZeros(this.#geometry, table.words) : undefined;
+      copiedInL2(changes, table, this.#inL2, without);
     }
   }
 

@@ -90,8 +90,8 @@ export class CopiedFlags {
     const { clusterSize } = changes.stored.geometry;
     const stay = this.#left.offsets.filter((offset) => changes.after(offset / clusterSize) > 0);
     let met = 0;
-    for await (const { words } of this.#passOver(new SortedOffsets(stay)).tables(changes.stored)) {
-      met += changes.newlyExclusiveBelow(words);
+    for await (const table of this.#passOver(new SortedOffsets(stay)).tables(changes.stored)) {
+      met += changes.newlyExclusiveBelow(table);
     }
     return met;
   }
@@ -104,9 +104,9 @@ async function compareTables(
   result: CopiedSink,
 ): Promise<number> {
   let met = 0;
-  for await (const { offset, words } of pass.tables(changes.stored)) {
-    if (!blocks.isComplete) await blocks.below(offset, words);
-    met += copiedInL2(changes, offset, words, result);
+  for await (const table of pass.tables(changes.stored)) {
+    if (!blocks.isComplete) await blocks.below(table);
+    met += copiedInL2(changes, table, result);
   }
   return met;
 }

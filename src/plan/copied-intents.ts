@@ -1,7 +1,8 @@
 import { type Geometry, isCopied, writeL1Entry } from "../format/index.ts";
-import type { L1Table } from "../image/index.ts";
+import type { L1Table, L2Table } from "../image/index.ts";
 import { type CopiedIntent, type EntryRun, copiedChecksum } from "../intent/index.ts";
-import type { OnWrongFlags, RefcountChanges } from "./refcount-changes.ts";
+import type { OnWrongFlags } from "./compare-run.ts";
+import type { RefcountChanges } from "./refcount-changes.ts";
 
 export interface CopiedIntents {
   /** Flags that clear: before the switch, or a guest could write to a shared cluster in place. */
@@ -47,7 +48,7 @@ class Runs {
     this.#first = this.#end;
   }
 
-  /** `table` holds the big endian bytes; its COPIED flags are cleared for the checksum. */
+  /** `table` holds the stored bytes. */
   into(result: CopiedSink, offset: number, table: () => Uint8Array, entrySize: 8 | 16): void {
     this.#close();
     if (this.set.length === 0 && this.clear.length === 0) return;
@@ -63,26 +64,21 @@ class Runs {
 type CompareFlags = (first: number, end: number, onWrong: OnWrongFlags) => void;
 
 /**
- * What makes the flags of an L2 table right, as far as `compare` tells. `words`
- * may be turned back into big endian bytes. The entries `without`, ascending,
+ * What makes the flags of an L2 table right, as far as `compare` tells. The entries `without`, ascending,
  * change in other ways: no checksum covers them.
  */
 export function flagsInL2(
-  { l2EntrySize }: Geometry,
-  offset: number,
-  words: Uint32Array,
+  { l2Entries, l2EntrySize }: Geometry,
+  table: L2Table,
   compare: CompareFlags,
   result: CopiedSink,
   without: readonly number[] = [],
 ): void {
-  let table: Buffer | undefined;
-  const part = (first: number, end: number) => (): Uint8Array => {
-    table ??= Buffer.from(words.buffer, words.byteOffset, words.byteLength).swap32();
-    return table.subarray(first * l2EntrySize, end * l2EntrySize);
-  };
+  const part = (first: number, end: number) => (): Uint8Array =>
+    table.stored.subarray(first * l2EntrySize, end * l2EntrySize);
   const parts: (readonly [first: number, end: number, runs: Runs])[] = [];
   let first = 0;
-  for (const end of [...without, (words.length * 4) / l2EntrySize]) {
+  for (const end of [...without, l2Entries]) {
     const runs = new Runs();
     const base = first;
     compare(base, end, (from, count, flag) => runs.add(from - base, count, flag));
@@ -91,7 +87,7 @@ export function flagsInL2(
   }
   // Only now: the parts that follow are compared as words.
   for (const [from, end, runs] of parts) {
-    runs.into(result, offset + from * l2EntrySize, part(from, end), l2EntrySize);
+    runs.into(result, table.offset + from * l2EntrySize, part(from, end), l2EntrySize);
   }
 }
 
@@ -103,40 +99,34 @@ export function flagsInL2(
  */
 export function copiedInL2(
   changes: RefcountChanges,
-  offset: number,
-  words: Uint32Array,
+  table: L2Table,
   result: CopiedSink,
   without?: readonly number[],
 ): number {
   let newlyExclusive = 0;
   const compare: CompareFlags = (first, end, onWrong) => {
-    newlyExclusive += changes.compareFlags(offset, words, first, end, onWrong);
+    newlyExclusive += changes.compareFlags(table.offset, table, first, end, onWrong);
   };
-  flagsInL2(changes.stored.geometry, offset, words, compare, result, without);
+  flagsInL2(changes.stored.geometry, table, compare, result, without);
   return newlyExclusive;
 }
 
 /** Clears the flags of an L2 table to whose clusters another path leads: none of them has a refcount of 1. `isAll`: every entry has one. */
-export function clearedInL2(
-  geometry: Geometry,
-  offset: number,
-  words: Uint32Array,
-  isAll: boolean,
-  result: CopiedSink,
-): void {
+export function clearedInL2(geometry: Geometry, table: L2Table, isAll: boolean, result: CopiedSink): void {
   const step = geometry.l2EntrySize / 4;
   const compare: CompareFlags = (from, end, onWrong) => {
     if (isAll) {
       onWrong(from, end - from, false);
       return;
     }
+    const { words } = table;
     for (let entry = from; entry < end; entry += 1) {
       const first = entry;
       while (entry < end && isCopied(words[entry * step] ?? 0)) entry += 1;
       if (entry > first) onWrong(first, entry - first, false);
     }
   };
-  flagsInL2(geometry, offset, words, compare, result);
+  flagsInL2(geometry, table, compare, result);
 }
 
 /** COPIED flags that the entries of the active L1 table have to have, as far as the window reaches: of each entry once. */

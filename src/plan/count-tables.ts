@@ -20,11 +20,12 @@ export async function countTables(
     const cluster = offset / clusterSize;
     if (changes.covers(cluster)) changes.addReferences(cluster, weights.weights[index] ?? 0);
   }
-  for await (const { offset, words } of pass.tables(changes.stored)) {
-    if (!blocks.isComplete) await blocks.below(offset, words);
-    const flags = changes.addL2Table(offset, words, weights.of(offset));
+  for await (const table of pass.tables(changes.stored)) {
+    const { offset } = table;
+    if (!blocks.isComplete) await blocks.below(table);
+    const flags = changes.addL2Table(offset, table, weights.of(offset));
     if (!decided.has(offset)) continue;
-    if (!changes.stored.isWhole) copiedInL2(changes, offset, words, result);
-    else if (flags !== "no flags") clearedInL2(geometry, offset, words, flags === "all flags", result);
+    if (!changes.stored.isWhole) copiedInL2(changes, table, result);
+    else if (flags !== "no flags") clearedInL2(geometry, table, flags === "all flags", result);
   }
 }

@@ -1,4 +1,4 @@
-import { type RefcountWindows, type Refcounts, blocksBelow } from "../image/index.ts";
+import { type L2Table, type RefcountWindows, type Refcounts, blocksBelow } from "../image/index.ts";
 import { slotsOf } from "./metadata.ts";
 import type { StoredBytes } from "./released.ts";
 
@@ -48,10 +48,10 @@ export class NeededBlocks {
   }
 
   /** Those that count what an L2 table refers to. */
-  async below(table: number, words: Uint32Array): Promise<void> {
-    if (this.isComplete || this.#tables.has(table)) return;
-    await this.#need(blocksBelow(this.#refcounts.geometry, words));
-    this.#tables.add(table);
+  async below(table: L2Table): Promise<void> {
+    if (this.isComplete || this.#tables.has(table.offset)) return;
+    await this.#need(blocksBelow(this.#refcounts.geometry, table));
+    this.#tables.add(table.offset);
   }
 
   async #need(slots: Iterable<number>): Promise<void> {

@@ -1,6 +1,6 @@
 import { type Image, type L1Location, type L1Table, readTables } from "../image/index.ts";
 import { type FillIntent, fillFrom } from "../intent/index.ts";
-import { tableWords } from "../format/index.ts";
+import { type TableEntries, tableWords } from "../format/index.ts";
 import type { CollectedTables } from "./collect-received.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
 import { NOTHING, type ReceivedTable, keepOnly, renew } from "./received-table.ts";
@@ -64,7 +64,7 @@ export class ReceivedTables {
       }
     }
     for await (const [table, words] of this.#stored()) {
-      changes.addL2Table(table.old, keepOnly(geometry, table, words), this.#uses);
+      changes.addL2Table(table.old, entriesOf(keepOnly(geometry, table, words)), this.#uses);
     }
   }
 
@@ -74,7 +74,7 @@ export class ReceivedTables {
     for await (const [table, words] of this.#stored()) {
       changes.compareFlags(
         table.old,
-        keepOnly(geometry, table, words),
+        entriesOf(keepOnly(geometry, table, words)),
         0,
         geometry.l2Entries,
         (first, count) => {
@@ -110,10 +110,12 @@ export class ReceivedTables {
     const tables = this.#tables.filter(({ old }) => old !== 0).toSorted((a, b) => a.old - b.old);
     const offsets = tables.map(({ old }) => old);
     let index = 0;
-    for await (const { words } of readTables(disk, offsets, header.geometry.clusterSize)) {
+    for await (const { words } of readTables(disk, offsets, header.geometry)) {
       const table = tables[index];
       index += 1;
       if (table !== undefined) yield [table, words];
     }
   }
 }
+
+const entriesOf = (words: Uint32Array): TableEntries => ({ runs: undefined, words });

@@ -1,26 +1,21 @@
 import { QcowalError, invariant } from "../errors/index.ts";
 import {
+  EntryRuns,
   type Geometry,
   type L2Reference,
   type RefcountArray,
+  type TableEntries,
   decodeL2Entry,
   isCopied,
-  plainCluster,
-  plainRun,
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf, zeroBuffer } from "../image/index.ts";
-import { BlockChange, type BlockChanges, OVERFLOW, isUniform } from "./block-change.ts";
+import { BlockChange, type BlockChanges, OVERFLOW } from "./block-change.ts";
 import { ClusterSet } from "./cluster-set.ts";
+import { type OnWrongFlags, compareRun } from "./compare-run.ts";
 import { damagedImage } from "./damaged-image.ts";
 
 /** What the change of one refcount takes while it is counted. */
 export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
-
-/** Runs that are shorter are looked at entry by entry. */
-const LONG_RUN = 16;
-
-/** `count` entries of an L2 table from `first` on should have this flag, and have the other. */
-export type OnWrongFlags = (first: number, count: number, flag: boolean) => void;
 
 /**
  * How many references each host cluster gains or loses: flat arrays by refcount
@@ -41,6 +36,7 @@ export class RefcountChanges {
   /** By refcount block of the window; a block without changes has no element. */
   readonly #blocks: (BlockChange | undefined)[] = [];
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
+  readonly #runs: EntryRuns;
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
   readonly #taken = new ClusterSet();
@@ -51,11 +47,16 @@ export class RefcountChanges {
   readonly #makeArray = (): Int32Array =>
     this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries);
 
+  readonly #refuse = (cluster: number, isCounted: boolean): void => {
+    if (!isCounted || this.#taken.has(cluster)) throw this.#uncounted(cluster);
+  };
+
   constructor(image: string, stored: Refcounts, spare: Int32Array[] = []) {
     this.#image = image;
     this.stored = stored;
     this.#spare = spare;
     this.#geometry = stored.geometry;
+    this.#runs = new EntryRuns(stored.geometry);
     this.#entryBits = Math.log2(stored.geometry.refcountEntries);
     const { refcountEntries } = stored.geometry;
     this.#nothing = new Uint8Array(zeroBuffer(refcountEntries), 0, refcountEntries);
@@ -124,57 +125,53 @@ export class RefcountChanges {
   }
 
   /** Adds `weight` to every cluster that an L2 table refers to. Returns whether a COPIED flag is set in it, or in all of its entries. */
-  addL2Table(offset: number, words: Uint32Array, weight: number): "no flags" | "some flags" | "all flags" {
-    const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
-    const step = l2EntrySize / 4;
+  addL2Table(offset: number, table: TableEntries, weight: number): "no flags" | "some flags" | "all flags" {
+    const { refcountEntries } = this.#geometry;
     const entryBits = this.#entryBits;
-    const entryMask = refcountEntries - 1;
+    const runs = this.#runs;
     this.#counted = undefined;
     let index = -1;
     let stored = this.#nothing;
     let changes: BlockChange | undefined;
     let highs = 0;
     let common = 0xffff_ffff;
-    for (let at = 0; at < words.length;) {
-      const high = words[at] ?? 0;
-      const low = words[at + 1] ?? 0;
+    runs.begin(table);
+    while (runs.next()) {
+      const { high, low, cluster: firstCluster } = runs;
       highs |= high;
       common &= high;
-      if ((high | low) === 0) {
-        at += step;
+      if (firstCluster <= 0) {
+        if ((high | low) !== 0) this.#addOtherEntry(offset, runs.entry, high, low, weight);
         continue;
       }
-      const cluster = plainCluster(clusterBits, high, low);
-      if (cluster <= 0) {
-        this.#addOtherEntry(offset, at / step, high, low, weight);
-        at += step;
-        continue;
+      const endCluster = firstCluster + runs.count;
+      // What of it one block counts, and the next one.
+      for (let cluster = firstCluster, first = 0, end = 0; cluster < endCluster; cluster += end - first) {
+        if (cluster >>> entryBits !== index) {
+          index = cluster >>> entryBits;
+          changes = this.stored.covers(index) ? this.#changesOf(index) : undefined;
+          stored = (changes && this.stored.block(index)) ?? this.#nothing;
+        }
+        first = cluster & (refcountEntries - 1);
+        end = Math.min(first + endCluster - cluster, refcountEntries);
+        if (changes === undefined) continue;
+        const { entries } = changes;
+        if (entries === undefined) {
+          const uncounted = changes.uncounted(first, end);
+          if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
+          changes.add(first, end, weight);
+          continue;
+        }
+        changes.touch(first, end);
+        let isWrapped = false;
+        for (let entry = first; entry < end; entry += 1) {
+          if (stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
+          const sum = (entries[entry] ?? 0) + weight;
+          if (sum !== (sum | 0)) isWrapped = true;
+          entries[entry] = sum;
+        }
+        invariant(!isWrapped, OVERFLOW);
       }
-      if (cluster >>> entryBits !== index) {
-        index = cluster >>> entryBits;
-        changes = this.stored.covers(index) ? this.#changesOf(index) : undefined;
-        stored = (changes && this.stored.block(index)) ?? this.#nothing;
-      }
-      const first = cluster & entryMask;
-      const count = plainRun(words, at, step, clusterSize, refcountEntries - first);
-      at += count * step;
-      if (changes === undefined) continue;
-      const { entries } = changes;
-      if (entries === undefined) {
-        const uncounted = changes.uncounted(first, first + count);
-        if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
-        changes.add(first, first + count, weight);
-        continue;
-      }
-      changes.touch(first, first + count);
-      let isWrapped = false;
-      for (let entry = first; entry < first + count; entry += 1) {
-        if (stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
-        const sum = (entries[entry] ?? 0) + weight;
-        if (sum !== (sum | 0)) isWrapped = true;
-        entries[entry] = sum;
-      }
-      invariant(!isWrapped, OVERFLOW);
     }
     if (isCopied(common)) return "all flags";
     return isCopied(highs) ? "some flags" : "no flags";
@@ -197,83 +194,46 @@ export class RefcountChanges {
    */
   compareFlags(
     offset: number,
-    words: Uint32Array,
+    table: TableEntries,
     first: number,
     end: number,
     onWrong: OnWrongFlags,
   ): number {
-    const { clusterBits, clusterSize, l2EntrySize, refcountEntries } = this.#geometry;
-    const step = l2EntrySize / 4;
+    const { l2Entries, refcountEntries } = this.#geometry;
     const entryBits = this.#entryBits;
-    const entryMask = refcountEntries - 1;
-    const taken = this.#taken;
+    const runs = this.#runs;
     let index = -1;
     let isHere = false;
     let stored = this.#nothing;
     let block: BlockChange | undefined;
     let newlyExclusive = 0;
-    for (let at = first * step; at < end * step;) {
-      const high = words[at] ?? 0;
-      const low = words[at + 1] ?? 0;
-      if ((high | low) === 0) {
-        at += step;
-        continue;
-      }
-      const cluster = plainCluster(clusterBits, high, low);
-      if (cluster <= 0) {
-        const entry = at / step;
-        at += step;
+    runs.begin(table, first, end === l2Entries ? Infinity : end);
+    while (runs.next()) {
+      const { entry, high, low, cluster: firstCluster } = runs;
+      const isSet = isCopied(high);
+      if (firstCluster <= 0) {
+        if ((high | low) === 0) continue;
         const only = this.#onlyClusterOfOtherEntry(offset, entry, high, low);
         if (only === undefined) continue;
-        if (only > 0 !== isCopied(high)) onWrong(entry, 1, only > 0);
+        if (only > 0 !== isSet) onWrong(entry, 1, only > 0);
         if (only > 0 && this.isNewlyExclusive(only)) newlyExclusive += 1;
         continue;
       }
-      if (cluster >>> entryBits !== index) {
-        index = cluster >>> entryBits;
-        isHere = this.stored.covers(index);
-        stored = (isHere ? this.stored.block(index) : undefined) ?? this.#nothing;
-        block = this.#changesIn(index);
-      }
-      const from = cluster & entryMask;
-      const most = Math.min(refcountEntries - from, end - at / step);
-      const count = plainRun(words, at, step, clusterSize, most);
-      const isSet = isCopied(high);
-      const base = at / step - from;
-      at += count * step;
-      if (!isHere) continue;
-      const entries = block?.entries;
-      const runEnd = from + count;
-      for (let part = from; part < runEnd;) {
-        const isByRuns = entries === undefined;
-        const change = isByRuns ? (block?.at(part) ?? 0) : 0;
-        const partEnd = isByRuns ? (block?.alikeUntil(part, runEnd) ?? runEnd) : runEnd;
-        const before = stored[part] ?? 0;
-        const after = before + change;
-        const mayBeUniform = isByRuns && partEnd - part >= LONG_RUN && before > 0 && after > 0;
-        if (mayBeUniform && isUniform(stored, part, partEnd)) {
-          const flag = after === 1;
-          if (flag && before > 1) newlyExclusive += partEnd - part;
-          if (flag !== isSet) onWrong(base + part, partEnd - part, flag);
-          part = partEnd;
-          continue;
+      const endCluster = firstCluster + runs.count;
+      for (let cluster = firstCluster, from = 0, to = 0; cluster < endCluster; cluster += to - from) {
+        if (cluster >>> entryBits !== index) {
+          index = cluster >>> entryBits;
+          isHere = this.stored.covers(index);
+          stored = (isHere ? this.stored.block(index) : undefined) ?? this.#nothing;
+          block = this.#changesIn(index);
         }
-        let wrong = part;
-        for (let entry = part; entry < partEnd; entry += 1) {
-          const was = stored[entry] ?? 0;
-          const is = was + (entries?.[entry] ?? change);
-          if (is === 0 || (was === 0 && taken.has(cluster + entry - from))) {
-            throw this.#uncounted(cluster + entry - from);
-          }
-          const flag = is === 1;
-          if (flag && was > 1) newlyExclusive += 1;
-          if (flag !== isSet) continue;
-          // Those before this one, which is right, are wrong.
-          if (entry > wrong) onWrong(base + wrong, entry - wrong, !isSet);
-          wrong = entry + 1;
-        }
-        if (partEnd > wrong) onWrong(base + wrong, partEnd - wrong, !isSet);
-        part = partEnd;
+        from = cluster & (refcountEntries - 1);
+        to = Math.min(from + endCluster - cluster, refcountEntries);
+        if (!isHere) continue;
+        const blockStart = cluster - from;
+        const above = firstCluster - blockStart - entry;
+        const run = { stored, block, from, to, cluster: blockStart, above, isSet };
+        newlyExclusive += compareRun(run, onWrong, this.#refuse);
       }
     }
     return newlyExclusive;
@@ -299,14 +259,16 @@ export class RefcountChanges {
   }
 
   /** How many of them an L2 table refers to. All of it was counted. */
-  newlyExclusiveBelow(words: Uint32Array): number {
-    const { clusterBits, l2EntrySize } = this.#geometry;
-    let count = 0;
-    for (let at = 0; at < words.length; at += l2EntrySize / 4) {
-      const cluster = plainCluster(clusterBits, words[at] ?? 0, words[at + 1] ?? 0);
-      if (cluster > 0 && this.isNewlyExclusive(cluster)) count += 1;
+  newlyExclusiveBelow(table: TableEntries): number {
+    const runs = this.#runs;
+    let found = 0;
+    runs.begin(table);
+    while (runs.next()) {
+      const { cluster, count } = runs;
+      if (cluster <= 0) continue;
+      for (let index = 0; index < count; index += 1) if (this.isNewlyExclusive(cluster + index)) found += 1;
     }
-    return count;
+    return found;
   }
 
   /** How many clusters had several references, and have one afterwards. */

@@ -71,7 +71,7 @@ export async function referenceChanges(
   const l1 = await tables.whole(drafts.after.active.contents);
   const l1Flags = new Uint8Array(l1.entries);
   const isShared = isSharedByTable(drafts.after);
-  const kept = new KeptTables();
+  const kept = new KeptTables(geometry);
   const pass = new TablePass(image, counted.weights.tables, onTable, kept);
   const flags = await CopiedFlags.of(image, drafts, tables, counted, kept, onTable);
   let refcountsChanged = 0;

@@ -3,7 +3,7 @@ import { type Image, SortedOffsets, readL1Table, readTables } from "../image/ind
 import { unalignedZeros } from "./active-flags.ts";
 import { flagsInL2 } from "./copied-intents.ts";
 import { FoundFlags } from "./found-flags.ts";
-import type { OnWrongFlags } from "./refcount-changes.ts";
+import type { OnWrongFlags } from "./compare-run.ts";
 
 /**
  * COPIED flags of compressed clusters in those of the L2 tables that the active
@@ -22,15 +22,16 @@ export async function wrongStreamFlags(
   const active = await readL1Table(disk, geometry, { offset: header.l1TableOffset, entries: header.l1Size });
   const { offsets } = all.without(SortedOffsets.of(active.targets));
   const clear = new FoundFlags();
-  for await (const { offset, words } of readTables(disk, offsets, geometry.clusterSize)) {
+  for await (const table of readTables(disk, offsets, geometry)) {
     onTable?.();
+    const { words } = table;
     const without = leavesOut ? unalignedZeros(geometry, words) : undefined;
     const compare = (first: number, end: number, onWrong: OnWrongFlags): void => {
       for (let entry = first; entry < end; entry += 1) {
         if (isFlaggedStream(geometry, words, entry)) onWrong(entry, 1, false);
       }
     };
-    flagsInL2(geometry, offset, words, compare, { clear, set: [] }, without);
+    flagsInL2(geometry, table, compare, { clear, set: [] }, without);
   }
   return clear;
 }

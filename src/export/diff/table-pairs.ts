@@ -69,7 +69,7 @@ class Tables {
   constructor(disk: Disk, geometry: Geometry, wanted: readonly number[], targets: Float64Array) {
     this.#targets = targets;
     const offsets = wanted.map((index) => targets[index] ?? 0).filter((target) => target !== 0);
-    this.#tables = readTables(disk, offsets, geometry.clusterSize);
+    this.#tables = readTables(disk, offsets, geometry);
   }
 
   async next(index: number): Promise<Uint32Array | undefined> {

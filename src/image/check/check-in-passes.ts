@@ -1,3 +1,4 @@
+import type { TableEntries } from "../../format/index.ts";
 import { readTables } from "../read-table.ts";
 import type { BlockWindow } from "../refcount-blocks.ts";
 import { claimStructures } from "./claim-structures.ts";
@@ -13,7 +14,7 @@ import { OWNER, ReferenceCounts } from "./reference-counts.ts";
 import type { StoredRefcounts } from "./stored-refcounts.ts";
 import { TableReach } from "../table-reach.ts";
 
-const NO_ENTRIES = new Uint32Array(0);
+const NO_ENTRIES: TableEntries = { runs: undefined, words: new Uint32Array(0) };
 /** Of the memory: chunks may become large, and a window that is too long costs more than one that is too short. */
 const FILLED_SHARE = 7 / 8;
 
@@ -171,15 +172,11 @@ class CheckInPasses {
     const wanted = Float64Array.from(numbers, (index) => offsets[index] ?? 0);
     const total = this.#tablesDone + wanted.length;
     let next = 0;
-    for await (const { offset, words, isEmpty } of readTables(
-      disk,
-      wanted,
-      head.header.geometry.clusterSize,
-    )) {
+    for await (const table of readTables(disk, wanted, head.header.geometry)) {
       checkpoint();
       const index = numbers[next] ?? 0;
       next += 1;
-      walk.table(offset, isEmpty ? NO_ENTRIES : words, paths[index] ?? 0, marks[index] ?? 0);
+      walk.table(table.offset, table.isEmpty ? NO_ENTRIES : table, paths[index] ?? 0, marks[index] ?? 0);
       if (isFirst) walk.noteReach(this.#reach, before + index);
       this.#tablesDone += 1;
       this.#options.onTable?.(this.#tablesDone, total);

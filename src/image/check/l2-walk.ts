@@ -2,19 +2,19 @@ import {
   type Geometry,
   compressedLength,
   compressedOffset,
+  EntryRuns,
+  type TableEntries,
   entryOffset,
   hasReservedL2Bits,
   isCompressed,
   isCopied,
   isZeroFlagged,
-  plainCluster,
-  plainRun,
 } from "../../format/index.ts";
 import type { CheckContext } from "./context.ts";
 import { hex } from "./findings.ts";
 import { type FlagWindow, OTHER_PASS } from "./flag-window.ts";
-import { MAX_COUNT, OWNER, PACKED_DATA, PACKED_DATA_END, type ReferenceCounts } from "./reference-counts.ts";
-import { UNREADABLE, isBitSet } from "./stored-refcounts.ts";
+import { MAX_COUNT, OWNER, PACKED_DATA_END, type ReferenceCounts, withData } from "./reference-counts.ts";
+import { UNREADABLE, nextOther } from "./stored-refcounts.ts";
 import type { TableReach } from "../table-reach.ts";
 
 export const OUTSIDE = "reaches behind the end of the file";
@@ -24,6 +24,8 @@ const RESERVED = 0;
 const FLAG = 1;
 const OTHER = 2;
 const KINDS = 4;
+
+const WORD = 2 ** 32;
 
 /**
  * Checks L2 tables and counts what they refer to. The first time that a table is
@@ -52,6 +54,7 @@ export class L2Walk {
   #lowest = Infinity;
   #highest = -1;
   readonly #fileClusters: number;
+  readonly #runs: EntryRuns;
 
   constructor(context: CheckContext, counts: ReferenceCounts, flags: FlagWindow) {
     this.#context = context;
@@ -59,6 +62,7 @@ export class L2Walk {
     this.#hasDataFile = context.head.header.externalDataFile;
     this.#counts = counts;
     this.#flags = flags;
+    this.#runs = new EntryRuns(this.#geometry);
     this.#fileClusters = Math.ceil(counts.fileLength / this.#geometry.clusterSize);
   }
 
@@ -69,16 +73,16 @@ export class L2Walk {
   }
 
   /** `weight` paths lead to the table, `active` of them from the active layer. */
-  table(offset: number, words: Uint32Array, weight: number, active: number): void {
-    const { clusterBits, clusterSize, extendedL2, l2EntrySize, refcountEntries } = this.#geometry;
+  table(offset: number, table: TableEntries, weight: number, active: number): void {
+    const { clusterSize, extendedL2, refcountEntries } = this.#geometry;
     const { bytes, words: counted, chunkBits, chunkClusters } = this.#counts.table;
-    const step = l2EntrySize / 4;
     const blockBits = Math.log2(refcountEntries) - chunkBits;
     // Every entry of a disk comes through this loop: the common kind is decided in it.
     const plainEnd = extendedL2 || this.#hasDataFile ? 0 : this.#fileClusters;
     const comparesFlags = active > 0 && offset !== 0;
     const { ones } = this.#flags.stored;
     const isFirst = this.isFirst;
+    const runs = this.#runs;
     // In whole numbers the loop is faster. So many do not fit in a packed count.
     const packedWeight = Math.min(weight, PACKED_DATA_END) | 0;
     let chunk = -1;
@@ -95,71 +99,69 @@ export class L2Walk {
     this.#active = active;
     this.#lowest = Infinity;
     this.#highest = -1;
-    for (let at = 0; at < words.length;) {
-      const high = words[at] ?? 0;
-      const low = words[at + 1] ?? 0;
-      const cluster = plainCluster(clusterBits, high, low);
-      if (cluster <= 0 || cluster >= plainEnd) {
-        const zeros = extendedL2 ? (words[at + 2] ?? 0) : 0;
-        const subclusters = extendedL2 ? (words[at + 3] ?? 0) : 0;
-        if ((high | low | subclusters | zeros) !== 0) {
-          this.#contiguous = contiguous;
-          this.#entry(at / step, high, low, zeros, subclusters);
-          contiguous = this.#contiguous;
-          chunk = -1;
-        }
-        at += step;
-        continue;
-      }
-      if (cluster >>> chunkBits !== chunk) {
-        chunk = cluster >>> chunkBits;
-        place = this.#counts.place(chunk);
-        counts = place >> 1;
-        owners = counts + chunkClusters * 4;
-        onesAt = comparesFlags ? this.#flags.onesAt(chunk >>> blockBits) : OTHER_PASS;
-        if (chunk < this.#lowest) this.#lowest = chunk;
-        if (chunk > this.#highest) this.#highest = chunk;
-      }
-      const first = cluster & (chunkClusters - 1);
-      const most = Math.min(chunkClusters - first, plainEnd - cluster);
-      const count = plainRun(words, at, step, clusterSize, most);
-      if (onesAt > UNREADABLE) {
-        const isSet = isCopied(high);
-        const bit = onesAt * 8 + (cluster & (refcountEntries - 1));
-        for (let index = 0; index < count; index += 1) {
-          const isOne = onesAt >= 0 && isBitSet(ones, bit + index);
-          if (isSet !== isOne) this.#wrongFlag(at / step + index, isOne, cluster + index);
-        }
-      }
-      at += count * step;
-      if (isFirst) {
-        allocated += active * count;
-        const target = cluster * clusterSize;
+    runs.begin(table);
+    while (runs.next()) {
+      const { entry: firstEntry, count, high, low, cluster: firstCluster } = runs;
+      const plain = firstCluster <= 0 ? 0 : Math.min(count, Math.max(0, plainEnd - firstCluster));
+      if (plain > 0 && isFirst) {
+        allocated += active * plain;
+        const target = firstCluster * clusterSize;
         if (contiguous !== 0 && target !== contiguous) fragmented += active;
-        contiguous = target + count * clusterSize;
+        contiguous = target + plain * clusterSize;
       }
-      if (place < 0) continue;
-      let entry = first;
-      const end = first + count;
-      if ((place & 1) === 0) {
-        for (; entry < end; entry += 1) {
-          const packed = bytes[counts + entry] ?? 0;
-          const sum = (packed === 0 ? PACKED_DATA : packed) + packedWeight;
-          if (sum >= PACKED_DATA_END || (packed !== 0 && packed < PACKED_DATA)) break;
-          bytes[counts + entry] = sum;
+      for (let done = 0, part = 0; done < plain; done += part) {
+        const cluster = firstCluster + done;
+        if (cluster >>> chunkBits !== chunk) {
+          chunk = cluster >>> chunkBits;
+          place = this.#counts.place(chunk);
+          counts = place >> 1;
+          owners = counts + chunkClusters * 4;
+          onesAt = comparesFlags ? this.#flags.onesAt(chunk >>> blockBits) : OTHER_PASS;
+          if (chunk < this.#lowest) this.#lowest = chunk;
+          if (chunk > this.#highest) this.#highest = chunk;
         }
-      } else {
-        for (; entry < end; entry += 1) {
-          const owner = bytes[owners + entry] ?? 0;
-          if (owner !== 0 && owner !== OWNER.data) break;
-          bytes[owners + entry] = OWNER.data;
-          const index = (counts >> 2) + entry;
-          counted[index] = Math.min((counted[index] ?? 0) + weight, MAX_COUNT);
+        const first = cluster & (chunkClusters - 1);
+        part = Math.min(chunkClusters - first, plain - done);
+        if (onesAt > UNREADABLE) {
+          const isSet = isCopied(high);
+          const bit = onesAt * 8 + (cluster & (refcountEntries - 1));
+          const isOther = (from: number): number =>
+            onesAt >= 0 ? nextOther(ones, bit, from, part, isSet) : isSet ? from : part;
+          for (let index = isOther(0); index < part; index = isOther(index + 1)) {
+            this.#wrongFlag(firstEntry + done + index, !isSet, cluster + index);
+          }
         }
+        if (place < 0) continue;
+        let entry = first;
+        const end = first + part;
+        if ((place & 1) === 0) {
+          if (part === chunkClusters && this.#counts.addToAlike(counts, packedWeight)) continue;
+          for (; entry < end; entry += 1) {
+            const packed = withData(bytes[counts + entry] ?? 0, packedWeight);
+            if (packed === 0) break;
+            bytes[counts + entry] = packed;
+          }
+        } else {
+          for (; entry < end; entry += 1) {
+            const owner = bytes[owners + entry] ?? 0;
+            if (owner !== 0 && owner !== OWNER.data) break;
+            bytes[owners + entry] = OWNER.data;
+            const index = (counts >> 2) + entry;
+            counted[index] = Math.min((counted[index] ?? 0) + weight, MAX_COUNT);
+          }
+        }
+        if (entry === end) continue;
+        // Counting one of them may move the chunk.
+        for (; entry < end; entry += 1) this.#counts.add(cluster + entry - first, weight, OWNER.data);
+        chunk = -1;
       }
-      if (entry === end) continue;
-      // Counting one of them may move the chunk.
-      for (; entry < end; entry += 1) this.#counts.add(cluster + entry - first, weight, OWNER.data);
+      const isNothing = (high | low) === 0 && !extendedL2;
+      if (plain === count || isNothing) continue;
+      this.#contiguous = contiguous;
+      for (let index = plain; index < count; index += 1) {
+        this.#entry(firstEntry + index, high, low + index * clusterSize, table);
+      }
+      contiguous = this.#contiguous;
       chunk = -1;
     }
     this.allocated += allocated;
@@ -172,9 +174,14 @@ export class L2Walk {
     reach.note(index, Math.floor(this.#lowest / perBlock), Math.floor(this.#highest / perBlock));
   }
 
-  /** An entry of any kind. */
-  #entry(entry: number, high: number, low: number, zeros: number, allocated: number): void {
-    const { clusterSize } = this.#geometry;
+  /** An entry of any kind: the low half may have a carry for the high one. */
+  #entry(entry: number, highBefore: number, lowWithCarry: number, table: TableEntries): void {
+    const { clusterSize, extendedL2 } = this.#geometry;
+    const low = lowWithCarry % WORD;
+    const high = highBefore + Math.floor(lowWithCarry / WORD);
+    const zeros = extendedL2 ? (table.words[entry * 4 + 2] ?? 0) : 0;
+    const allocated = extendedL2 ? (table.words[entry * 4 + 3] ?? 0) : 0;
+    if ((high | low | zeros | allocated) === 0) return;
     if (isCompressed(high)) {
       this.#compressed(entry, high, low, zeros !== 0 || allocated !== 0);
       return;

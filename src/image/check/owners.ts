@@ -98,7 +98,7 @@ async function findTables(
   { groups, reach }: Pick<PassedOver, "groups" | "reach">,
 ): Promise<Map<number, number[]>> {
   const { disk, head, checkpoint } = context;
-  const { clusterSize, refcountEntries } = head.header.geometry;
+  const { refcountEntries } = head.header.geometry;
   let [first, end] = [Infinity, 0];
   for (const cluster of clusters.keys()) {
     first = Math.min(first, Math.floor(cluster / refcountEntries));
@@ -113,7 +113,7 @@ async function findTables(
       (offset, index) => offset < head.fileSize && reach.meets(before + index, first, end),
     );
     before += offsets.length;
-    for await (const { offset, words } of readTables(disk, some, clusterSize)) {
+    for await (const { offset, words } of readTables(disk, some, head.header.geometry)) {
       checkpoint();
       const found = wantedBelow(context, words, left);
       if (found.size === 0) continue;

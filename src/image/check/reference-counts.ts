@@ -16,8 +16,17 @@ const PACKED_COUNT_BITS = 5;
 const PACKED_COUNTS = 2 ** PACKED_COUNT_BITS;
 export const PACKED_COUNT_MASK = PACKED_COUNTS - 1;
 /** The first and the last byte that say that data has it. */
-export const PACKED_DATA = OWNER.data * PACKED_COUNTS;
+const PACKED_DATA = OWNER.data * PACKED_COUNTS;
 export const PACKED_DATA_END = (OWNER.data + 1) * PACKED_COUNTS;
+
+/** What the byte of a cluster becomes when data refers to it `weight` times more; 0 where it cannot say so. */
+export function withData(packed: number, weight: number): number {
+  const sum = (packed === 0 ? PACKED_DATA : packed) + weight;
+  return sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA) ? sum : 0;
+}
+
+/** Four bytes of the same value, as a word. */
+const FOUR_BYTES = 0x0101_0101;
 
 /** A byte; in a large chunk 32 bits for the references of each cluster, and behind those a byte for the owner of each. */
 const SIZES = { small: 1, large: 5 } as const;
@@ -80,6 +89,19 @@ export class ReferenceCounts {
     const place = this.table.make(chunk);
     if (place === OUTSIDE_WINDOW) this.#onOutside(chunk);
     return place;
+  }
+
+  /** Counts `weight` references of data to each cluster of the small chunk at a place in bytes; false, and nothing is counted, unless all of them are counted alike. */
+  addToAlike(at: number, weight: number): boolean {
+    const { bytes, words, chunkClusters } = this.table;
+    const packed = bytes[at] ?? 0;
+    const sum = withData(packed, weight);
+    if (sum === 0) return false;
+    const end = (at + chunkClusters) / 4;
+    const alike = packed * FOUR_BYTES;
+    for (let index = at / 4; index < end; index += 1) if (words[index] !== alike) return false;
+    words.fill(sum * FOUR_BYTES, at / 4, end);
+    return true;
   }
 
   /** What is counted in a chunk; undefined for nothing. */

@@ -203,3 +203,21 @@ export class StoredRefcounts {
 
 export const isBitSet = (bits: Uint8Array, index: number): boolean =>
   (((bits[index >>> 3] ?? 0) >>> (index & 7)) & 1) === 1;
+
+/** The first index from `from` to before `count` whose bit, counted from `first` on, is not `isSet`; `count` without any. */
+export function nextOther(
+  bits: Uint8Array,
+  first: number,
+  from: number,
+  count: number,
+  isSet: boolean,
+): number {
+  const alike = isSet ? 0xff : 0;
+  for (let index = from; index < count;) {
+    const bit = first + index;
+    if ((bit & 7) === 0 && bits[bit >>> 3] === alike) index += 8;
+    else if (isBitSet(bits, bit) !== isSet) return index;
+    else index += 1;
+  }
+  return count;
+}

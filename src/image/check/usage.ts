@@ -145,7 +145,7 @@ class Marking {
     const numbers = tablesWhere(tables, (index) => this.#isWanted(offsets[index] ?? 0, window));
     const wanted = Float64Array.from(numbers, (index) => offsets[index] ?? 0);
     let next = 0;
-    for await (const { words } of readTables(disk, wanted, clusterSize)) {
+    for await (const { words } of readTables(disk, wanted, geometry)) {
       checkpoint();
       this.#markBelow(words, marks[numbers[next] ?? 0] ?? 0);
       next += 1;

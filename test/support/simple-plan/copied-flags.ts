@@ -23,8 +23,8 @@ export class CopiedFlags {
     const { disk, header } = this.#image;
     for (const target of this.#targets) {
       if (target === 0) continue;
-      for await (const { offset, words } of readTables(disk, [target], header.geometry.clusterSize)) {
-        copiedInL2(changes, offset, words, result);
+      for await (const table of readTables(disk, [target], header.geometry)) {
+        copiedInL2(changes, table, result);
       }
     }
   }

@@ -3,11 +3,11 @@
  * one entry at a time, from a map. Slow, and simple enough to be read at a glance.
  */
 import { QcowalError } from "../../../src/errors/index.ts";
-import { type L2Reference, decodeL2Entry, isCopied } from "../../../src/format/index.ts";
+import { type L2Reference, type TableEntries, decodeL2Entry, isCopied } from "../../../src/format/index.ts";
 import type { Refcounts } from "../../../src/image/index.ts";
 import type { RefcountRun } from "../../../src/intent/index.ts";
 import type { BlockChanges, ClusterRun } from "../../../src/plan/block-change.ts";
-import type { OnWrongFlags } from "../../../src/plan/refcount-changes.ts";
+import type { OnWrongFlags } from "../../../src/plan/compare-run.ts";
 
 export const BYTES_PER_CHANGE = 0;
 
@@ -54,7 +54,7 @@ export class RefcountChanges {
     this.add(cluster, weight);
   }
 
-  addL2Table(offset: number, words: Uint32Array, weight: number): void {
+  addL2Table(offset: number, { words }: TableEntries, weight: number): void {
     for (const { reference } of this.#entries(offset, words)) {
       for (let cluster = reference.first; cluster <= reference.last; cluster += 1) {
         this.addReferences(cluster, weight);
@@ -64,7 +64,7 @@ export class RefcountChanges {
 
   compareFlags(
     offset: number,
-    words: Uint32Array,
+    { words }: TableEntries,
     first: number,
     end: number,
     onWrong: OnWrongFlags,
