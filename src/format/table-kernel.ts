@@ -3,9 +3,13 @@ import { TABLE_KERNEL } from "./table-kernel-code.ts";
 /** Four words of a run of entries; see `packTable`. */
 export const RUN_WORDS = 4;
 
+/** The largest cluster. */
+const MOST_BYTES = 2 ** 21;
+
 /** What `table-kernel.wat` exports. */
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
+  readonly table: { readonly value: number };
   readonly runs: { readonly value: number };
   readonly pack: (length: number, stride: bigint, most: number) => number;
   readonly unpack: (count: number) => void;
@@ -21,9 +25,9 @@ export class TableKernel {
   constructor(exports: Exports) {
     this.#exports = exports;
     const { buffer } = exports.memory;
-    const end = exports.runs.value;
-    this.#table = new Uint8Array(buffer, 0, end);
-    this.#runs = new Uint32Array(buffer, end);
+    const [table, runs] = [exports.table.value, exports.runs.value];
+    this.#table = new Uint8Array(buffer, table, MOST_BYTES);
+    this.#runs = new Uint32Array(buffer, runs);
   }
 
   /** Whether a table of so many bytes fits. */

@@ -37,6 +37,8 @@ export class RefcountChanges {
   readonly #blocks: (BlockChange | undefined)[] = [];
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
   readonly #runs: EntryRuns;
+  #full: RefcountArray | undefined;
+  #notFull: RefcountArray | undefined;
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
   readonly #taken = new ClusterSet();
@@ -157,7 +159,7 @@ export class RefcountChanges {
         if (changes === undefined) continue;
         const { entries } = changes;
         if (entries === undefined) {
-          const uncounted = changes.uncounted(first, end);
+          const uncounted = this.#isFull(stored) ? -1 : changes.uncounted(first, end);
           if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
           changes.add(first, end, weight);
           continue;
@@ -175,6 +177,15 @@ export class RefcountChanges {
     }
     if (isCopied(common)) return "all flags";
     return isCopied(highs) ? "some flags" : "no flags";
+  }
+
+  /** Whether no refcount of a block is 0. Of blocks that are alike, which are held once, the first is looked at. */
+  #isFull(stored: RefcountArray): boolean {
+    if (stored !== this.#full && stored !== this.#notFull) {
+      if (stored.includes(0)) this.#notFull = stored;
+      else this.#full = stored;
+    }
+    return stored === this.#full;
   }
 
   #addOtherEntry(offset: number, entry: number, high: number, low: number, weight: number): void {

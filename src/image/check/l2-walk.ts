@@ -87,6 +87,7 @@ export class L2Walk {
     const packedWeight = Math.min(weight, PACKED_DATA_END) | 0;
     let chunk = -1;
     let place = 0;
+    let isNew = false;
     let counts = 0;
     let owners = 0;
     let onesAt = OTHER_PASS;
@@ -113,7 +114,9 @@ export class L2Walk {
         const cluster = firstCluster + done;
         if (cluster >>> chunkBits !== chunk) {
           chunk = cluster >>> chunkBits;
+          const { used } = this.#counts.table;
           place = this.#counts.place(chunk);
+          isNew = this.#counts.table.used > used;
           counts = place >> 1;
           owners = counts + chunkClusters * 4;
           onesAt = comparesFlags ? this.#flags.onesAt(chunk >>> blockBits) : OTHER_PASS;
@@ -135,7 +138,9 @@ export class L2Walk {
         let entry = first;
         const end = first + part;
         if ((place & 1) === 0) {
-          if (part === chunkClusters && this.#counts.addToAlike(counts, packedWeight)) continue;
+          const isAlike = part === chunkClusters && this.#counts.addToAlike(counts, packedWeight, isNew);
+          isNew = false;
+          if (isAlike) continue;
           for (; entry < end; entry += 1) {
             const packed = withData(bytes[counts + entry] ?? 0, packedWeight);
             if (packed === 0) break;

@@ -91,15 +91,17 @@ export class ReferenceCounts {
     return place;
   }
 
-  /** Counts `weight` references of data to each cluster of the small chunk at a place in bytes; false, and nothing is counted, unless all of them are counted alike. */
-  addToAlike(at: number, weight: number): boolean {
+  /** Counts `weight` references of data to each cluster of the small chunk at a place in bytes, of which nothing is counted where `isNew`; false, and nothing is, unless all of them are counted alike. */
+  addToAlike(at: number, weight: number, isNew: boolean): boolean {
     const { bytes, words, chunkClusters } = this.table;
     const packed = bytes[at] ?? 0;
     const sum = withData(packed, weight);
     if (sum === 0) return false;
     const end = (at + chunkClusters) / 4;
     const alike = packed * FOUR_BYTES;
-    for (let index = at / 4; index < end; index += 1) if (words[index] !== alike) return false;
+    if (!isNew) {
+      for (let index = at / 4; index < end; index += 1) if (words[index] !== alike) return false;
+    }
     words.fill(sum * FOUR_BYTES, at / 4, end);
     return true;
   }
