@@ -23,6 +23,13 @@ export interface Disk {
    */
   modified?(): Promise<bigint | undefined>;
 
+  /**
+   * Turns the locks of a reader into those of a writer, in one step: nobody has
+   * written to it since it was opened. False, and nothing is changed, where somebody
+   * else has it open, or it may not be written to.
+   */
+  lockForWriting?(): boolean;
+
   /** Whether a VM, or another qemu, has it open for writing. */
   isHeldByQemuWriter?(): Promise<boolean>;
 

@@ -45,7 +45,7 @@ export async function openFileDisk(path: string, mode: DiskMode): Promise<Disk> 
       },
     );
   }
-  return new FileDisk(handle, real, deviceSize);
+  return new FileDisk(handle, real, deviceSize, canWrite);
 }
 
 interface OpenedFile {
@@ -109,8 +109,11 @@ class FileDisk implements Disk {
   #underWay = 0;
   #onIdle: (() => void) | undefined;
 
-  /** `deviceSize` is the length of a block device. */
-  constructor(handle: FileHandle, path: string, deviceSize: number | undefined) {
+  readonly #canWrite: boolean;
+
+  /** `deviceSize` is the length of a block device; `canWrite`: the descriptor is open for writing. */
+  constructor(handle: FileHandle, path: string, deviceSize: number | undefined, canWrite: boolean) {
+    this.#canWrite = canWrite;
     this.#handle = handle;
     this.path = path;
     this.#deviceSize = deviceSize;
@@ -128,6 +131,14 @@ class FileDisk implements Disk {
   async modified(): Promise<bigint | undefined> {
     if (this.#deviceSize !== undefined) return undefined;
     return this.#stat((fd) => fstatSync(fd, { bigint: true })).mtimeNs;
+  }
+
+  lockForWriting(): boolean {
+    try {
+      return this.#canWrite && lockForWriting(this.#handle.fd);
+    } catch {
+      return false;
+    }
   }
 
   async isHeldByQemuWriter(): Promise<boolean> {

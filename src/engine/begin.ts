@@ -8,7 +8,7 @@ import { identityOf } from "./identity.ts";
 import { tableDigest } from "./observation.ts";
 import { observe } from "./observe.ts";
 import type { FileId, InternalRunOptions } from "./options.ts";
-import { type OperationsByImage, planAll } from "./planned-images.ts";
+import { type OperationsByImage, judged, planAll } from "./planned-images.ts";
 import type { Progress } from "./progress.ts";
 import { topicsOf } from "./topics.ts";
 import { Transaction } from "./transaction.ts";
@@ -76,19 +76,23 @@ async function identified(
   return images;
 }
 
-/** Plans, and gives the transaction its number. Nothing but the journal is written. */
+/** Plans what was not planned before, and gives the transaction its number. Nothing but the journal is written. */
 export async function begin(
   context: EngineContext,
   disks: readonly Disk[],
   groups: OperationsByImage,
   { actor, progress, started, options }: Beginning,
+  first?: readonly PlannedImage[],
 ): Promise<Transaction> {
   try {
     progress.step("plan");
     const files = filesOf(context, disks);
     // It is awaited when all is planned; until then a failure is not unhandled.
     files.catch(() => undefined);
-    const planned = await planAll(disks, groups, started, progress, options, context.journal);
+    const planned =
+      first === undefined
+        ? await planAll(disks, groups, started, progress, options, context.journal)
+        : await judged(first, options);
     const images = await identified(context, planned, await files);
     const begun: BegunBody = {
       operations: [...groups.values()].flat(),

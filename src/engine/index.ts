@@ -44,6 +44,7 @@ export * from "./recovery-table.ts";
 export { readFence, refuseRecoverable, repairByScan } from "./repair.ts";
 export type { RepairReport, Repairer } from "./repair.ts";
 export type * from "./reports.ts";
+export { FirstPlan } from "./first-plan.ts";
 export { dryRun, groupByImage } from "./planned-images.ts";
 export type { OperationsByImage } from "./planned-images.ts";
 export { runTransaction } from "./run.ts";

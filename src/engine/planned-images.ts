@@ -61,6 +61,18 @@ export async function planAll(
   return planned;
 }
 
+/** Asks the guards about what was planned without them. */
+export async function judged(
+  planned: readonly PlannedImage[],
+  { guards = [] }: Pick<InternalRunOptions, "guards">,
+): Promise<readonly PlannedImage[]> {
+  for (const guard of guards) {
+    for (const { image } of planned) guard.found?.(image);
+    await guard.planned?.(planned);
+  }
+  return planned;
+}
+
 export const reportOf = ({ disk, plan }: PlannedImage): ImageReport => ({
   image: disk.path,
   outcomes: plan.outcomes,

@@ -15,23 +15,30 @@
  * the old state plus leaks or the new state plus leaks, so that even with the
  * journal lost a scan can mend it.
  */
+import type { Disk } from "../disk/index.ts";
 import { currentActor } from "./actor.ts";
 import { type Beginning, begin, recordRefusal } from "./begin.ts";
 import { type EngineContext, closeAll, openAll } from "./context.ts";
+import type { FirstPlan } from "./first-plan.ts";
 import type { InternalRunOptions } from "./options.ts";
 import { type OperationsByImage, reportOf } from "./planned-images.ts";
 import { Progress } from "./progress.ts";
 import { recoverImages } from "./recover.ts";
 import type { RunReport } from "./reports.ts";
 
-/** Runs the operations as one transaction, all or nothing. Pending transactions on the images are recovered first. */
+/**
+ * Runs the operations as one transaction, all or nothing. Pending transactions on
+ * the images are recovered first. `first` is what was planned before the journal
+ * was there: it is carried out as it is while that is empty, and closed in any case.
+ */
 export async function runTransaction(
   context: EngineContext,
   groups: OperationsByImage,
   options: InternalRunOptions,
+  first?: FirstPlan,
 ): Promise<RunReport> {
   const { environment, journal } = context;
-  const started = environment.now();
+  const started = first?.started ?? environment.now();
   const paths = [...groups.keys()];
   const actor = currentActor(environment.program, options.actor);
   const progress = new Progress(options, paths);
@@ -40,12 +47,18 @@ export async function runTransaction(
   const recovered = await recoverImages(context, paths, { actor }, (transaction) =>
     progress.step("recover", transaction),
   );
-  const disks = await openAll(environment, paths, "write").catch(async (error: unknown) => {
-    await recordRefusal(context, groups, beginning, error);
-    throw error;
-  });
+  // Where something is recorded there may be holds, or what was recovered just now: then it is planned anew.
+  if (!journal.isFresh) await first?.close();
+  const locked = journal.isFresh ? await first?.forWriting() : undefined;
+  const open = (): Promise<readonly Disk[]> =>
+    openAll(environment, paths, "write").catch(async (error: unknown) => {
+      await recordRefusal(context, groups, beginning, error);
+      throw error;
+    });
+  const disks = locked ?? (await open());
+  const planned = locked === undefined ? undefined : first?.planned;
   try {
-    const transaction = await begin(context, disks, groups, beginning);
+    const transaction = await begin(context, disks, groups, beginning, planned);
     await transaction.run();
     return {
       transaction: transaction.number,

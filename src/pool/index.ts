@@ -11,6 +11,7 @@ export { journalStamp } from "../../journal/index.ts";
 export { openHistory, statusWithoutHistory } from "./open-history.ts";
 export type { Blame, HistoryQuery, PlannedIntent } from "./history-reader.ts";
 export type { History, HistoryOptions } from "./open-history.ts";
+export { planFirst, runFirst } from "./first-operation.ts";
 export type { PlanOperationsOptions } from "./open-pool.ts";
 export { openPool, planOperations } from "./open-pool.ts";
 export { Pool } from "./pool.ts";

@@ -1,4 +1,4 @@
-import { openJournal } from "../../journal/index.ts";
+import { type Journal, openJournal } from "../../journal/index.ts";
 import {
   type DryRunReport,
   type RunOptions,
@@ -23,14 +23,18 @@ import { Pool } from "./pool.ts";
 export async function openPool(journalDir: string, options: PoolOptions = {}): Promise<Pool> {
   if (typeof journalDir !== "string" || journalDir === "") throw new TypeError("openPool needs a directory");
   const environment = realEnvironment(options.program ?? defaultProgram());
-  const { host, pid, program } = currentActor(environment.program, undefined);
-  const journal = await openJournal(journalDir, {
-    create: options.create ?? true,
-    ...(options.waitMs === undefined ? {} : { waitMs: options.waitMs }),
-    holder: { host, pid, program },
-    topicsOf,
-  });
-  return new Pool(journal, environment);
+  return new Pool(await openJournalOf(journalDir, environment.program, options), environment);
+}
+
+/** The journal of a pool. */
+export function openJournalOf(
+  dir: string,
+  as: string,
+  { create = true, waitMs }: Pick<PoolOptions, "create" | "waitMs">,
+): Promise<Journal> {
+  const { host, pid, program } = currentActor(as, undefined);
+  const holder = { host, pid, program };
+  return openJournal(dir, { create, ...(waitMs === undefined ? {} : { waitMs }), holder, topicsOf });
 }
 
 export interface PlanOperationsOptions extends RunOptions {

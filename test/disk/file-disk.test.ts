@@ -96,6 +96,43 @@ describe("the locks of an image file", () => {
   });
 });
 
+describe("a reader that becomes a writer", () => {
+  test("keeps every qemu out from then on, and lets go at the end", async () => {
+    const path = await image();
+    const disk = await openFileDisk(path, "read");
+    expect(disk.lockForWriting?.()).toBe(true);
+    expect((await run("qemu-img", ["info", path])).stderr).toMatch(/lock/);
+    await expect(openFileDisk(path, "read")).rejects.toMatchObject({ code: "IMAGE_IN_USE" });
+    await disk.write(0, Uint8Array.of(0x51));
+    await disk.sync();
+    await disk.close();
+    await info(path);
+  });
+
+  test("is refused beside another reader, who stays one as it does", async () => {
+    const path = await image();
+    const disk = await openFileDisk(path, "read");
+    const other = await openFileDisk(path, "read");
+    expect(disk.lockForWriting?.()).toBe(false);
+    expect((await run("qemu-img", ["snapshot", "-l", path])).code).toBe(0);
+    await other.close();
+    expect((await run("qemu-img", ["snapshot", "-c", "x", path])).stderr).toMatch(/lock/);
+    expect(disk.lockForWriting?.()).toBe(true);
+    await disk.close();
+  });
+
+  test("is refused beside a qemu that reads", async () => {
+    const path = await image();
+    const disk = await openFileDisk(path, "read");
+    {
+      await using _qemu = await qemuHolding(path, "-r");
+      expect(disk.lockForWriting?.()).toBe(false);
+    }
+    expect(disk.lockForWriting?.()).toBe(true);
+    await disk.close();
+  });
+});
+
 describe("the real file", () => {
   test("a missing image, a directory and an unreadable path are told apart", async () => {
     const dir = await tempDir();

@@ -8,6 +8,7 @@ import {
   planOperations,
 } from "../../index.ts";
 import { journalExists } from "../../../journal/index.ts";
+import { planFirst, runFirst } from "../../pool/index.ts";
 import { type ConfirmOptions, confirmed } from "../confirm.ts";
 import { collectGarbage } from "../collect-garbage.ts";
 import { interruptible } from "../interruption.ts";
@@ -83,18 +84,21 @@ export async function runOperations(
     if (recovered !== undefined) terminal.say(recoveredLine(recovered));
     terminal.status(`${STEP_WORDS[step]} ...`);
   };
+  const record = { ...recordOf(options), onProgress };
   const run = async (): Promise<RunReport> => {
     if (!(await journalExists(journal))) {
       // What is refused leaves no new journal, with nothing in it, beside the image.
       terminal.status(`${STEP_WORDS.plan} ...`);
-      await interruptible((signal) => planOperations(operations, { signal }));
+      const done = await interruptible(async (signal) => {
+        const first = await planFirst(operations, { signal });
+        return runFirst(first, journal, poolOptionsOf(options), { ...record, signal });
+      });
+      if (done !== undefined) return done;
       await collectGarbage();
     }
     terminal.status("waiting for the journal ...");
     await using pool = await openPool(journal, poolOptionsOf(options));
-    return await interruptible((signal) =>
-      pool.run(operations, { ...recordOf(options), signal, onProgress }),
-    );
+    return await interruptible((signal) => pool.run(operations, { ...record, signal }));
   };
   try {
     return await run();
