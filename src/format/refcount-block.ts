@@ -81,6 +81,19 @@ export function fillRefcounts(
   bytes.fill(pattern, start, start + count * entryBytes);
 }
 
+/** Whether stored refcounts of a byte or more are all the same, from `first` on: each is compared with its neighbour, by a machine that is faster than a loop. */
+export function areAlike(
+  block: Buffer,
+  { refcountOrder }: RefcountWidth,
+  first: number,
+  count: number,
+): boolean {
+  if (refcountOrder < 3) return count === 1;
+  const size = 2 ** (refcountOrder - 3);
+  const [start, last] = [first * size, (first + count - 1) * size];
+  return count < 2 || block.compare(block, start + size, last + size, start, last) === 0;
+}
+
 /** The refcounts of one block in host order, a number each. */
 export type RefcountArray = Uint8Array | Uint16Array | Uint32Array | Float64Array;
 

@@ -1,8 +1,9 @@
 import { crc32 } from "node:zlib";
-import { COPIED_BYTE, COPIED_BYTE_MASK, markCopied, withCopied } from "../format/index.ts";
+import { markCopied, withCopied } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { CopiedIntent } from "./intent.ts";
 import { invariant } from "../errors/index.ts";
+import { giveSpare, takeSpare } from "./spare-buffers.ts";
 import { type Edit, windowOf } from "./window.ts";
 
 /** Fewer entries than these are marked where they are: to hand them to another loop costs as much. */
@@ -11,13 +12,6 @@ const FEW_ENTRIES = 32;
 /** CRC-32 of a big endian table with every COPIED flag cleared. */
 export function copiedChecksum(table: Uint8Array, entrySize: 8 | 16): number {
   return crc32(withCopied(table, entrySize, false));
-}
-
-async function readTable(disk: Reader, intent: CopiedIntent): Promise<Buffer> {
-  // Not zeroed first: a read fills the whole of it.
-  const table = Buffer.allocUnsafeSlow(intent.length);
-  await disk.read(intent.table, table);
-  return table;
 }
 
 /** The sectors in which flags change. */
@@ -38,19 +32,30 @@ export function copiedEdit({ table, length, entrySize, set, runs }: CopiedIntent
 }
 
 export async function inspectCopied(disk: Reader, intent: CopiedIntent): Promise<Inspection> {
-  const table = await readTable(disk, intent);
-  let before = false;
-  let after = false;
-  for (const [first, count] of intent.runs) {
-    for (let entry = first; entry < first + count; entry += 1) {
-      const flag = ((table[entry * intent.entrySize + COPIED_BYTE] ?? 0) & COPIED_BYTE_MASK) !== 0;
-      if (flag === intent.set) after = true;
-      else before = true;
-    }
-  }
+  const { entrySize, runs, set } = intent;
+  const table = takeSpare(intent.length);
+  await disk.read(intent.table, table);
+  const cleared = withCopied(table, entrySize, false);
   // Only a checksum is known of the rest of the entries: the change may be anywhere in the table.
-  if (copiedChecksum(table, intent.entrySize) !== intent.checksum) {
-    return foreign(intent.table, intent.length);
+  const isOurs = crc32(cleared) === intent.checksum;
+  let anySet = false;
+  let anyClear = false;
+  /** Byte ranges of runs of which some flag is set. */
+  const others: (readonly [start: number, end: number])[] = [];
+  for (const [first, count] of runs) {
+    const [start, end] = [first * entrySize, (first + count) * entrySize];
+    if (table.compare(cleared, start, end, start, end) === 0) anyClear = true;
+    else others.push([start, end]);
   }
-  return mixture(before, after);
+  for (const [start, end] of others) {
+    anySet = true;
+    const run = table.subarray(start, end);
+    if (run.compare(withCopied(run, entrySize, true)) !== 0) anyClear = true;
+  }
+  giveSpare(table);
+  return isOurs
+    ? set
+      ? mixture(anyClear, anySet)
+      : mixture(anySet, anyClear)
+    : foreign(intent.table, intent.length);
 }

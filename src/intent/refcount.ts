@@ -1,5 +1,5 @@
 import { invariant } from "../errors/index.ts";
-import { fillRefcounts, readRefcount, refcountByteRange } from "../format/index.ts";
+import { areAlike, fillRefcounts, readRefcount, refcountByteRange } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { RefcountIntent } from "./intent.ts";
 import { giveSpare, takeSpare } from "./spare-buffers.ts";
@@ -44,12 +44,15 @@ export async function inspectRefcount(disk: Reader, intent: RefcountIntent): Pro
   let after = false;
   let odd: { first: number; last: number } | undefined;
   for (const [first, count, from, to] of intent.runs) {
-    for (let entry = first; entry < first + count; entry += 1) {
+    const end = first + count;
+    const alike = areAlike(bytes, geometry, first - firstEntry, count) ? count : 1;
+    for (let entry = first; entry < end; entry += alike) {
       const found = readRefcount(view, geometry, entry - firstEntry);
+      const last = entry + alike - 1;
       if (found === to) after = true;
       else if (found === from) before = true;
-      else if (odd === undefined) odd = { first: entry, last: entry };
-      else if (odd.last === entry - 1) odd.last = entry;
+      else if (odd === undefined) odd = { first: entry, last };
+      else if (odd.last === entry - 1) odd.last = last;
     }
   }
   giveSpare(bytes);
