@@ -49,7 +49,7 @@ async function search(
   start: Search,
   { states, workers, cutRecoveries, file }: SearchOptions,
 ): Promise<Search> {
-  const pool = new Workers(workers);
+  const pool = await Workers.open(workers);
   const status = new Status(states, statesOf(start));
   const began = performance.now();
   let done = start;

@@ -7,13 +7,14 @@ const [scratch] = process.argv.slice(2);
 const qemu = await QemuSample.open(scratch);
 
 async function answer({ seed, cutRecoveries }: WorkerTask): Promise<WorkerAnswer> {
-  const { judged } = qemu.counts;
+  const { judged, refused } = qemu.counts;
   try {
     const result = await runCase(seed, {
       sample: qemu.sample,
       ...(cutRecoveries === undefined ? {} : { cutRecoveries }),
     });
-    return { result, qemuJudged: qemu.counts.judged - judged };
+    const { counts } = qemu;
+    return { result, qemuJudged: counts.judged - judged, qemuRefused: counts.refused - refused };
   } catch (error) {
     return { failure: error instanceof Error ? error.message : String(error) };
   }

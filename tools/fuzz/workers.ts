@@ -3,6 +3,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { bundled } from "../crash/bundled.ts";
 import { SCRATCH } from "../crash/qemu-sample.ts";
 import { MAX_CPU_MS, MAX_HEAP_MIB } from "./limits.ts";
 import { realImages } from "./real-images.ts";
@@ -38,12 +39,14 @@ function cpuOf(pid: number | undefined): number | undefined {
 
 /** Processes that run cases side by side, each with bounded memory. */
 export class Workers {
+  readonly #worker: string;
   readonly #count: number;
   readonly #dir: string;
   readonly #failures: string;
   readonly #tidyUp = (): void => rmSync(this.#dir, { recursive: true, force: true });
 
-  private constructor(count: number, dir: string, failures: string) {
+  private constructor(worker: string, count: number, dir: string, failures: string) {
+    this.#worker = worker;
     this.#count = count;
     this.#dir = dir;
     this.#failures = failures;
@@ -52,8 +55,9 @@ export class Workers {
 
   /** Images that fail are left in `failures`. */
   static async open(count: number, failures = tmpdir()): Promise<Workers> {
+    const worker = await bundled(join(import.meta.dirname, "worker.ts"));
     const dir = await mkdtemp(join(SCRATCH, "qcowal-fuzz-"));
-    const workers = new Workers(count, dir, failures);
+    const workers = new Workers(worker, count, dir, failures);
     await realImages(dir);
     return workers;
   }
@@ -93,9 +97,9 @@ export class Workers {
   }
 
   #fork(): ChildProcess {
-    return fork(join(import.meta.dirname, "worker.ts"), [this.#dir, this.#failures], {
+    return fork(this.#worker, [this.#dir, this.#failures], {
       stdio: "inherit",
-      execArgv: ["--import", "tsx", `--max-old-space-size=${MAX_HEAP_MIB}`, "--expose-gc"],
+      execArgv: [`--max-old-space-size=${MAX_HEAP_MIB}`, "--expose-gc"],
     });
   }
 }

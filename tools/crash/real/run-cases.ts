@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { bundled } from "../bundled.ts";
 import type { CrashCase } from "./cases.ts";
 import type { LaneWork } from "./lane.ts";
 import type { CaseOptions, CaseReport } from "./run-case.ts";
@@ -12,12 +13,13 @@ export async function runCases(
   seed: number,
   options: CaseOptions,
 ): Promise<CaseReport[]> {
+  const lanes = await bundled(join(import.meta.dirname, "lane.ts"));
   const queue = [...cases.entries()];
   const reports: CaseReport[] = [];
   const work = async (): Promise<void> => {
-    const lane = fork(join(import.meta.dirname, "lane.ts"), {
+    const lane = fork(lanes, {
       // Most of what it makes it forgets at once, and the collector has less to copy.
-      execArgv: ["--import", "tsx", "--max-semi-space-size=64"],
+      execArgv: ["--max-semi-space-size=64"],
     });
     try {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {

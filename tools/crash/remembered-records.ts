@@ -1,6 +1,11 @@
-import type * as RecordFile from "../../journal/record.ts";
+/** Stands in for `journal/record.ts` in the processes of a search. */
+import { decodeRecord as decode } from "../../journal/record.ts";
 
-type Decode = typeof RecordFile.decodeRecord;
+export * from "../../journal/record.ts";
+
+type Decode = typeof decode;
+
+const known = new WeakMap<Uint8Array, ReturnType<Decode>>();
 
 /**
  * Decodes each stored value once: thousands of states of a case share the
@@ -8,17 +13,14 @@ type Decode = typeof RecordFile.decodeRecord;
  * shared is frozen, so that a process that changed a record it has read would
  * fail instead of changing it for the others.
  */
-export function once(decode: Decode): Decode {
-  const known = new WeakMap<Uint8Array, ReturnType<Decode>>();
-  return (value) => {
-    let record = known.get(value);
-    if (record === undefined) {
-      record = frozen(decode(value));
-      known.set(value, record);
-    }
-    return record;
-  };
-}
+export const decodeRecord: Decode = (value) => {
+  let record = known.get(value);
+  if (record === undefined) {
+    record = frozen(decode(value));
+    known.set(value, record);
+  }
+  return record;
+};
 
 /** Bytes cannot be frozen; those of a record are the store's own anyway. */
 function frozen<Value>(value: Value): Value {
