@@ -4,8 +4,10 @@
  */
 import { execFileSync } from "node:child_process";
 import { availableParallelism } from "node:os";
-import { resolve } from "node:path";
+import { readdirSync } from "node:fs";
+import { join, resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
+import { needsOwnProcess } from "./needs-own-process.ts";
 import { SearchesFirst } from "./searches-first.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
 
@@ -35,19 +37,33 @@ function count(modules: readonly TestModule[]): Totals {
 ensureSystemPackages();
 // Some tests run the command as it is installed: compiled.
 execFileSync("npm", ["run", "--silent", "build"], { cwd: root, stdio: "inherit" });
+const tests = join(root, "test");
+const alone = readdirSync(tests, { recursive: true, encoding: "utf8" })
+  .filter((name) => name.endsWith(".test.ts"))
+  .map((name) => join(tests, name))
+  .filter((file) => needsOwnProcess(file, tests));
+const common = {
+  root,
+  // What a search makes, it forgets at once: with room for it, the collector copies a fifth less. Short tests do not use it.
+  execArgv: ["--max-semi-space-size=64"],
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+};
 const vitest = await startVitest("test", process.argv.slice(2), {
   root,
   config: false,
   watch: false,
   // One more than there are cores: a test often waits for a sync, or for a program that it started.
   maxWorkers: availableParallelism() + 1,
-  // What a search makes, it forgets at once: with room for it, the collector copies a fifth less. Short tests do not use it.
-  execArgv: ["--max-semi-space-size=64"],
-  include: ["test/**/*.test.ts"],
-  testTimeout: 120_000,
-  hookTimeout: 120_000,
   sequence: { sequencer: SearchesFirst },
   reporters: ["default"],
+  projects: [
+    // A process for each file would spend a third of its time on reading and compiling the same modules again.
+    {
+      test: { ...common, name: "together", isolate: false, include: ["test/**/*.test.ts"], exclude: alone },
+    },
+    { test: { ...common, name: "alone", include: alone } },
+  ],
 });
 const totals = count(vitest.state.getTestModules());
 const errors = vitest.state.getUnhandledErrors().length;
