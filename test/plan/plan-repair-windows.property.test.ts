@@ -53,7 +53,8 @@ function changedBlocks({ phases: { raise, lower } }: ImagePlan): Set<number> {
 function withoutFirst(value: unknown): unknown {
   const contradiction =
     /(cluster \d+ belongs to .*? and to (metadata|an L2 table|data|compressed data)|entry \d+ of the L2 table at 0x[0-9a-f]+ [^.;["]+)(\s*\[[^\]]*\])?/g;
-  const text = JSON.stringify(value).replaceAll(contradiction, "!");
+  const json = JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? `${part}n` : part));
+  const text = json.replaceAll(contradiction, "!");
   return JSON.parse(text.replaceAll(/!(; !)*/g, "!"));
 }
 
