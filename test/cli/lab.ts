@@ -3,12 +3,16 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, expect, onTestFinished } from "vitest";
 import type { Operation, Step } from "../../src/index.ts";
+import { bundled } from "../../tools/crash/bundled.ts";
 import { type ImageSpec, writeImage } from "../../tools/image-maker/index.ts";
 import { cli } from "../support/command.ts";
 import { checkImage, describeCheck } from "../support/naive-qcow2.ts";
 import { type Ended, run } from "../support/programs.ts";
 
 const root = resolve(import.meta.dirname, "../..");
+
+/** A program that dies by SIGKILL at a step of its operation. */
+export const victim = (): Promise<string> => bundled(join(root, "tools/demo/victim.ts"));
 
 export const SPEC: ImageSpec = {
   version: 3,
@@ -52,8 +56,7 @@ export class Lab {
 
   /** A process that dies by SIGKILL when its operation comes to `step`. */
   async dieAt(operation: Operation, step: Step): Promise<void> {
-    const victim = join(root, "tools/demo/victim.ts");
-    const args = ["--import", "tsx", victim, this.path(".qcowal"), JSON.stringify(operation), step];
+    const args = [await victim(), this.path(".qcowal"), JSON.stringify(operation), step];
     const { signal, stderr } = await run(process.execPath, args, { cwd: root });
     expect(signal, stderr).toBe("SIGKILL");
   }

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { rm, writeFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { requireBuiltCommand } from "../support/command.ts";
 import { visible } from "../support/model.ts";
@@ -10,7 +10,7 @@ import { FileBytes } from "../support/naive-qcow2/file.ts";
 import { must } from "../support/programs.ts";
 import { requireQemu } from "../support/qemu.ts";
 import { makeImage } from "../../tools/image-maker/index.ts";
-import { Lab, SPEC } from "./lab.ts";
+import { Lab, SPEC, victim } from "./lab.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
@@ -214,8 +214,7 @@ describe("qcowal repair", () => {
     const lab = await Lab.open();
     const spoiled = await spoil(lab);
     const operation = JSON.stringify({ type: "repair", image: lab.path("a.qcow2") });
-    const victim = join(root, "tools/demo/victim.ts");
-    const args = ["--import", "tsx", victim, lab.path(".qcowal"), operation, step];
+    const args = [await victim(), lab.path(".qcowal"), operation, step];
     const [, signal] = (await once(execFile(process.execPath, args, { cwd: root }), "exit")) as [
       null,
       string,
