@@ -6,6 +6,7 @@ import { openPool } from "../../src/index.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
 import { must, run } from "../support/programs.ts";
 import { requireQemu, tempDir } from "../support/qemu.ts";
+import { victim } from "./lab.ts";
 
 beforeAll(requireQemu);
 beforeAll(requireBuiltCommand);
@@ -112,13 +113,13 @@ describe("an image on a block device", () => {
     const disk = await device(16 * MIB);
     await must("qemu-img", ["create", "-q", "-f", "qcow2", disk.path, "64M"]);
     await io(disk.path, "write -q -P 1 0 2M");
-    const victim = join(import.meta.dirname, "../../tools/demo/victim.ts");
+    const program = await victim();
     for (const [step, names] of [
       ["reserve", []],
       ["switch", ["x"]],
     ] as const) {
       const operation = JSON.stringify({ type: "create", image: disk.path, name: "x" });
-      const killed = await run(process.execPath, ["--import", "tsx", victim, disk.journal, operation, step]);
+      const killed = await run(process.execPath, [program, disk.journal, operation, step]);
       expect(killed.signal, killed.stderr).toBe("SIGKILL");
       expect((await run("qemu-img", ["info", disk.path])).code).not.toBe(0);
       expect(await qcowal(disk, "recover", disk.path)).toMatchObject({ code: 0 });

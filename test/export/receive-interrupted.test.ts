@@ -2,6 +2,7 @@ import { rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
 import { receiveStream } from "../../src/index.ts";
+import { bundled } from "../../tools/crash/bundled.ts";
 import { run } from "../support/programs.ts";
 import { Receiver, States, dribble, read } from "./stream-lab.ts";
 
@@ -112,8 +113,8 @@ describe("receiving that was interrupted", () => {
   ])("by SIGKILL (%s, %i) is finished by the next call", async (phase, count) => {
     const receiver = await Receiver.at(states.content(3));
     const stream = await receiver.save(await states.stream(3, 4));
-    const victim = resolve(root, "test/export/victim.ts");
-    const args = ["--import", "tsx", victim, receiver.target, stream, phase, String(count)];
+    const victim = await bundled(resolve(root, "test/export/victim.ts"));
+    const args = [victim, receiver.target, stream, phase, String(count)];
     const { signal, stderr } = await run(process.execPath, args, { cwd: root });
     expect(signal, stderr).toBe("SIGKILL");
     expect(await receiveStream(receiver.target, stream)).toMatchObject({ result: "resumed" });
@@ -124,8 +125,8 @@ describe("receiving that was interrupted", () => {
   test("while it made a new file leaves no file of that name, and begins anew", async () => {
     const receiver = await Receiver.at();
     const stream = await receiver.save(await states.stream(undefined, 4));
-    const victim = resolve(root, "test/export/victim.ts");
-    const args = ["--import", "tsx", victim, receiver.target, stream, "apply", "3"];
+    const victim = await bundled(resolve(root, "test/export/victim.ts"));
+    const args = [victim, receiver.target, stream, "apply", "3"];
     expect(await run(process.execPath, args, { cwd: root })).toMatchObject({ signal: "SIGKILL" });
     await expect(receiver.bytes()).rejects.toMatchObject({ code: "ENOENT" });
     expect(await receiver.leftovers()).toEqual([".web.raw.qcowal-new"]);
