@@ -43,12 +43,12 @@ export async function runTransaction(
   const actor = currentActor(environment.program, options.actor);
   const progress = new Progress(options, paths);
   const beginning: Beginning = { actor, progress, started, options };
+  // Where something is recorded, it may be of these images, or hold their snapshots: then it is planned anew.
+  if (!journal.isFresh) await first?.close();
   progress.step("recover");
   const recovered = await recoverImages(context, paths, { actor }, (transaction) =>
     progress.step("recover", transaction),
   );
-  // Where something is recorded there may be holds, or what was recovered just now: then it is planned anew.
-  if (!journal.isFresh) await first?.close();
   const locked = journal.isFresh ? await first?.forWriting() : undefined;
   const open = (): Promise<readonly Disk[]> =>
     openAll(environment, paths, "write").catch(async (error: unknown) => {
