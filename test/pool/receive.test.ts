@@ -16,7 +16,7 @@ import { all } from "../export/lab.ts";
 import { States, dribble } from "../export/stream-lab.ts";
 import { readRoot } from "../support/naive-qcow2.ts";
 import { must } from "../support/programs.ts";
-import { judge, requireQemu } from "../support/qemu.ts";
+import { createEncrypted, judge, requireQemu } from "../support/qemu.ts";
 import { streamOf } from "../support/received.ts";
 import { SPEC, expectClean, poolIn, scratch } from "./lab.ts";
 
@@ -243,13 +243,7 @@ describe("a qcow2 copy refuses, and stays byte for byte as it is,", () => {
     await expectRefused(pool, copy, stream, "IMAGE_UNSUPPORTED", /bitmap.*Nothing was changed/);
     await create(dir, "-o", `data_file=${join(dir, "data.raw")}`);
     await expectRefused(pool, copy, stream, "IMAGE_UNSUPPORTED", /external file/);
-    const secret = [
-      "--object",
-      "secret,id=key,data=secret",
-      "-o",
-      "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10",
-    ];
-    await create(dir, ...secret);
+    await createEncrypted(copy, 2 ** 20, "secret");
     await expectRefused(pool, copy, stream, "IMAGE_UNSUPPORTED", /encrypted/);
   });
 });
