@@ -66,12 +66,17 @@ export class EntryRuns {
   #nextOfWords(): boolean {
     if (this.entry >= this.#end) return false;
     const words = this.#words;
-    const at = this.entry * this.#step;
-    this.high = words[at] ?? 0;
-    this.low = words[at + 1] ?? 0;
-    this.cluster = plainCluster(this.#clusterBits, this.high, this.low);
-    this.count =
-      this.cluster <= 0 ? 1 : plainRun(words, at, this.#step, this.#clusterSize, this.#end - this.entry);
+    const step = this.#step;
+    const at = this.entry * step;
+    const high = words[at] ?? 0;
+    const low = words[at + 1] ?? 0;
+    const cluster = plainCluster(this.#clusterBits, high, low);
+    this.high = high;
+    this.low = low;
+    this.cluster = cluster;
+    // Where clusters are in no order, most runs end here.
+    const goesOn = cluster > 0 && words[at + step + 1] === low + this.#clusterSize;
+    this.count = goesOn ? plainRun(words, at, step, this.#clusterSize, this.#end - this.entry) : 1;
     return true;
   }
 

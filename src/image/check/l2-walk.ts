@@ -114,7 +114,7 @@ export class L2Walk {
         const cluster = firstCluster + done;
         if (cluster >>> chunkBits !== chunk) {
           chunk = cluster >>> chunkBits;
-          const { used } = this.#counts.table;
+          const used = plain - done < chunkClusters ? Infinity : this.#counts.table.used;
           place = this.#counts.place(chunk);
           isNew = this.#counts.table.used > used;
           counts = place >> 1;
@@ -128,10 +128,11 @@ export class L2Walk {
         if (onesAt > UNREADABLE) {
           const isSet = isCopied(high);
           const bit = onesAt * 8 + (cluster & (refcountEntries - 1));
-          const isOther = (from: number): number =>
-            onesAt >= 0 ? nextOther(ones, bit, from, part, isSet) : isSet ? from : part;
-          for (let index = isOther(0); index < part; index = isOther(index + 1)) {
-            this.#wrongFlag(firstEntry + done + index, !isSet, cluster + index);
+          // Without ones, all flags that are set are wrong, and no other.
+          const flags = isSet || onesAt >= 0 ? part : 0;
+          for (let index = 0; index < flags; index += 1) {
+            if (onesAt >= 0) index = nextOther(ones, bit, index, flags, isSet);
+            if (index < flags) this.#wrongFlag(firstEntry + done + index, !isSet, cluster + index);
           }
         }
         if (place < 0) continue;
