@@ -29,7 +29,7 @@ import type { RunReport } from "./reports.ts";
 /**
  * Runs the operations as one transaction, all or nothing. Pending transactions on
  * the images are recovered first. `first` is what was planned before the journal
- * was there: it is carried out as it is while that is empty, and closed in any case.
+ * was there: it is carried out as it is while that is empty, and else let go of.
  */
 export async function runTransaction(
   context: EngineContext,
