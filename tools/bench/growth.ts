@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { requireBuiltCommand } from "../../test/support/command.ts";
 import { must } from "../../test/support/programs.ts";
+import { leanEnvironment } from "../lean-environment.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { IMAGES, buildImage } from "./images/catalogue.ts";
 import { sequential, shuffled } from "./images/write-orders.ts";
@@ -57,6 +58,7 @@ async function time(
 const { values } = parseArgs({
   options: { dir: { type: "string", default: tmpdir() }, largest: { type: "string", default: "4096" } },
 });
+leanEnvironment();
 ensureSystemPackages();
 requireBuiltCommand();
 const folder = await mkdtemp(join(values.dir, "qcowal-growth-"));

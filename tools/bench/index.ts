@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { requireBuiltCommand } from "../../test/support/command.ts";
+import { leanEnvironment } from "../lean-environment.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { type BenchImage, IMAGES, type State, buildImage } from "./images/catalogue.ts";
 import { OURS, measure } from "./measure/measure.ts";
@@ -145,6 +146,7 @@ async function starts(): Promise<string> {
 
 const options = parseOptions();
 if (options !== undefined) {
+  leanEnvironment();
   ensureSystemPackages();
   requireBuiltCommand();
   const folder = await mkdtemp(join(options.dir, "qcowal-bench-"));

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { requireBuiltCommand } from "../../test/support/command.ts";
 import { must } from "../../test/support/programs.ts";
+import { leanEnvironment } from "../lean-environment.ts";
 import { ensureSystemPackages } from "../test/system-packages.ts";
 import { type Exported, measureExport } from "./read/exporting.ts";
 import { STORED, makeReadImages } from "./read/read-images.ts";
@@ -98,6 +99,7 @@ if (values.help === true || !isSensible || parts === undefined || kinds === unde
   console.error(USAGE);
   process.exitCode = values.help === true ? 0 : 2;
 } else {
+  leanEnvironment();
   ensureSystemPackages();
   requireBuiltCommand();
   const folder = await mkdtemp(join(values.dir, "qcowal-bench-"));

@@ -7,6 +7,7 @@ import { availableParallelism } from "node:os";
 import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
+import { leanEnvironment } from "../lean-environment.ts";
 import { needsOwnProcess } from "./needs-own-process.ts";
 import { SearchesFirst } from "./searches-first.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
@@ -34,6 +35,7 @@ function count(modules: readonly TestModule[]): Totals {
   return totals;
 }
 
+leanEnvironment();
 ensureSystemPackages();
 // Some tests run the command as it is installed: compiled.
 execFileSync("npm", ["run", "--silent", "build"], { cwd: root, stdio: "inherit" });
