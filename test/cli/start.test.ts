@@ -1,4 +1,4 @@
-import { copyFile, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, readFile, readdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { cachedCode } from "../../src/cli/code-cache.ts";
@@ -15,11 +15,16 @@ beforeAll(requireBuiltCommand);
 async function installed(): Promise<string> {
   const folder = await tempDir();
   await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+  await installIn(folder);
+  await copyFile(join(root, "package.json"), join(folder, "package.json"));
+  return folder;
+}
+
+async function installIn(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
   for (const name of ["qcowal.cjs", "command.cjs", "command.cache"]) {
     await copyFile(join(built, name), join(folder, name));
   }
-  await copyFile(join(root, "package.json"), join(folder, "package.json"));
-  return folder;
 }
 
 const version = async (folder: string): Promise<string> =>
@@ -30,7 +35,7 @@ test("the code cache that the build leaves is the one that V8 takes", async () =
   const script = `
     const { readFileSync } = require("node:fs"), { Script } = require("node:vm");
     const file = process.argv[1] + "/command.cjs";
-    const cachedData = readFileSync(process.argv[1] + "/command.cache").subarray(32);
+    const cachedData = readFileSync(process.argv[1] + "/command.cache").subarray(8);
     const source = require("node:module").wrap(readFileSync(file, "utf8"));
     console.log(new Script(source, { filename: file, cachedData }).cachedDataRejected);`;
   expect((await must(process.execPath, ["-e", script, built])).trim()).toBe("false");
@@ -65,3 +70,46 @@ test.each([
   expect(cachedCode(folder)).toBeUndefined();
   expect(await version(folder)).toBe(await version(root + "/dist"));
 });
+
+/** Where npm puts the packages that ours needs, seen from the folder of the command. */
+const places = [
+  ["in its own node_modules", "qcowal/dist", "qcowal/node_modules"],
+  ["beside it", "node_modules/qcowal/dist", "node_modules"],
+  ["further up", "app/qcowal/lib/dist", "node_modules"],
+] as const;
+
+test.each(places)("the command finds its native code %s", async (_, command, packages) => {
+  const folder = await tempDir();
+  await installIn(join(folder, command));
+  await linkPackages(join(folder, packages));
+  await createsSnapshot(folder, join(folder, command));
+});
+
+test("native code that was compiled on purpose is taken in place of that which came along", async () => {
+  const folder = await tempDir();
+  await installIn(join(folder, "node_modules/qcowal/dist"));
+  await linkPackages(join(folder, "node_modules"));
+  for (const name of ["level", "classic-level"]) {
+    await rm(join(folder, "node_modules", name));
+    await cp(join(root, "node_modules", name), join(folder, "node_modules", name), { recursive: true });
+  }
+  const compiled = join(folder, "node_modules/classic-level/build/Release");
+  await mkdir(compiled, { recursive: true });
+  await writeFile(join(compiled, "classic_level.node"), "by a compiler with a fault");
+  const command = join(folder, "node_modules/qcowal/dist");
+  await expect(createsSnapshot(folder, command)).rejects.toThrow("build/Release/classic_level.node");
+});
+
+async function linkPackages(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const name of await readdir(join(root, "node_modules"))) {
+    if (!name.startsWith(".")) await symlink(join(root, "node_modules", name), join(folder, name));
+  }
+}
+
+async function createsSnapshot(folder: string, command: string): Promise<void> {
+  const image = join(folder, "image.qcow2");
+  await must("qemu-img", ["create", "-q", "-f", "qcow2", image, "1M"]);
+  const words = [join(command, "qcowal.cjs"), "create", "--json", "one", image];
+  expect(await must(process.execPath, words)).toContain('"one"');
+}

@@ -5,6 +5,7 @@ import {
   type ImageIdentity,
   type Observation,
   observe,
+  NO_SNAPSHOTS,
   tableDigest,
   topicsOf,
 } from "../../src/engine/index.ts";
@@ -117,4 +118,8 @@ test("a new image is compared with few, however many have had the same snapshots
   expect(await observe(counting, NOTHING_THERE, seen)).toMatchObject({ what: "first seen" });
   expect(read).toBeGreaterThan(5);
   expect(read).toBeLessThan(40);
+});
+
+test("an image without snapshots is known by the digest of an empty table", () => {
+  expect(NO_SNAPSHOTS).toBe(tableDigest([]));
 });

@@ -30,7 +30,7 @@ await build({
   ...common,
   entryPoints: [join(dist, "src/cli/main.js")],
   outfile: join(dist, "command.cjs"),
-  plugins: [addons, lazyBuiltins, packageVersion],
+  plugins: [addons, lazyBuiltins([join(dist, "src"), join(dist, "journal")]), packageVersion],
   // An import() of a CommonJS package has its source searched for exports first.
   supported: { "dynamic-import": false },
   define: { "import.meta.url": "qcowalFile" },
