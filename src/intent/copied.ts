@@ -1,9 +1,9 @@
 import { crc32 } from "node:zlib";
+import { giveSpare, takeSpare } from "../disk/index.ts";
 import { markCopied, withCopied } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { CopiedIntent } from "./intent.ts";
 import { invariant } from "../errors/index.ts";
-import { giveSpare, takeSpare } from "./spare-buffers.ts";
 import { type Edit, windowOf } from "./window.ts";
 
 /** Fewer entries than these are marked where they are: to hand them to another loop costs as much. */

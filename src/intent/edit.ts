@@ -1,8 +1,7 @@
-import { type Disk, allEnded } from "../disk/index.ts";
+import { type Disk, allEnded, giveSpare, takeSpare } from "../disk/index.ts";
 import { copiedEdit } from "./copied.ts";
 import type { Intent } from "./intent.ts";
 import { refcountEdit } from "./refcount.ts";
-import { giveSpare, takeSpare } from "./spare-buffers.ts";
 import type { Edit } from "./window.ts";
 
 /** What an intent does, if it is one that changes something inside sectors. */

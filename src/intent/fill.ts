@@ -1,9 +1,8 @@
 import { createHash } from "node:crypto";
-import type { Disk } from "../disk/index.ts";
+import { type Disk, giveSpare, takeSpare } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type Inspection, type Reader, foreign } from "./inspection.ts";
 import type { FillIntent } from "./intent.ts";
-import { giveSpare, takeSpare } from "./spare-buffers.ts";
 
 /** Long contents are compared and written in pieces, so that a 32 MiB L1 table needs no second copy. */
 const PIECE_BYTES = 1024 * 1024;

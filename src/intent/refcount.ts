@@ -1,8 +1,8 @@
+import { giveSpare, takeSpare } from "../disk/index.ts";
 import { invariant } from "../errors/index.ts";
 import { areAlike, fillRefcounts, readRefcount, refcountByteRange } from "../format/index.ts";
 import { type Inspection, type Reader, foreign, mixture } from "./inspection.ts";
 import type { RefcountIntent } from "./intent.ts";
-import { giveSpare, takeSpare } from "./spare-buffers.ts";
 import { type Edit, type Window, windowOf } from "./window.ts";
 
 /** The sectors of the block that the runs lie in, and the first entry in them. */

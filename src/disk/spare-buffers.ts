@@ -6,7 +6,7 @@ const COMMON_BYTES = 64 * 1024;
 /** Left to the garbage collector, hundreds would pile up before it comes. */
 const spare: Buffer[] = [];
 
-/** A buffer to carry out an intent in, with anything in it. */
+/** A buffer for what is read or written at once, with anything in it. */
 export function takeSpare(length: number): Buffer {
   // Few sizes, so that one fits the next.
   const capacity = Math.max(2 ** Math.ceil(Math.log2(Math.max(length, 1))), COMMON_BYTES);
