@@ -17,8 +17,8 @@ export class BlockReader {
   readonly #stored: RefcountTable;
   readonly #onBlock: (() => void) | undefined;
   readonly #zeros: Buffer;
-  /** The bytes of the block that was held last, and the block. */
-  readonly #alike: Buffer;
+  /** The bytes of the block that was held last, and the block; a block that is expected to be the only one has none to be like. */
+  #alike: Buffer | undefined;
   #held: RefcountArray | undefined;
   readonly #blank: RefcountArray;
   /** What held the blocks of the last window. */
@@ -33,7 +33,6 @@ export class BlockReader {
     this.#onBlock = onBlock;
     const { clusterSize } = stored.geometry;
     this.#zeros = Buffer.from(zeroBuffer(clusterSize), 0, clusterSize);
-    this.#alike = Buffer.alloc(clusterSize);
     // Decoding in place turns the bytes of each entry round: zeros stay zeros.
     this.#blank = decodeRefcountBlock(this.#zeros, stored.geometry);
   }
@@ -110,7 +109,7 @@ export class BlockReader {
   /** Where a disk was written in order, one block is like the other: those are held once. */
   #hold(bytes: Buffer, count: number): RefcountArray {
     const { geometry } = this.#stored;
-    if (this.#held !== undefined && bytes.equals(this.#alike)) return this.#held;
+    if (this.#held !== undefined && this.#alike !== undefined && bytes.equals(this.#alike)) return this.#held;
     if ((this.#used.length + 1) * geometry.clusterSize > MAX_BLOCK_BYTES) {
       throw new QcowalError(
         "LIMIT_EXCEEDED",
@@ -120,8 +119,10 @@ export class BlockReader {
     const held = this.#spare.pop() ?? this.#carve(count);
     this.#used.push(held);
     bytes.copy(held);
-    bytes.copy(this.#alike);
-    return (this.#held = decodeRefcountBlock(held, geometry));
+    if (count > 1) bytes.copy((this.#alike ??= Buffer.allocUnsafeSlow(geometry.clusterSize)));
+    const block = decodeRefcountBlock(held, geometry);
+    this.#held = count > 1 ? block : undefined;
+    return block;
   }
 
   /** Memory for one of `blocks` blocks. */

@@ -1,4 +1,4 @@
-import type { Disk } from "../disk/index.ts";
+import { type Disk, giveSpare, takeSpare } from "../disk/index.ts";
 import { QcowalError } from "../errors/index.ts";
 import { type Geometry, type Header, hostOffset } from "../format/index.ts";
 
@@ -70,9 +70,9 @@ async function readSlots(
   onDamage: OnDamagedSlot,
 ): Promise<Float64Array> {
   const { clusterSize } = header.geometry;
-  const bytes = new Uint8Array(header.refcountTableClusters * clusterSize);
+  const bytes = takeSpare(header.refcountTableClusters * clusterSize);
   await disk.read(header.refcountTableOffset, bytes);
-  const view = new DataView(bytes.buffer);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const table = new Float64Array(bytes.length / 8);
   for (let index = 0; index < table.length; index += 1) {
     if (view.getUint32(index * 8) === 0 && view.getUint32(index * 8 + 4) === 0) continue;
@@ -83,6 +83,7 @@ async function readSlots(
       onDamage(index, `refcount block ${index} lies behind the end of the file (0x${raw.toString(16)})`);
     } else table[index] = hostOffset(Number(raw));
   }
+  giveSpare(bytes);
   return table;
 }
 

@@ -25,8 +25,10 @@ export interface SnapshotTable {
   readonly rescued?: RescuedSnapshots;
 }
 
-/** Enough for the tables of most images in one read. */
-const FIRST_PIECE_BYTES = 64 * 1024;
+/** What most entries have room in: most tables come in one read. */
+const USUAL_ENTRY_BYTES = 256;
+const MIN_FIRST_PIECE_BYTES = 4 * 1024;
+const MAX_FIRST_PIECE_BYTES = 64 * 1024;
 /** Entries may be almost as long as that, and what is left of a piece behind them is held with them. */
 const PIECE_BYTES = 1024 * 1024;
 
@@ -136,6 +138,8 @@ async function read<Kept>(
   const end = rescue ? Math.ceil((await disk.size()) / clusterSize) * clusterSize : Infinity;
   const room = Math.min(end - header.snapshotsOffset, most);
   const decoder = decodeSnapshotTable(header.snapshotCount, rescue, room, keep);
+  const expected = Math.max(header.snapshotCount * USUAL_ENTRY_BYTES, MIN_FIRST_PIECE_BYTES);
+  const first = Math.min(expected, MAX_FIRST_PIECE_BYTES);
   let piece = new Uint8Array(0);
   let from = 0;
   let step = decoder.next();
@@ -143,7 +147,7 @@ async function read<Kept>(
     const { at, length } = step.value;
     if (at < from || at + length > from + piece.length) {
       // A new buffer each time: entries are views of it.
-      piece = new Uint8Array(Math.max(length, piece.length === 0 ? FIRST_PIECE_BYTES : PIECE_BYTES));
+      piece = new Uint8Array(Math.max(length, piece.length === 0 ? first : PIECE_BYTES));
       from = at;
       await disk.read(header.snapshotsOffset + from, piece);
     }

@@ -6,6 +6,7 @@ import {
   encodeSnapshotTable,
   snapshotTableBytes,
 } from "../format/index.ts";
+import { giveSpare, takeSpare } from "../disk/index.ts";
 import type { Image } from "../image/index.ts";
 import { type FillIntent, fillOf } from "../intent/index.ts";
 import type { Space } from "./space.ts";
@@ -32,11 +33,12 @@ export async function placeSnapshotTable(
   const clusters = clustersFor(image.header.geometry, length);
   const offset = await space.allocate(clusters);
   const pieces = encodeSnapshotTable(entries, clusters * image.header.geometry.clusterSize);
-  const scratch = new Uint8Array(pieces[0]?.length ?? 0);
-  return {
-    offset,
-    fills: pieces.map(({ at, length, writeTo }) => fillOf(offset + at, scratch.subarray(0, length), writeTo)),
-  };
+  const scratch = takeSpare(pieces[0]?.length ?? 0);
+  const fills = pieces.map(({ at, length, writeTo }) =>
+    fillOf(offset + at, scratch.subarray(0, length), writeTo),
+  );
+  giveSpare(scratch);
+  return { offset, fills };
 }
 
 /** Whole clusters: what a table does not fill is zeros. */

@@ -32,7 +32,7 @@ export function addRefcountIntents(
   result: RefcountIntents,
 ): void {
   const { geometry, table } = changes.stored;
-  const scratch = new Uint8Array(geometry.clusterSize);
+  const scratch = new Uint8Array(growth.blocks.size > 0 ? geometry.clusterSize : 0);
   for (const [index, offset] of growth.blocks) {
     if (!changes.stored.covers(index)) continue;
     result.reserve.push(newBlock(changes, index, offset, scratch));
