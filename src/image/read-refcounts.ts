@@ -11,15 +11,22 @@ const MAX_BLOCK_BYTES = 2 ** 31;
 /** Small blocks share an allocation: each costs more than they hold. */
 const SLAB_BYTES = 1024 * 1024;
 
+const MOST_LIKELY = 2;
+
+interface HeldBlock {
+  /** As it is in the file. */
+  readonly stored: Buffer;
+  readonly block: RefcountArray;
+}
+
 /** Reads refcount blocks, window by window into the same memory. */
 export class BlockReader {
   readonly #disk: Disk;
   readonly #stored: RefcountTable;
   readonly #onBlock: (() => void) | undefined;
   readonly #zeros: Buffer;
-  /** The bytes of the block that was held last, and the block; a block that is expected to be the only one has none to be like. */
-  #alike: Buffer | undefined;
-  #held: RefcountArray | undefined;
+  /** The block that others were like lately, and behind it the one that was held last. */
+  #likely: HeldBlock[] = [];
   readonly #blank: RefcountArray;
   /** What held the blocks of the last window. */
   #spare: Buffer[] = [];
@@ -86,7 +93,7 @@ export class BlockReader {
   }
 
   #reuse(): void {
-    this.#held = undefined;
+    this.#likely = [];
     this.#spare = [...this.#spare, ...this.#used];
     this.#used = [];
   }
@@ -106,10 +113,17 @@ export class BlockReader {
     }
   }
 
-  /** Where a disk was written in order, one block is like the other: those are held once. */
+  /**
+   * Where a disk was written in order, one block is like the other, but for one now and
+   * then: those are held once.
+   */
   #hold(bytes: Buffer, count: number): RefcountArray {
     const { geometry } = this.#stored;
-    if (this.#held !== undefined && this.#alike !== undefined && bytes.equals(this.#alike)) return this.#held;
+    const known = this.#likely.find((likely) => bytes.equals(likely.stored));
+    if (known !== undefined) {
+      if (known !== this.#likely[0]) this.#likely.reverse();
+      return known.block;
+    }
     if ((this.#used.length + 1) * geometry.clusterSize > MAX_BLOCK_BYTES) {
       throw new QcowalError(
         "LIMIT_EXCEEDED",
@@ -119,9 +133,14 @@ export class BlockReader {
     const held = this.#spare.pop() ?? this.#carve(count);
     this.#used.push(held);
     bytes.copy(held);
-    if (count > 1) bytes.copy((this.#alike ??= Buffer.allocUnsafeSlow(geometry.clusterSize)));
     const block = decodeRefcountBlock(held, geometry);
-    this.#held = count > 1 ? block : undefined;
+    // What is expected to be the only one has none to be like.
+    if (count > 1) {
+      const last = this.#likely.length < MOST_LIKELY ? undefined : this.#likely.pop();
+      const stored = last?.stored ?? Buffer.allocUnsafeSlow(geometry.clusterSize);
+      bytes.copy(stored);
+      this.#likely.push({ stored, block });
+    }
     return block;
   }
 

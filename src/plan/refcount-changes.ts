@@ -37,8 +37,10 @@ export class RefcountChanges {
   readonly #blocks: (BlockChange | undefined)[] = [];
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
   readonly #runs: EntryRuns;
-  #full: RefcountArray | undefined;
-  #notFull: RefcountArray | undefined;
+  /** Whether no refcount is 0 in the blocks that were looked at, and in the last of them. */
+  readonly #full = new Map<RefcountArray, boolean>();
+  #looked: RefcountArray | undefined;
+  #isLookedFull = false;
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
   readonly #taken = new ClusterSet();
@@ -179,13 +181,14 @@ export class RefcountChanges {
     return isCopied(highs) ? "some flags" : "no flags";
   }
 
-  /** Whether no refcount of a block is 0. Of blocks that are alike, which are held once, the first is looked at. */
+  /** Whether no refcount of a block is 0. Blocks that are alike are held once, and looked at once. */
   #isFull(stored: RefcountArray): boolean {
-    if (stored !== this.#full && stored !== this.#notFull) {
-      if (stored.includes(0)) this.#notFull = stored;
-      else this.#full = stored;
-    }
-    return stored === this.#full;
+    if (stored === this.#looked) return this.#isLookedFull;
+    let isFull = this.#full.get(stored);
+    if (isFull === undefined) this.#full.set(stored, (isFull = !stored.includes(0)));
+    this.#looked = stored;
+    this.#isLookedFull = isFull;
+    return isFull;
   }
 
   #addOtherEntry(offset: number, entry: number, high: number, low: number, weight: number): void {
