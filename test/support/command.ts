@@ -4,7 +4,7 @@ import { run } from "./programs.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const MAIN = join(root, "dist/qcowal.cjs");
-const API = join(root, "dist/src/index.js");
+export const API = join(root, "dist/src/index.js");
 
 function newest(directory: string): number {
   return readdirSync(directory, { recursive: true, encoding: "utf8" }).reduce(

@@ -16,7 +16,7 @@ export function timesTable(results: readonly Result[]): string {
     "ratio",
     "in process",
     "ratio",
-    "over the floor",
+    "over the floor, as a command / in process",
     "recover over operation",
   ];
   return table(
@@ -29,7 +29,7 @@ export function timesTable(results: readonly Result[]): string {
       peer === undefined ? "–" : atLeast(peer, ratio(peer.seconds / ours.seconds)),
       seconds(inProcess),
       peer === undefined ? "–" : atLeast(peer, ratio(peer.seconds / inProcess)),
-      ratio(ours.seconds / floor),
+      `${ratio(ours.seconds / floor)} / ${ratio(inProcess / floor)}`,
       recover === undefined ? "–" : ratio(recover / ours.seconds),
     ]),
   );
