@@ -51,9 +51,13 @@ export class BlockChange {
   #countedFrom = 0;
   #countedTo = 0;
 
+  /** No stored refcount is 0. */
+  readonly isFull: boolean;
+
   /** `makeArray` gives one of zeros, as long as the block has entries. */
-  constructor(stored: RefcountArray, makeArray: () => Int32Array) {
+  constructor(stored: RefcountArray, isFull: boolean, makeArray: () => Int32Array) {
     this.#stored = stored;
+    this.isFull = isFull;
     this.#makeArray = makeArray;
   }
 

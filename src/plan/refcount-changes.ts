@@ -37,10 +37,8 @@ export class RefcountChanges {
   readonly #blocks: (BlockChange | undefined)[] = [];
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
   readonly #runs: EntryRuns;
-  /** Whether no refcount is 0 in the blocks that were looked at, and in the last of them. */
+  /** Whether no refcount is 0, of the blocks that were looked at. */
   readonly #full = new Map<RefcountArray, boolean>();
-  #looked: RefcountArray | undefined;
-  #isLookedFull = false;
 
   /** Clusters that are handed out: a table that refers to one already was never counted. */
   readonly #taken = new ClusterSet();
@@ -139,6 +137,8 @@ export class RefcountChanges {
     let changes: BlockChange | undefined;
     let highs = 0;
     let common = 0xffff_ffff;
+    const fromCluster = this.stored.first * refcountEntries;
+    const toCluster = this.stored.end * refcountEntries;
     runs.begin(table);
     while (runs.next()) {
       const { high, low, cluster: firstCluster } = runs;
@@ -149,6 +149,7 @@ export class RefcountChanges {
         continue;
       }
       const endCluster = firstCluster + runs.count;
+      if (endCluster <= fromCluster || firstCluster >= toCluster) continue;
       // What of it one block counts, and the next one.
       for (let cluster = firstCluster, first = 0, end = 0; cluster < endCluster; cluster += end - first) {
         if (cluster >>> entryBits !== index) {
@@ -160,8 +161,9 @@ export class RefcountChanges {
         end = Math.min(first + endCluster - cluster, refcountEntries);
         if (changes === undefined) continue;
         const { entries } = changes;
+        const isFull = changes.isFull;
         if (entries === undefined) {
-          const uncounted = this.#isFull(stored) ? -1 : changes.uncounted(first, end);
+          const uncounted = isFull ? -1 : changes.uncounted(first, end);
           if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
           changes.add(first, end, weight);
           continue;
@@ -169,7 +171,7 @@ export class RefcountChanges {
         changes.touch(first, end);
         let isWrapped = false;
         for (let entry = first; entry < end; entry += 1) {
-          if (stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
+          if (!isFull && stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
           const sum = (entries[entry] ?? 0) + weight;
           if (sum !== (sum | 0)) isWrapped = true;
           entries[entry] = sum;
@@ -183,11 +185,8 @@ export class RefcountChanges {
 
   /** Whether no refcount of a block is 0. Blocks that are alike are held once, and looked at once. */
   #isFull(stored: RefcountArray): boolean {
-    if (stored === this.#looked) return this.#isLookedFull;
     let isFull = this.#full.get(stored);
     if (isFull === undefined) this.#full.set(stored, (isFull = !stored.includes(0)));
-    this.#looked = stored;
-    this.#isLookedFull = isFull;
     return isFull;
   }
 
@@ -221,6 +220,8 @@ export class RefcountChanges {
     let stored = this.#nothing;
     let block: BlockChange | undefined;
     let newlyExclusive = 0;
+    const fromCluster = this.stored.first * refcountEntries;
+    const toCluster = this.stored.end * refcountEntries;
     runs.begin(table, first, end === l2Entries ? Infinity : end);
     while (runs.next()) {
       const { entry, high, low, cluster: firstCluster } = runs;
@@ -234,12 +235,14 @@ export class RefcountChanges {
         continue;
       }
       const endCluster = firstCluster + runs.count;
+      // On a disk in no order most of a table belongs to other windows.
+      if (endCluster <= fromCluster || firstCluster >= toCluster) continue;
       for (let cluster = firstCluster, from = 0, to = 0; cluster < endCluster; cluster += to - from) {
         if (cluster >>> entryBits !== index) {
           index = cluster >>> entryBits;
           isHere = this.stored.covers(index);
           stored = (isHere ? this.stored.block(index) : undefined) ?? this.#nothing;
-          block = this.#changesIn(index);
+          block = isHere ? this.#changesIn(index) : undefined;
         }
         from = cluster & (refcountEntries - 1);
         to = Math.min(from + endCluster - cluster, refcountEntries);
@@ -320,7 +323,8 @@ export class RefcountChanges {
     const present = this.#changesIn(index);
     if (present !== undefined) return present;
     invariant(this.stored.covers(index), "a refcount outside the window changes");
-    const created = new BlockChange(this.stored.block(index) ?? this.#nothing, this.#makeArray);
+    const block = this.stored.block(index) ?? this.#nothing;
+    const created = new BlockChange(block, this.#isFull(block), this.#makeArray);
     this.#blocks[index - this.stored.first] = created;
     return created;
   }

@@ -24,7 +24,7 @@ test("changes that are kept as runs are those that are kept by entry", () => {
   fc.assert(
     fc.property(stored, additions, fc.nat(ENTRIES - 1), fc.nat(ENTRIES), (values, all, first, length) => {
       const refcounts = Uint16Array.from(values);
-      const block = new BlockChange(refcounts, () => new Int32Array(ENTRIES));
+      const block = new BlockChange(refcounts, !refcounts.includes(0), () => new Int32Array(ENTRIES));
       const expected = new Int32Array(ENTRIES);
       for (const [from, count, by] of all) {
         const end = Math.min(from + count, ENTRIES);

@@ -55,8 +55,8 @@ const vitest = await startVitest("test", process.argv.slice(2), {
   root,
   config: false,
   watch: false,
-  // One more than there are cores: a test often waits for a sync, or for a program that it started.
-  maxWorkers: availableParallelism() + 1,
+  // More than there are cores: a test waits for a sync, or for a program that it started, almost half of its time.
+  maxWorkers: availableParallelism() * 2,
   sequence: { sequencer: SearchesFirst },
   reporters: ["default"],
   projects: [
