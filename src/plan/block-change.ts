@@ -35,7 +35,6 @@ export function isUniform(values: RefcountArray, first: number, end: number): bo
  * are counted one by one.
  */
 export class BlockChange {
-  readonly #stored: RefcountArray;
   readonly #makeArray: () => Int32Array;
   /** Of the runs, ascending: where each begins and ends, and by how much its entries change. Two that touch differ. */
   readonly #firsts: number[] = [];
@@ -51,12 +50,13 @@ export class BlockChange {
   #countedFrom = 0;
   #countedTo = 0;
 
+  readonly stored: RefcountArray;
   /** No stored refcount is 0. */
   readonly isFull: boolean;
 
   /** `makeArray` gives one of zeros, as long as the block has entries. */
   constructor(stored: RefcountArray, isFull: boolean, makeArray: () => Int32Array) {
-    this.#stored = stored;
+    this.stored = stored;
     this.isFull = isFull;
     this.#makeArray = makeArray;
   }
@@ -74,8 +74,8 @@ export class BlockChange {
   /** The first entry from `first` to before `end` whose stored refcount is 0; -1 without any. */
   uncounted(first: number, end: number): number {
     if (first >= this.#countedFrom && end <= this.#countedTo) return -1;
-    const found = this.#stored.indexOf(0, first);
-    const to = found < 0 ? this.#stored.length : found;
+    const found = this.stored.indexOf(0, first);
+    const to = found < 0 ? this.stored.length : found;
     this.#countedFrom = first;
     this.#countedTo = to;
     return to < end ? to : -1;
@@ -204,7 +204,7 @@ export class BlockChange {
 
   /** Runs of entries that change alike and were alike, in order. */
   forEachRun(onRun: (first: number, end: number, from: number, change: number) => void): void {
-    const stored = this.#stored;
+    const stored = this.stored;
     const each = (first: number, end: number, change: number): void => {
       if (isUniform(stored, first, end)) {
         onRun(first, end, stored[first] ?? 0, change);

@@ -9,6 +9,7 @@ import {
   isCopied,
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf, zeroBuffer } from "../image/index.ts";
+import { addSingles } from "./add-singles.ts";
 import { BlockChange, type BlockChanges, OVERFLOW } from "./block-change.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import { type OnWrongFlags, compareRun } from "./compare-run.ts";
@@ -37,6 +38,8 @@ export class RefcountChanges {
   readonly #blocks: (BlockChange | undefined)[] = [];
   readonly #reference: L2Reference = { kind: "none", first: 0, last: 0 };
   readonly #runs: EntryRuns;
+  /** Clusters of one table that are counted together. */
+  #singles: Uint32Array | undefined;
   /** Whether no refcount is 0, of the blocks that were looked at. */
   readonly #full = new Map<RefcountArray, boolean>();
 
@@ -137,6 +140,8 @@ export class RefcountChanges {
     let changes: BlockChange | undefined;
     let highs = 0;
     let common = 0xffff_ffff;
+    let singles = this.#singles;
+    let count = 0;
     const fromCluster = this.stored.first * refcountEntries;
     const toCluster = this.stored.end * refcountEntries;
     runs.begin(table);
@@ -168,6 +173,11 @@ export class RefcountChanges {
           changes.add(first, end, weight);
           continue;
         }
+        if (end - first === 1) {
+          singles ??= this.#singles = new Uint32Array(this.#geometry.l2Entries);
+          singles[count++] = cluster;
+          continue;
+        }
         changes.touch(first, end);
         let isWrapped = false;
         for (let entry = first; entry < end; entry += 1) {
@@ -178,6 +188,11 @@ export class RefcountChanges {
         }
         invariant(!isWrapped, OVERFLOW);
       }
+    }
+    if (singles !== undefined && count > 0) {
+      const blocks = { blocks: this.#blocks, first: this.stored.first, entryBits };
+      const uncounted = addSingles(singles.subarray(0, count), blocks, weight);
+      if (uncounted >= 0) throw this.#uncounted(uncounted);
     }
     if (isCopied(common)) return "all flags";
     return isCopied(highs) ? "some flags" : "no flags";
