@@ -18,14 +18,14 @@ const FORMATS = [
   ["qcow2", ["--compress", "none"]],
 ] as const;
 
-/** In the middle of 16 MiB that are written in pieces of at most 2. */
-const MIDDLE = 4;
+/** One of the first pieces, of at most 2 MiB, of 64 MiB: those that follow it at once are on their way by then. */
+const EARLY = 4;
 
 describe.each(FORMATS)("an export as %s that does not come to its end", (format, how) => {
   async function exported(fault: string): Promise<{ lab: Lab; ended: Ended; again: () => Promise<Ended> }> {
     const lab = await Lab.open({});
-    await createImage(lab.path("a.qcow2"), { size: "16M" });
-    await io(lab.path("a.qcow2"), "write -P 5 0 16M");
+    await createImage(lab.path("a.qcow2"), { size: "64M" });
+    await io(lab.path("a.qcow2"), "write -P 5 0 64M");
     const args = ["export", "--format", format, ...how, "a.qcow2", "out"];
     const strace = ["-f", "-qq", "-o", "/dev/null", "-e", `trace=pwrite64,fsync`, "-e", `inject=${fault}`];
     const env = {
@@ -37,9 +37,9 @@ describe.each(FORMATS)("an export as %s that does not come to its end", (format,
   }
 
   test.each([
-    ["finds no space", `pwrite64:error=ENOSPC:when=${MIDDLE}`, 1, "Nothing is left"],
+    ["finds no space", `pwrite64:error=ENOSPC:when=${EARLY}`, 1, "Nothing is left"],
     ["cannot be synced", "fsync:error=EIO:when=1", 1, "Nothing is left"],
-    ["is called off", `pwrite64:signal=TERM:when=${MIDDLE}`, 143, "Nothing is left"],
+    ["is called off", `pwrite64:signal=TERM:when=${EARLY}`, 143, "Nothing is left"],
   ])("because it %s leaves nothing, and says so", async (_, fault, code, words) => {
     const { lab, ended, again } = await exported(fault);
     expect(ended, ended.stderr).toMatchObject({ code });
@@ -49,7 +49,7 @@ describe.each(FORMATS)("an export as %s that does not come to its end", (format,
   });
 
   test("because it is killed leaves nothing under its name", async () => {
-    const { lab, ended, again } = await exported(`pwrite64:signal=KILL:when=${MIDDLE}`);
+    const { lab, ended, again } = await exported(`pwrite64:signal=KILL:when=${EARLY}`);
     expect(ended.code).not.toBe(0);
     const names = await readdir(lab.dir);
     expect(names.filter((name) => !/^\.out\..*\.partial$/.test(name))).toEqual(["a.qcow2"]);
