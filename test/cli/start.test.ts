@@ -85,6 +85,22 @@ test.each(places)("the command finds its native code %s", async (_, command, pac
   await createsSnapshot(folder, join(folder, command));
 });
 
+test("native code of another version, which somebody else needs, is not taken for that of ours", async () => {
+  const folder = await tempDir();
+  const packages = join(folder, "node_modules");
+  await installIn(join(packages, "qcowal/dist"));
+  await linkPackages(packages);
+  for (const name of ["level", "classic-level"]) await rm(join(packages, name));
+  await cp(join(root, "node_modules/level"), join(packages, "level"), { recursive: true });
+  const ours = join(packages, "level/node_modules/classic-level");
+  await cp(join(root, "node_modules/classic-level"), ours, { recursive: true });
+  await cp(ours, join(packages, "classic-level"), { recursive: true });
+  // It can be loaded, and is something else.
+  const file = (name: string): string => join(name, "prebuilds", `linux-${process.arch}`, `${name}.node`);
+  await copyFile(join(packages, file("fs-native-extensions")), join(packages, file("classic-level")));
+  await createsSnapshot(folder, join(packages, "qcowal/dist"));
+});
+
 test("native code that was compiled on purpose is taken in place of that which came along", async () => {
   const folder = await tempDir();
   await installIn(join(folder, "node_modules/qcowal/dist"));

@@ -25,32 +25,36 @@ const ADDONS: readonly Addon[] = [
 ];
 
 /**
- * Native code is looked for where it nearly always is: beside the package, or
- * beside what the package is installed in. To go the way of the finder, through
- * folders and package files, takes longer than to load it; that is done where
- * nothing is there, another libc is in use, or somebody compiled a build of his own.
+ * Native code is taken from where Node would find its package: the folders are
+ * looked for, and no package file is read, which takes longer than to load the
+ * code. Where nothing is there, another libc is in use, or somebody compiled a
+ * build of his own, the finder of the package is asked.
  */
 const loader = ({ package: name, of, files }: Addon): string => `
-  const { existsSync } = require("node:fs");
-  const { join } = require("node:path");
+  const { existsSync, realpathSync } = require("node:fs");
+  const { dirname, join } = require("node:path");
   const { createRequire } = require("node:module");
-  function loaded() {
-    if (existsSync("/etc/alpine-release")) return undefined;
-    for (const place of ["../node_modules", "../.."]) {
-      const root = join(__dirname, place, ${JSON.stringify(name)});
-      if (existsSync(join(root, "build"))) return undefined;
-      const folder = join(root, "prebuilds", process.platform + "-" + process.arch);
-      const file = ${JSON.stringify(files)}.map((name) => join(folder, name)).find(existsSync);
-      if (file === undefined) continue;
-      const module = { exports: {} };
-      try {
-        process.dlopen(module, file);
-        return module.exports;
-      } catch {
-        return undefined;
-      }
+  function packageSeenFrom(folder, name) {
+    for (let at = folder; ; at = dirname(at)) {
+      const place = join(at, "node_modules", name);
+      if (existsSync(place)) return realpathSync(place);
+      if (at === dirname(at)) return undefined;
     }
-    return undefined;
+  }
+  function loaded() {
+    const from = ${of === undefined ? "__dirname" : `packageSeenFrom(__dirname, ${JSON.stringify(of)})`};
+    const root = from && packageSeenFrom(from, ${JSON.stringify(name)});
+    if (root === undefined || existsSync("/etc/alpine-release") || existsSync(join(root, "build"))) return undefined;
+    const folder = join(root, "prebuilds", process.platform + "-" + process.arch);
+    const file = ${JSON.stringify(files)}.map((name) => join(folder, name)).find(existsSync);
+    if (file === undefined) return undefined;
+    const module = { exports: {} };
+    try {
+      process.dlopen(module, file);
+      return module.exports;
+    } catch {
+      return undefined;
+    }
   }
   function found() {
     const ours = createRequire(__filename);
