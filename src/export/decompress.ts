@@ -1,13 +1,9 @@
 import { promisify } from "node:util";
 import { constants, inflateRaw } from "node:zlib";
-import {
-  SPARE_BYTES,
-  type UnpackFrame,
-  hasNativeZstd,
-  unpackNatively,
-  unpackPortably,
-} from "./unpack-zstd.ts";
+import { SPARE_BYTES, type UnpackFrame, unpackNatively, unpackPortably } from "./unpack-zstd.ts";
 import { zstdFrame } from "./zstd-frame.ts";
+
+const inflate = promisify<Uint8Array, object, Buffer>(inflateRaw);
 
 /** QEMU deflates with a window of 4 KiB, whatever the cluster size. */
 export const WINDOW_BITS = 12;
@@ -32,7 +28,7 @@ export async function decompressCluster(
 
 /** On a thread of libuv's pool: several at a time. A stream that is cut off behind the last byte is whole for QEMU, too. */
 function inflated(stored: Uint8Array, clusterSize: number): Promise<Buffer> {
-  return promisify<Uint8Array, object, Buffer>(inflateRaw)(stored, {
+  return inflate(stored, {
     windowBits: WINDOW_BITS,
     chunkSize: clusterSize + SPARE_BYTES,
     maxOutputLength: clusterSize,
@@ -47,7 +43,7 @@ function inflated(stored: Uint8Array, clusterSize: number): Promise<Buffer> {
 export async function unpackFrames(
   stored: Uint8Array,
   clusterSize: number,
-  unpack: UnpackFrame = hasNativeZstd ? unpackNatively : unpackPortably,
+  unpack: UnpackFrame = unpackNatively ?? unpackPortably,
 ): Promise<Uint8Array> {
   let content: Uint8Array | undefined;
   let length = 0;

@@ -6,7 +6,7 @@ import { decompressCluster } from "./decompress.ts";
 import { inParallel } from "./parallel.ts";
 import { SHARED_BYTES, SharedBuffers } from "./shared-buffers.ts";
 import { UnpackThreads } from "./unpack-threads.ts";
-import { hasNativeZstd } from "./unpack-zstd.ts";
+import { unpackNatively } from "./unpack-zstd.ts";
 
 /** A stream in what was read of a file, and where the content of its cluster is wanted. */
 export interface StoredStream {
@@ -34,7 +34,7 @@ const UNPACKED_AT_A_TIME = 8;
 const MOST_THREADS = 3;
 
 /** What Node unpacks itself it does on threads of its own; WebAssembly runs on the one that calls it. */
-const needsThreads = (type: "zlib" | "zstd"): boolean => type === "zstd" && !hasNativeZstd;
+const needsThreads = (type: "zlib" | "zstd"): boolean => type === "zstd" && unpackNatively === undefined;
 
 let threads: UnpackThreads | undefined;
 let unpackedHere = 0;

@@ -1,32 +1,31 @@
+import * as zlib from "node:zlib";
 import { promisify } from "node:util";
 
 /** The content of a zstd frame, of at most `most` bytes; nothing, or an error, for one that is damaged or longer. */
 export type UnpackFrame = (frame: Uint8Array, most: number) => Promise<Uint8Array>;
 
+interface FrameOptions {
+  readonly chunkSize: number;
+  readonly maxOutputLength: number;
+}
+
 /** Into a buffer that is full zlib and zstd are called once more, only to hear that nothing is left. */
 export const SPARE_BYTES = 64;
 
-/** Since Node 22.15. Asked without loading zlib, which few commands need. */
-export const hasNativeZstd = "zstd" in process.versions;
+/** With the libzstd of Node, on a thread of libuv's pool. Undefined before Node 22.15, which has none. */
+export const unpackNatively: UnpackFrame | undefined = nativeUnpack();
 
-/** What the types of Node 20 do not have. */
-interface NativeZstd {
-  readonly zstdDecompress: Decompress;
+function nativeUnpack(): UnpackFrame | undefined {
+  if (!("zstdDecompress" in zlib)) return undefined;
+  const decompress = promisify(
+    zlib.zstdDecompress as (
+      frame: Uint8Array,
+      options: FrameOptions,
+      done: (error: Error | null, content: Buffer) => void,
+    ) => void,
+  );
+  return (frame, most) => decompress(frame, { chunkSize: most + SPARE_BYTES, maxOutputLength: most });
 }
-
-let zlib: Promise<typeof import("node:zlib")> | undefined;
-
-type Decompress = (
-  frame: Uint8Array,
-  options: { readonly chunkSize: number; readonly maxOutputLength: number },
-  done: (error: Error | null, content: Buffer) => void,
-) => void;
-
-/** With the libzstd of Node, on a thread of libuv's pool. */
-export const unpackNatively: UnpackFrame = async (frame, most) => {
-  const { zstdDecompress } = (await (zlib ??= import("node:zlib"))) as unknown as NativeZstd;
-  return promisify(zstdDecompress)(frame, { chunkSize: most + SPARE_BYTES, maxOutputLength: most });
-};
 
 type Zstd = typeof import("@foxglove/wasm-zstd");
 

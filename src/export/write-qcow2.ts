@@ -29,6 +29,8 @@ export interface WrittenQcow2 {
   readonly fileSize: number;
 }
 
+const deflate = promisify<Uint8Array, object, Buffer>(deflateRaw);
+
 const SECTOR = 512;
 const WINDOW_BYTES = 1024 * 1024;
 /** Windows of which the clusters are compressed while those of an earlier one are written. */
@@ -112,7 +114,7 @@ async function fill(
 
 /** As QEMU does, on a thread of libuv's pool. */
 function deflated(content: Uint8Array): Promise<Buffer> {
-  return promisify<Uint8Array, object, Buffer>(deflateRaw)(content, {
+  return deflate(content, {
     windowBits: WINDOW_BITS,
     memLevel: constants.Z_MAX_MEMLEVEL,
     chunkSize: content.length + STORED_SHARE,

@@ -11,6 +11,7 @@ const MAX_BLOCK_BYTES = 2 ** 31;
 /** Small blocks share an allocation: each costs more than they hold. */
 const SLAB_BYTES = 1024 * 1024;
 
+/** Which one is like them is asked of each block: two are found fast, and stand for nearly all. */
 const MOST_LIKELY = 2;
 
 interface HeldBlock {

@@ -25,8 +25,8 @@ export interface SnapshotTable {
   readonly rescued?: RescuedSnapshots;
 }
 
-/** What most entries have room in: most tables come in one read. */
-const USUAL_ENTRY_BYTES = 256;
+/** What an entry takes that has the longest name: most tables come in one read. */
+const USUAL_ENTRY_BYTES = 384;
 const MIN_FIRST_PIECE_BYTES = 4 * 1024;
 const MAX_FIRST_PIECE_BYTES = 64 * 1024;
 /** Entries may be almost as long as that, and what is left of a piece behind them is held with them. */
