@@ -4,7 +4,7 @@ import type { Plugin } from "esbuild";
 
 /** What most commands do without: each brings a handful of modules of Node's own along, which take a while to load. */
 const SELDOM =
-  /^node:(child_process|crypto|net|readline\/promises|stream|stream\/(consumers|promises)|timers\/promises|tls|v8|vm|worker_threads|zlib)$/;
+  /^node:(child_process|crypto|net|readline\/promises|stream|stream\/(consumers|promises)|timers\/promises|tls|v8|vm|worker_threads)$/;
 
 const IMPORT = /^import (?:\{([^}]*)\}|.*) from "(node:[^"]+)";$/gm;
 
