@@ -2,6 +2,7 @@ import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { type ProgressEvent, openPool } from "../../src/index.ts";
+import { UNSIGNALLED } from "../../tools/crash/real/strace-log.ts";
 import { requireStrace } from "../kill/lab/strace.ts";
 import { cli, requireBuiltCommand } from "../support/command.ts";
 import { type Ended, run } from "../support/programs.ts";
@@ -20,11 +21,15 @@ async function failing(
 ): Promise<Ended> {
   const watched = paths.flatMap((path) => ["-P", lab.path(path)]);
   const inject = ["-e", `trace=${calls}`, "-e", `inject=${calls}:error=${error}`];
-  return run("strace", ["-f", "-qq", "-o", "/dev/null", ...watched, ...inject, "--", ...cli(...args)], {
-    cwd: lab.dir,
-    // strace counts per thread.
-    env: { UV_THREADPOOL_SIZE: "1" },
-  });
+  return run(
+    "strace",
+    [...UNSIGNALLED, "-qq", "-o", "/dev/null", ...watched, ...inject, "--", ...cli(...args)],
+    {
+      cwd: lab.dir,
+      // strace counts per thread.
+      env: { UV_THREADPOOL_SIZE: "1" },
+    },
+  );
 }
 
 /** One line for a person, without a stack. */

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { parseStraceLog } from "../../tools/crash/real/strace-log.ts";
+import { UNSIGNALLED, parseStraceLog } from "../../tools/crash/real/strace-log.ts";
 import { API, requireBuiltCommand } from "../support/command.ts";
 import { must } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
@@ -38,7 +38,7 @@ test("an operation in an open pool syncs eight times at most, the journal includ
   await must("qemu-img", ["create", "-q", "-f", "qcow2", image, "64M"]);
   await must("qemu-io", ["-f", "qcow2", "-c", "write -P 7 0 1M", image]);
   const log = join(dir, "trace");
-  const trace = ["-f", "-qq", "-e", "trace=fsync,fdatasync,mkdir", "-o", log];
+  const trace = [...UNSIGNALLED, "-qq", "-e", "trace=fsync,fdatasync,mkdir", "-o", log];
   const program = [process.execPath, "--input-type=module", "-e", PROGRAM, API, dir];
   await must("strace", [...trace, ...program]);
   const syncs = new Map<string, number>();

@@ -6,6 +6,7 @@ export const MAX_CPU_MS = 5000;
 export const MAX_RSS_MIB = 256;
 /** The heap of a worker; what lies outside it, buffers above all, shows in the size of the process. */
 export const MAX_HEAP_MIB = 192;
+export const FIRST_HEAP_MIB = 160;
 /** What the programs themselves take before they have seen an image. */
 const IDLE_MIB = 96;
 /** Garbage of other images is not this one's: what counts is by how much the process grows. Above so much it is collected. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundled } from "../crash/bundled.ts";
 import { SCRATCH } from "../crash/qemu-sample.ts";
-import { MAX_CPU_MS, MAX_HEAP_MIB } from "./limits.ts";
+import { FIRST_HEAP_MIB, MAX_CPU_MS, MAX_HEAP_MIB } from "./limits.ts";
 import { realImages } from "./real-images.ts";
 import type { Counts } from "./run-case.ts";
 
@@ -99,7 +99,12 @@ export class Workers {
   #fork(): ChildProcess {
     return fork(this.#worker, [this.#dir, this.#failures], {
       stdio: "inherit",
-      execArgv: [`--max-old-space-size=${MAX_HEAP_MIB}`, "--expose-gc"],
+      // A heap with a limit begins small, and is collected all the time until it has grown.
+      execArgv: [
+        `--max-old-space-size=${MAX_HEAP_MIB}`,
+        `--initial-old-space-size=${FIRST_HEAP_MIB}`,
+        "--expose-gc",
+      ],
     });
   }
 }

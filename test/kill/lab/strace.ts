@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { parseStraceLog } from "../../../tools/crash/real/strace-log.ts";
+import { UNSIGNALLED, parseStraceLog } from "../../../tools/crash/real/strace-log.ts";
 import { type Ended, must, run } from "../../support/programs.ts";
 
 /** Calls that change a file or make it durable, as the image and LevelDB's files see them. */
@@ -64,7 +64,6 @@ export async function requireStrace(): Promise<void> {
  * strace counts per thread and call name, so libuv gets one thread only: then
  * all file work of Node and LevelDB happens there in one order. What the threads
  * write to each other would be counted too, so a kill watches the files alone.
- * Its seccomp mode is faster but swallows the signal on some kernels.
  */
 export async function runTraced(
   command: readonly string[],
@@ -80,9 +79,23 @@ export async function runTraced(
           "-e",
           `inject=${killAt.name}:${killAt.error === undefined ? "signal=SIGKILL" : `error=${killAt.error}`}:when=${killAt.nth}`,
         ];
+  const follow = killAt === undefined || killAt.error !== undefined ? UNSIGNALLED : ["-f"];
   const ended = await run(
     "strace",
-    ["-f", "-qq", "-y", "-s", "0", "-o", log, "-e", `trace=${CALLS.join(",")}`, ...inject, "--", ...command],
+    [
+      ...follow,
+      "-qq",
+      "-y",
+      "-s",
+      "0",
+      "-o",
+      log,
+      "-e",
+      `trace=${CALLS.join(",")}`,
+      ...inject,
+      "--",
+      ...command,
+    ],
     { env: { UV_THREADPOOL_SIZE: "1" } },
   );
   return { ...ended, ...parseTrace(await readFile(log, "utf8"), watched) };

@@ -1,5 +1,5 @@
 import { readFile, rm } from "node:fs/promises";
-import { parseStraceLog } from "../../crash/real/strace-log.ts";
+import { UNSIGNALLED, parseStraceLog } from "../../crash/real/strace-log.ts";
 import { must } from "../../../test/support/programs.ts";
 
 /** System calls on files below the folder that was watched. */
@@ -39,7 +39,18 @@ const TRACED = [...READS, ...WRITES, ...SYNCS].join(",");
 /** Runs the command once more under strace, whose slowness does not matter here. */
 export async function countIo(command: readonly string[], folder: string): Promise<IoCounts> {
   const log = `${folder}.trace`;
-  await must("strace", ["-f", "-y", "-qq", "-s", "0", "-e", `trace=${TRACED}`, "-o", log, ...command]);
+  await must("strace", [
+    ...UNSIGNALLED,
+    "-y",
+    "-qq",
+    "-s",
+    "0",
+    "-e",
+    `trace=${TRACED}`,
+    "-o",
+    log,
+    ...command,
+  ]);
   const counts = { ...NO_IO };
   for (const { name, args, result } of parseStraceLog(await readFile(log, "utf8"))) {
     const [, path] = /^\d+<([^>]*)>/.exec(args) ?? [];

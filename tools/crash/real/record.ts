@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { run } from "../../../test/support/programs.ts";
 import type { Event } from "./change.ts";
 import { LONGEST_WRITE, RECORDED_CALLS, eventsOf } from "./events.ts";
-import { parseStraceLog } from "./strace-log.ts";
+import { UNSIGNALLED, parseStraceLog } from "./strace-log.ts";
 
 /**
  * Runs a program that has to succeed, or to die by `signal`, and records what it
@@ -17,7 +17,7 @@ export async function record(
   log: string,
   signal?: "SIGKILL",
 ): Promise<Event[]> {
-  const options = ["-f", "-qq", "-y", "-xx", "-s", String(LONGEST_WRITE), "-e", "signal=none"];
+  const options = [...UNSIGNALLED, "-qq", "-y", "-xx", "-s", String(LONGEST_WRITE), "-e", "signal=none"];
   const traced = ["-e", `trace=${RECORDED_CALLS}`, "-o", log, "--", ...command];
   const ended = await run("strace", [...options, ...traced], { env: { UV_THREADPOOL_SIZE: "1" } });
   if (signal === undefined ? ended.code !== 0 : ended.signal !== signal)
