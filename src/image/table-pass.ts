@@ -18,6 +18,8 @@ export class TablePass {
   readonly #onTable: (() => void) | undefined;
   readonly #kept: KeptTables | undefined;
   #reach: TableReach | undefined;
+  /** What the first pass notes while it reads. */
+  #noted: TableReach | undefined;
 
   /** `kept` has what another pass read and this one needs, and takes what it reads; while one window is all there is. */
   constructor(image: Image, tables: SortedOffsets, onTable: (() => void) | undefined, kept?: KeptTables) {
@@ -38,6 +40,7 @@ export class TablePass {
         : this.#tables.offsets.filter((_, index) => known.meets(index, window.first, window.end));
     const reach = known === undefined && remembers ? new TableReach() : undefined;
     reach?.grow(this.#tables.length);
+    this.#noted = reach ?? known;
     let index = 0;
     const onTable = (table: L2Table): void => {
       this.#onTable?.();
@@ -48,6 +51,11 @@ export class TablePass {
       index += 1;
     };
     return readTables(disk, offsets, header.geometry, onTable, () => (this.#reach ??= reach));
+  }
+
+  /** Whether no pass for a window behind this one reads a table that is read for this one. */
+  isLast({ offset }: L2Table, { end }: BlockWindow): boolean {
+    return end === Infinity || this.#noted?.meets(this.#tables.indexOf(offset), end, Infinity) === false;
   }
 
   /** All of them in order, whether they are kept or read. */

@@ -7,6 +7,9 @@ const LONG_RUN = 16;
 /** `count` entries of an L2 table from `first` on should have this flag, and have the other. */
 export type OnWrongFlags = (first: number, count: number, flag: boolean) => void;
 
+/** Hears of clusters that nothing would count, or that were free, and may throw. */
+export type RefusesCluster = (cluster: number, isCounted: boolean) => void;
+
 /** A run of entries of an L2 table that one refcount block counts, and how its clusters are counted. */
 export interface CountedRun {
   readonly stored: RefcountArray;
@@ -25,14 +28,12 @@ export interface CountedRun {
 
 /**
  * Compares the COPIED flags of a run with the rule, and tells of all that are
- * wrong in order. `refuses` hears of clusters that nothing would count, or that
- * were free, and may throw. Returns how many clusters had other
- * references before, and have none afterwards.
+ * wrong in order. Returns how many clusters had other references before, and have none afterwards.
  */
 export function compareRun(
   { stored, block, from, to, cluster, above, isSet }: CountedRun,
   onWrong: OnWrongFlags,
-  refuses: (cluster: number, isCounted: boolean) => void,
+  refuses: RefusesCluster,
 ): number {
   const entries = block?.entries;
   let newlyExclusive = 0;

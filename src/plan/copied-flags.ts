@@ -2,6 +2,7 @@ import { type Image, type KeptTables, SortedOffsets, TablePass } from "../image/
 import { type CopiedSink, copiedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { Drafts } from "./draft.ts";
+import { GatheredFlags } from "./gathered-flags.ts";
 import type { L1Tables } from "./l1-tables.ts";
 import type { NeededBlocks } from "./needed-blocks.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
@@ -25,6 +26,7 @@ import type { RefcountChanges } from "./refcount-changes.ts";
 export class CopiedFlags {
   readonly #counted: CountedTables;
   readonly #touched: TablePass;
+  readonly #gathered: GatheredFlags;
   readonly #left: SortedOffsets;
   readonly #passOver: (tables: SortedOffsets) => TablePass;
   readonly #others: TablePass;
@@ -32,12 +34,14 @@ export class CopiedFlags {
   private constructor(
     counted: CountedTables,
     touched: TablePass,
+    gathered: GatheredFlags,
     left: SortedOffsets,
     others: SortedOffsets,
     passOver: (tables: SortedOffsets) => TablePass,
   ) {
     this.#counted = counted;
     this.#touched = touched;
+    this.#gathered = gathered;
     this.#left = left;
     this.#others = passOver(others);
     this.#passOver = passOver;
@@ -70,6 +74,7 @@ export class CopiedFlags {
     return new CopiedFlags(
       counted,
       new TablePass(image, touched, onTable, kept),
+      new GatheredFlags(image.header.geometry, touched),
       left,
       others,
       (offsets) => new TablePass(image, offsets, onTable),
@@ -78,11 +83,25 @@ export class CopiedFlags {
 
   /** Compares the flags of entries that lead into the window, when everything in it is counted. */
   async compare(changes: RefcountChanges, blocks: NeededBlocks, result: CopiedSink): Promise<void> {
-    const met = await compareTables(this.#touched, changes, blocks, result);
+    const met =
+      changes.stored.isWhole || !this.#gathered.fits
+        ? await compareTables(this.#touched, changes, blocks, result)
+        : await this.#gather(changes, blocks, result);
     const wanted = newlyExclusive(changes, this.#counted) - met;
     if (wanted <= 0) return;
     if (changes.stored.isWhole && (await this.#metElsewhere(changes)) >= wanted) return;
     await compareTables(this.#others, changes, blocks, result);
+  }
+
+  /** Where a table leads into several windows, what is wrong in it is said at the last one, all at once. */
+  async #gather(changes: RefcountChanges, blocks: NeededBlocks, result: CopiedSink): Promise<number> {
+    let met = 0;
+    for await (const table of this.#touched.tables(changes.stored)) {
+      if (!blocks.isComplete) await blocks.below(table);
+      met += this.#gathered.compare(changes, table);
+      if (this.#touched.isLast(table, changes.stored)) this.#gathered.into(result, table);
+    }
+    return met;
   }
 
   /** Clusters whose last path is through a table that the active layer has left. */

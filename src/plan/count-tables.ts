@@ -1,5 +1,5 @@
 import type { TablePass } from "../image/index.ts";
-import { type CopiedSink, clearedInL2, copiedInL2 } from "./copied-intents.ts";
+import { type CopiedSink, clearedInL2 } from "./copied-intents.ts";
 import type { CountedTables } from "./counted-tables.ts";
 import type { NeededBlocks } from "./needed-blocks.ts";
 import type { RefcountChanges } from "./refcount-changes.ts";
@@ -24,8 +24,8 @@ export async function countTables(
     const { offset } = table;
     if (!blocks.isComplete) await blocks.below(table);
     const flags = changes.addL2Table(offset, table, weights.of(offset));
-    if (!decided.has(offset)) continue;
-    if (!changes.stored.isWhole) copiedInL2(changes, table, result);
-    else if (flags !== "no flags") clearedInL2(geometry, table, flags === "all flags", result);
+    // The first window sees every table, and what it decides holds for the entries that lead into others too.
+    if (changes.stored.first > 0 || flags === "no flags" || !decided.has(offset)) continue;
+    clearedInL2(geometry, table, flags === "all flags", result);
   }
 }

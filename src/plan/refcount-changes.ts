@@ -1,4 +1,4 @@
-import { QcowalError, invariant } from "../errors/index.ts";
+import { type QcowalError, invariant } from "../errors/index.ts";
 import {
   EntryRuns,
   type Geometry,
@@ -9,10 +9,12 @@ import {
   isCopied,
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf, zeroBuffer } from "../image/index.ts";
-import { addSingles } from "./add-singles.ts";
+import { type BlocksOfWindow, addSingles } from "./add-singles.ts";
 import { BlockChange, type BlockChanges, OVERFLOW } from "./block-change.ts";
+import { checkRefcount } from "./check-refcount.ts";
 import { ClusterSet } from "./cluster-set.ts";
-import { type OnWrongFlags, compareRun } from "./compare-run.ts";
+import { type OnWrongFlags, type RefusesCluster, compareRun } from "./compare-run.ts";
+import { SingleEntries, compareSingles } from "./compare-singles.ts";
 import { damagedImage } from "./damaged-image.ts";
 
 /** What the change of one refcount takes while it is counted. */
@@ -40,6 +42,8 @@ export class RefcountChanges {
   readonly #runs: EntryRuns;
   /** Clusters of one table that are counted together. */
   #singles: Uint32Array | undefined;
+  /** Entries of one table that are compared together. */
+  #compared: SingleEntries | undefined;
   /** Whether no refcount is 0, of the blocks that were looked at. */
   readonly #full = new Map<RefcountArray, boolean>();
 
@@ -52,7 +56,7 @@ export class RefcountChanges {
   readonly #makeArray = (): Int32Array =>
     this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries);
 
-  readonly #refuse = (cluster: number, isCounted: boolean): void => {
+  readonly #refuse: RefusesCluster = (cluster, isCounted) => {
     if (!isCounted || this.#taken.has(cluster)) throw this.#uncounted(cluster);
   };
 
@@ -96,6 +100,10 @@ export class RefcountChanges {
   /** Whether a cluster is counted here. */
   covers(cluster: number): boolean {
     return this.stored.covers(Math.floor(cluster / this.#geometry.refcountEntries));
+  }
+
+  get #window(): BlocksOfWindow {
+    return { blocks: this.#blocks, first: this.stored.first, entryBits: this.#entryBits };
   }
 
   #changesIn(index: number): BlockChange | undefined {
@@ -190,8 +198,7 @@ export class RefcountChanges {
       }
     }
     if (singles !== undefined && count > 0) {
-      const blocks = { blocks: this.#blocks, first: this.stored.first, entryBits };
-      const uncounted = addSingles(singles.subarray(0, count), blocks, weight);
+      const uncounted = addSingles(singles.subarray(0, count), this.#window, weight);
       if (uncounted >= 0) throw this.#uncounted(uncounted);
     }
     if (isCopied(common)) return "all flags";
@@ -235,6 +242,12 @@ export class RefcountChanges {
     let stored = this.#nothing;
     let block: BlockChange | undefined;
     let newlyExclusive = 0;
+    let singles = this.#compared;
+    /** What comes next is told behind them. */
+    const flush = (): void => {
+      if (singles === undefined || singles.count === 0) return;
+      newlyExclusive += compareSingles(singles, this.#window, onWrong, this.#refuse);
+    };
     const fromCluster = this.stored.first * refcountEntries;
     const toCluster = this.stored.end * refcountEntries;
     runs.begin(table, first, end === l2Entries ? Infinity : end);
@@ -243,6 +256,7 @@ export class RefcountChanges {
       const isSet = isCopied(high);
       if (firstCluster <= 0) {
         if ((high | low) === 0) continue;
+        flush();
         const only = this.#onlyClusterOfOtherEntry(offset, entry, high, low);
         if (only === undefined) continue;
         if (only > 0 !== isSet) onWrong(entry, 1, only > 0);
@@ -262,12 +276,19 @@ export class RefcountChanges {
         from = cluster & (refcountEntries - 1);
         to = Math.min(from + endCluster - cluster, refcountEntries);
         if (!isHere) continue;
+        if (to - from === 1 && block?.entries !== undefined) {
+          singles ??= this.#compared = new SingleEntries(l2Entries);
+          singles.push(cluster, entry + cluster - firstCluster, isSet);
+          continue;
+        }
+        flush();
         const blockStart = cluster - from;
         const above = firstCluster - blockStart - entry;
         const run = { stored, block, from, to, cluster: blockStart, above, isSet };
         newlyExclusive += compareRun(run, onWrong, this.#refuse);
       }
     }
+    flush();
     return newlyExclusive;
   }
 
@@ -365,24 +386,10 @@ export class RefcountChanges {
     const base = index * this.#geometry.refcountEntries;
     this.#changesIn(index)?.forEachRun((first, end, from, change) => {
       const to = from + change;
-      this.#checkRefcount(base + first, from, to);
+      checkRefcount(this.#image, this.#geometry, base + first, from, to);
       (to > from ? result.raise : result.lower).push([first, end - first, from, to]);
       if (to === 0) result.freed.push([base + first, end - first]);
     });
     return result;
-  }
-
-  #checkRefcount(cluster: number, from: number, to: number): void {
-    const { refcountMax, refcountOrder } = this.#geometry;
-    if (!Number.isFinite(from)) {
-      throw this.damaged(`the refcount of cluster ${cluster} is above 2^53, which no image reaches`);
-    }
-    if (to < 0) throw this.damaged(`the refcount ${from} of cluster ${cluster} is lower than its references`);
-    if (to > refcountMax) {
-      throw new QcowalError(
-        "REFCOUNT_OVERFLOW",
-        `${this.#image}: cluster ${cluster} would get refcount ${to}, but its ${2 ** refcountOrder}-bit refcounts end at ${refcountMax}. Nothing was changed; delete a snapshot, or widen the refcounts ('qemu-img amend -o refcount_bits=16').`,
-      );
-    }
   }
 }
