@@ -6,7 +6,7 @@ import { type BenchOperation, operationsOn } from "../operations.ts";
 import { physicalFloor } from "./floor.ts";
 import { type IoCounts, NO_IO, countIo, sumOfIo } from "./io-counts.ts";
 import { type Measured, type Result, median } from "./result.ts";
-import { type TimedProcess, timedProcess } from "./timed-process.ts";
+import { type TimedOptions, type TimedProcess, timedProcess } from "./timed-process.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 export const OURS: readonly string[] = [process.execPath, join(root, "dist/qcowal.cjs")];
@@ -96,10 +96,13 @@ export async function measure(
     oursRuns.push(await once(bench, ours));
     const last = peerRuns.at(-1);
     if (peer !== undefined && (last === undefined || last.seconds < LONG_SECONDS)) {
-      peerRuns.push(await once(bench, peer, limit));
+      peerRuns.push(await once(bench, peer, { limit }));
     }
     if (peer === undefined && (oursRuns[0]?.seconds ?? 0) > LONG_SECONDS) break;
   }
+  onStep("memory");
+  const ourMemory = await peakMemory(bench, ours, oursRuns);
+  const peerMemory = peer === undefined ? 0 : await peakMemory(bench, peer, peerRuns);
   onStep("in process");
   const inProcess = await measureInProcess(bench, operation, copiesOf(spec, runs));
   onStep("system calls");
@@ -114,8 +117,8 @@ export async function measure(
   return {
     image: spec.title,
     operation: operation.name,
-    ours: measured(oursRuns, ourIo),
-    peer: peer === undefined ? undefined : measured(peerRuns, peerIo),
+    ours: measured(oursRuns, ourMemory, ourIo),
+    peer: peer === undefined ? undefined : measured(peerRuns, peerMemory, peerIo),
     inProcess,
     floor,
     recover,
@@ -132,10 +135,17 @@ function copiesOf({ virtualSize }: BenchImage, runs: number): number {
   return Math.min(runs, virtualSize > LARGE_IMAGE ? 1 : 3);
 }
 
-const measured = (runs: readonly TimedProcess[], counts: IoCounts): Measured => ({
+/** In bytes, of one run more, where a run is so short that its end was not seen. */
+async function peakMemory(bench: Bench, commands: Commands, runs: readonly TimedProcess[]): Promise<number> {
+  const isLong = runs.some(({ seconds }) => seconds > LONG_SECONDS);
+  const seen = isLong ? runs : [await once(bench, commands, { of: "memory" })];
+  return Math.max(...seen.map((run) => run.peakMemory));
+}
+
+const measured = (runs: readonly TimedProcess[], peak: number, counts: IoCounts): Measured => ({
   seconds: median(runs.map(({ seconds }) => seconds)),
   runs: runs.length,
-  peakMemory: Math.max(...runs.map(({ peakMemory }) => peakMemory)),
+  peakMemory: peak,
   ...(runs.some(({ isCutShort }) => isCutShort) ? { isCutShort: true } : {}),
   io: counts,
 });
@@ -145,12 +155,12 @@ type Commands = readonly (readonly string[])[];
 async function once(
   bench: Bench,
   commands: Commands,
-  limit = Number.POSITIVE_INFINITY,
+  { limit = Number.POSITIVE_INFINITY, of = "time" }: TimedOptions = {},
 ): Promise<TimedProcess> {
   await bench.fresh();
   let [seconds, peakMemory, isCutShort] = [0, 0, false];
   for (const command of commands) {
-    const timed = await timedProcess(command, limit - seconds);
+    const timed = await timedProcess(command, { limit: limit - seconds, of });
     seconds += timed.seconds;
     peakMemory = Math.max(peakMemory, timed.peakMemory);
     isCutShort ||= timed.isCutShort;
