@@ -10,7 +10,7 @@ const MAX_BYTES = 64 * 1024 * 1024;
 /**
  * COPIED flags that are found wrong window after window, a bit for each entry. On a disk in
  * no order every window decides a few entries of every table: told window by window, each of
- * them would be a run of its own, of which a journal of 4 TiB has a hundred million.
+ * them would be a run of its own, and a disk of 4 TiB has 67 million.
  */
 export class GatheredFlags {
   readonly #geometry: Geometry;
