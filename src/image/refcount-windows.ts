@@ -19,8 +19,9 @@ const BYTES_PER_TABLE = 160;
  * are sixteen times as many as with 64 KiB, and what is known of each takes more
  * than the window may.
  */
-export const windowBytesBeside = (tables: number): number =>
-  Math.max(WINDOW_BYTES / 4, WINDOW_BYTES - tables * BYTES_PER_TABLE);
+export const windowBytesBeside = (tables: number, { l2Entries }: Geometry): number =>
+  // A bit for each entry: of those that lead into several windows, it is gathered which have a wrong flag.
+  Math.max(WINDOW_BYTES / 4, WINDOW_BYTES - tables * (BYTES_PER_TABLE + l2Entries / 8));
 
 /** Objects for a block and its changes, and its place in lists. */
 const BLOCK_OVERHEAD_BYTES = 1280;

@@ -117,7 +117,7 @@ async function planSnapshots(
 
   const windows = await openRefcounts(image.disk, header, image.fileSize, {
     perEntry: BYTES_PER_CHANGE,
-    bytes: options.windowBytes ?? windowBytesBeside(after.active.entries),
+    bytes: options.windowBytes ?? windowBytesBeside(after.active.entries, geometry),
     onBlock: options.onTable,
   });
   const tables = new L1Tables(image);
