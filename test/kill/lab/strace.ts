@@ -79,11 +79,11 @@ export async function runTraced(
           "-e",
           `inject=${killAt.name}:${killAt.error === undefined ? "signal=SIGKILL" : `error=${killAt.error}`}:when=${killAt.nth}`,
         ];
-  const follow = killAt === undefined || killAt.error !== undefined ? UNSIGNALLED : ["-f"];
+  const isKill = killAt !== undefined && killAt.error === undefined;
   const ended = await run(
     "strace",
     [
-      ...follow,
+      ...(isKill ? ["-f"] : UNSIGNALLED),
       "-qq",
       "-y",
       "-s",
