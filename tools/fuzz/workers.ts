@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { bundled } from "../crash/bundled.ts";
 import { SCRATCH } from "../crash/qemu-sample.ts";
+import { sparingFlags } from "../sparing-flags.ts";
 import { FIRST_HEAP_MIB, MAX_CPU_MS, MAX_HEAP_MIB } from "./limits.ts";
 import { realImages } from "./real-images.ts";
 import type { Counts } from "./run-case.ts";
@@ -104,6 +105,7 @@ export class Workers {
         `--max-old-space-size=${MAX_HEAP_MIB}`,
         `--initial-old-space-size=${FIRST_HEAP_MIB}`,
         "--expose-gc",
+        ...sparingFlags(),
       ],
     });
   }

@@ -8,6 +8,7 @@ import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type TestModule, startVitest } from "vitest/node";
 import { leanEnvironment } from "../lean-environment.ts";
+import { sparingFlags } from "../sparing-flags.ts";
 import { needsOwnProcess } from "./needs-own-process.ts";
 import { SearchesFirst } from "./searches-first.ts";
 import { ensureSystemPackages } from "./system-packages.ts";
@@ -47,7 +48,7 @@ const alone = readdirSync(tests, { recursive: true, encoding: "utf8" })
 const common = {
   root,
   // What a search makes, it forgets at once: with room for it, the collector copies a fifth less. Short tests do not use it.
-  execArgv: ["--max-semi-space-size=64"],
+  execArgv: ["--max-semi-space-size=64", ...sparingFlags()],
   testTimeout: 120_000,
   hookTimeout: 120_000,
 };

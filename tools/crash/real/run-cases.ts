@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { sparingFlags } from "../../sparing-flags.ts";
 import { bundled } from "../bundled.ts";
 import type { CrashCase } from "./cases.ts";
 import type { LaneWork } from "./lane.ts";
@@ -19,7 +20,7 @@ export async function runCases(
   const work = async (): Promise<void> => {
     const lane = fork(lanes, {
       // Most of what it makes it forgets at once, and the collector has less to copy.
-      execArgv: ["--max-semi-space-size=64"],
+      execArgv: ["--max-semi-space-size=64", ...sparingFlags()],
     });
     try {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
