@@ -7,7 +7,7 @@ import { type Refcounts, WHOLE_TABLE } from "./refcounts.ts";
 
 /**
  * What the blocks of one window, and what is counted beside them, may take. With
- * clusters of 64 KiB a disk of 1 TiB is one window; a larger one costs a pass over its
+ * clusters of 64 KiB a disk of 2 TiB is one window; a larger one costs a pass over its
  * tables for each window, and a machine with little memory can still do it.
  */
 export const WINDOW_BYTES = 112 * 1024 * 1024;

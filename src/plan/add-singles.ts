@@ -1,5 +1,5 @@
 import { invariant } from "../errors/index.ts";
-import { type BlockChange, OVERFLOW } from "./block-change.ts";
+import type { BlockChange } from "./block-change.ts";
 
 /** Where the changes of clusters are. */
 export interface BlocksOfWindow {
@@ -21,7 +21,6 @@ export function addSingles(
   weight: number,
 ): number {
   const mask = 2 ** entryBits - 1;
-  let isWrapped = false;
   for (let at = 0; at < clusters.length; at += 1) {
     const cluster = clusters[at] ?? 0;
     const entry = cluster & mask;
@@ -31,9 +30,8 @@ export function addSingles(
     if (!changes.isFull && changes.stored[entry] === 0) return cluster;
     changes.touch(entry, entry + 1);
     const sum = (entries[entry] ?? 0) + weight;
-    if (sum !== (sum | 0)) isWrapped = true;
     entries[entry] = sum;
+    if (entries[entry] !== sum) changes.widen(entry, sum);
   }
-  invariant(!isWrapped, OVERFLOW);
   return -1;
 }

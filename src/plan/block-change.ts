@@ -1,6 +1,7 @@
 import { invariant } from "../errors/index.ts";
 import type { RefcountArray } from "../format/index.ts";
 import type { RefcountRun } from "../intent/index.ts";
+import type { ChangeArray, ChangeArrays } from "./change-arrays.ts";
 
 /** A run of host clusters. */
 export type ClusterRun = readonly [first: number, count: number];
@@ -19,7 +20,7 @@ const MAX_RUNS = 32;
 /** So often a run may lie over others: cutting them costs more than a few entries. */
 const MAX_CUTS = 64;
 
-export const OVERFLOW = "a refcount change exceeds 32 bits";
+const OVERFLOW = "a refcount change exceeds 32 bits";
 
 /** Whether all values from `first` to before `end` are the same: each is compared with its neighbour, by a machine that is faster than a loop. */
 export function isUniform(values: RefcountArray, first: number, end: number): boolean {
@@ -35,13 +36,13 @@ export function isUniform(values: RefcountArray, first: number, end: number): bo
  * are counted one by one.
  */
 export class BlockChange {
-  readonly #makeArray: () => Int32Array;
+  readonly #arrays: ChangeArrays;
   /** Of the runs, ascending: where each begins and ends, and by how much its entries change. Two that touch differ. */
   readonly #firsts: number[] = [];
   readonly #ends: number[] = [];
   readonly #weights: number[] = [];
   /** By entry; undefined while there are runs. */
-  #entries: Int32Array | undefined;
+  #entries: ChangeArray | undefined;
   #cuts = 0;
   /** Nothing changes outside. */
   #low = Infinity;
@@ -54,15 +55,14 @@ export class BlockChange {
   /** No stored refcount is 0. */
   readonly isFull: boolean;
 
-  /** `makeArray` gives one of zeros, as long as the block has entries. */
-  constructor(stored: RefcountArray, isFull: boolean, makeArray: () => Int32Array) {
+  constructor(stored: RefcountArray, isFull: boolean, arrays: ChangeArrays) {
     this.stored = stored;
     this.isFull = isFull;
-    this.#makeArray = makeArray;
+    this.#arrays = arrays;
   }
 
-  /** The changes by entry, where they are counted so: whoever adds to them tells `touch`. */
-  get entries(): Int32Array | undefined {
+  /** The changes by entry, where they are counted so: whoever adds to them tells `touch`, and looks whether the array holds the sum. */
+  get entries(): ChangeArray | undefined {
     return this.#entries;
   }
 
@@ -73,7 +73,8 @@ export class BlockChange {
 
   /** The first entry from `first` to before `end` whose stored refcount is 0; -1 without any. */
   uncounted(first: number, end: number): number {
-    if (first >= this.#countedFrom && end <= this.#countedTo) return -1;
+    if (this.isFull || (first >= this.#countedFrom && end <= this.#countedTo)) return -1;
+    if (this.#entries !== undefined) return this.#uncountedOfFew(first, end);
     const found = this.stored.indexOf(0, first);
     const to = found < 0 ? this.stored.length : found;
     this.#countedFrom = first;
@@ -81,19 +82,30 @@ export class BlockChange {
     return to < end ? to : -1;
   }
 
+  /** On a disk in no order the next 0 may be far away, and is of no use for the next run. */
+  #uncountedOfFew(first: number, end: number): number {
+    for (let entry = first; entry < end; entry += 1) if (this.stored[entry] === 0) return entry;
+    return -1;
+  }
+
   /** Changes entries from `first` to before `end`. */
   add(first: number, end: number, weight: number): void {
     invariant(weight === (weight | 0), OVERFLOW);
     this.touch(first, end);
     if (this.#entries === undefined && this.#insert(first, end, weight)) return;
-    const entries = this.asEntries();
-    let isWrapped = false;
+    let entries = this.asEntries();
     for (let entry = first; entry < end; entry += 1) {
       const sum = (entries[entry] ?? 0) + weight;
-      if (sum !== (sum | 0)) isWrapped = true;
       entries[entry] = sum;
+      if (entries[entry] !== sum) entries = this.widen(entry, sum);
     }
-    invariant(!isWrapped, OVERFLOW);
+  }
+
+  /** Changes an entry to what its array does not hold. Returns the array that does, from now on that of the block. */
+  widen(entry: number, change: number): ChangeArray {
+    const entries = this.#arrays.widened(this.asEntries(), change);
+    entries[entry] = change;
+    return (this.#entries = entries);
   }
 
   /** False where there are too many runs, or many lie over each other. */
@@ -171,11 +183,14 @@ export class BlockChange {
   }
 
   /** The changes by entry, from now on counted so. */
-  asEntries(): Int32Array {
+  asEntries(): ChangeArray {
     if (this.#entries !== undefined) return this.#entries;
-    const entries = this.#makeArray();
+    let entries = this.#arrays.make();
     for (const [run, first] of this.#firsts.entries()) {
-      entries.fill(this.#weights[run] ?? 0, first, this.#ends[run]);
+      const weight = this.#weights[run] ?? 0;
+      entries[first] = weight;
+      if (entries[first] !== weight) entries = this.#arrays.widened(entries, weight);
+      entries.fill(weight, first, this.#ends[run]);
     }
     for (const list of [this.#firsts, this.#ends, this.#weights]) list.length = 0;
     return (this.#entries = entries);

@@ -31,8 +31,8 @@ import type {
   SnapshotOutcome,
 } from "./operation.ts";
 import { type PlacedTable, padded, placeSnapshotTable } from "./placed-table.ts";
+import { bytesPerChange } from "./change-arrays.ts";
 import { referenceChanges } from "./reference-changes.ts";
-import { BYTES_PER_CHANGE } from "./refcount-changes.ts";
 import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";
 import { isReceived, receive, refuseReceive } from "./receive.ts";
@@ -43,7 +43,7 @@ import { revert } from "./revert.ts";
 import { simpleOperations } from "./simple-operations.ts";
 import { Space } from "./space.ts";
 import type { Step } from "./step.ts";
-import { abandonedTables } from "./table-weights.ts";
+import { abandonedTables, mostPaths } from "./table-weights.ts";
 
 export interface PlanOptions {
   /** Milliseconds since 1970: the date of the snapshots that are created. */
@@ -115,13 +115,13 @@ async function planSnapshots(
   );
   const extensionPatches = after.bitmaps < before.bitmaps ? headerWithoutBitmaps(image) : undefined;
 
+  const drafts = { before, after };
   const windows = await openRefcounts(image.disk, header, image.fileSize, {
-    perEntry: BYTES_PER_CHANGE,
+    perEntry: bytesPerChange(mostPaths(drafts)),
     bytes: options.windowBytes ?? windowBytesBeside(after.active.entries, geometry),
     onBlock: options.onTable,
   });
   const tables = new L1Tables(image);
-  const drafts = { before, after };
   const space = new Space(windows, windows.stored);
   const received =
     content === undefined ? undefined : await receivedTables(image, drafts, tables, space, content, options);

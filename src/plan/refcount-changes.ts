@@ -10,15 +10,13 @@ import {
 } from "../format/index.ts";
 import { type BlockWindow, type Refcounts, homeOf, zeroBuffer } from "../image/index.ts";
 import { type BlocksOfWindow, addSingles } from "./add-singles.ts";
-import { BlockChange, type BlockChanges, OVERFLOW } from "./block-change.ts";
+import { BlockChange, type BlockChanges } from "./block-change.ts";
+import { ChangeArrays } from "./change-arrays.ts";
 import { checkRefcount } from "./check-refcount.ts";
 import { ClusterSet } from "./cluster-set.ts";
 import { type OnWrongFlags, type RefusesCluster, compareRun } from "./compare-run.ts";
 import { SingleEntries, compareSingles } from "./compare-singles.ts";
 import { damagedImage } from "./damaged-image.ts";
-
-/** What the change of one refcount takes while it is counted. */
-export const BYTES_PER_CHANGE = Int32Array.BYTES_PER_ELEMENT;
 
 /**
  * How many references each host cluster gains or loses: flat arrays by refcount
@@ -51,19 +49,21 @@ export class RefcountChanges {
   readonly #taken = new ClusterSet();
   /** Until something is counted again. */
   #counted: { readonly changed: number; readonly newlyExclusive: number } | undefined;
-  /** Arrays that may be written over: those of the window before. */
-  readonly #spare: Int32Array[];
-  readonly #makeArray = (): Int32Array =>
-    this.#spare.pop()?.fill(0) ?? new Int32Array(this.#geometry.refcountEntries);
+  readonly #arrays: ChangeArrays;
 
   readonly #refuse: RefusesCluster = (cluster, isCounted) => {
     if (!isCounted || this.#taken.has(cluster)) throw this.#uncounted(cluster);
   };
 
-  constructor(image: string, stored: Refcounts, spare: Int32Array[] = []) {
+  /** Windows of one image that are counted one after the other share their arrays. */
+  constructor(
+    image: string,
+    stored: Refcounts,
+    arrays = new ChangeArrays(image, stored.geometry.refcountEntries),
+  ) {
     this.#image = image;
     this.stored = stored;
-    this.#spare = spare;
+    this.#arrays = arrays;
     this.#geometry = stored.geometry;
     this.#runs = new EntryRuns(stored.geometry);
     this.#entryBits = Math.log2(stored.geometry.refcountEntries);
@@ -86,15 +86,14 @@ export class RefcountChanges {
     this.#giveUp(this.#blocks.splice(window.end - window.first));
   }
 
-  /** Gives up its arrays for another window. */
-  spare(): Int32Array[] {
+  /** Leaves its arrays to the next window: nothing is counted any more. */
+  giveUp(): void {
     this.#counted = undefined;
     this.#giveUp(this.#blocks.splice(0));
-    return this.#spare.splice(0);
   }
 
   #giveUp(blocks: readonly (BlockChange | undefined)[]): void {
-    for (const block of blocks) if (block?.entries !== undefined) this.#spare.push(block.entries);
+    this.#arrays.giveBack(blocks.flatMap((block) => block?.entries ?? []));
   }
 
   /** Whether a cluster is counted here. */
@@ -144,7 +143,6 @@ export class RefcountChanges {
     const runs = this.#runs;
     this.#counted = undefined;
     let index = -1;
-    let stored = this.#nothing;
     let changes: BlockChange | undefined;
     let highs = 0;
     let common = 0xffff_ffff;
@@ -168,33 +166,18 @@ export class RefcountChanges {
         if (cluster >>> entryBits !== index) {
           index = cluster >>> entryBits;
           changes = this.stored.covers(index) ? this.#changesOf(index) : undefined;
-          stored = (changes && this.stored.block(index)) ?? this.#nothing;
         }
         first = cluster & (refcountEntries - 1);
         end = Math.min(first + endCluster - cluster, refcountEntries);
         if (changes === undefined) continue;
-        const { entries } = changes;
-        const isFull = changes.isFull;
-        if (entries === undefined) {
-          const uncounted = isFull ? -1 : changes.uncounted(first, end);
-          if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
-          changes.add(first, end, weight);
-          continue;
-        }
-        if (end - first === 1) {
+        if (end - first === 1 && changes.entries !== undefined) {
           singles ??= this.#singles = new Uint32Array(this.#geometry.l2Entries);
           singles[count++] = cluster;
           continue;
         }
-        changes.touch(first, end);
-        let isWrapped = false;
-        for (let entry = first; entry < end; entry += 1) {
-          if (!isFull && stored[entry] === 0) throw this.#uncounted(cluster + entry - first);
-          const sum = (entries[entry] ?? 0) + weight;
-          if (sum !== (sum | 0)) isWrapped = true;
-          entries[entry] = sum;
-        }
-        invariant(!isWrapped, OVERFLOW);
+        const uncounted = changes.uncounted(first, end);
+        if (uncounted >= 0) throw this.#uncounted(cluster + uncounted - first);
+        changes.add(first, end, weight);
       }
     }
     if (singles !== undefined && count > 0) {
@@ -360,7 +343,7 @@ export class RefcountChanges {
     if (present !== undefined) return present;
     invariant(this.stored.covers(index), "a refcount outside the window changes");
     const block = this.stored.block(index) ?? this.#nothing;
-    const created = new BlockChange(block, this.#isFull(block), this.#makeArray);
+    const created = new BlockChange(block, this.#isFull(block), this.#arrays);
     this.#blocks[index - this.stored.first] = created;
     return created;
   }

@@ -1,6 +1,7 @@
 import { type Image, KeptTables, type RefcountWindows, type Refcounts, TablePass } from "../image/index.ts";
 import { type CopiedIntent, PackedIntents } from "../intent/index.ts";
 import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-intents.ts";
+import { ChangeArrays } from "./change-arrays.ts";
 import { CopiedFlags } from "./copied-flags.ts";
 import { countTables } from "./count-tables.ts";
 import type { CountedTables } from "./counted-tables.ts";
@@ -9,6 +10,7 @@ import type { L1Tables } from "./l1-tables.ts";
 import { NeededBlocks } from "./needed-blocks.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 import type { ReceivedTables } from "./received-tables.ts";
+import { mostPaths } from "./table-weights.ts";
 import {
   type RefcountIntents,
   addRefcountIntents,
@@ -75,9 +77,9 @@ export async function referenceChanges(
   const pass = new TablePass(image, counted.weights.tables, onTable, kept);
   const flags = await CopiedFlags.of(image, drafts, tables, counted, kept, onTable);
   let refcountsChanged = 0;
-  let spare: Int32Array[] = [];
+  const arrays = new ChangeArrays(image.disk.path, geometry.refcountEntries, mostPaths(drafts));
   const plan = async (window: Refcounts): Promise<void> => {
-    const changes = new RefcountChanges(image.disk.path, window, spare);
+    const changes = new RefcountChanges(image.disk.path, window, arrays);
     const blocks = new NeededBlocks(windows, window, (offset) => changes.uncountedBlock(offset));
     await blocks.begin(otherPlaces());
     check(changes);
@@ -94,7 +96,7 @@ export async function referenceChanges(
     // More blocks were read by now, perhaps.
     if (!blocks.isComplete) check(changes);
     refcountsChanged += changes.count();
-    spare = changes.spare();
+    changes.giveUp();
   };
   for await (const window of windows.all()) await plan(window);
   if (growth.table !== undefined) refcounts.reserve.push(newTableIntent(windows.stored, growth));

@@ -1,8 +1,9 @@
 import type { Census, RefcountWindows } from "../image/index.ts";
 import { WINDOW_BYTES } from "../image/index.ts";
+import { ChangeArrays, MOST_BYTES_PER_CHANGE } from "./change-arrays.ts";
 import { countedWindow } from "./counted-window.ts";
 import { DifferenceTotals } from "./difference-totals.ts";
-import { BYTES_PER_CHANGE, RefcountChanges } from "./refcount-changes.ts";
+import { RefcountChanges } from "./refcount-changes.ts";
 import { type AllowedChanges, refcountDifferences } from "./refcount-differences.ts";
 
 /** Of the memory for a window: where more changes, it is cut, and what was counted and read is still there for the rest. */
@@ -52,7 +53,7 @@ export class RepairChanges {
   }
 
   async *#compared(totals: DifferenceTotals): AsyncGenerator<RefcountChanges> {
-    let spare: Int32Array[] = [];
+    const arrays = new ChangeArrays(this.#path, this.#census.geometry.refcountEntries);
     for (let first = 0; first !== Infinity;) {
       const stored = await countedWindow(this.#census, this.#windows, first);
       const changes = refcountDifferences(
@@ -61,12 +62,12 @@ export class RepairChanges {
         stored,
         this.#allowed,
         totals,
-        new RefcountChanges(this.#path, stored, spare),
+        new RefcountChanges(this.#path, stored, arrays),
         this.#mostBlocks(),
       );
       yield changes;
       first = changes.stored.end;
-      if (first !== Infinity) spare = changes.spare();
+      if (first !== Infinity) changes.giveUp();
     }
   }
 
@@ -75,6 +76,6 @@ export class RepairChanges {
     const { refcountEntries } = this.#census.geometry;
     const held = this.#windows.heldBytes + this.#census.heldBytes;
     const left = Math.min(this.#windowBytes - held, this.#windowBytes * CHANGES_SHARE);
-    return Math.max(1, Math.floor(left / (refcountEntries * BYTES_PER_CHANGE)));
+    return Math.max(1, Math.floor(left / (refcountEntries * MOST_BYTES_PER_CHANGE)));
   }
 }

@@ -1,5 +1,5 @@
 import { type L1Location, type L1Table, TableWeights, sortedTargets } from "../image/index.ts";
-import type { Draft, Root } from "./draft.ts";
+import type { Draft, Drafts, Root } from "./draft.ts";
 
 /** Contents of one stored L1 table, and by how many roots more (or fewer) they are used afterwards. */
 export interface RootWeight {
@@ -25,6 +25,11 @@ export function rootWeights(before: Draft, after: Draft): readonly RootWeight[] 
   count(before, -1);
   count(after, 1);
   return [...weights.values()].filter(({ weight }) => weight !== 0);
+}
+
+/** By how many the paths to a table change at most that a root refers to once. */
+export function mostPaths({ before, after }: Drafts): number {
+  return rootWeights(before, after).reduce((sum, { weight }) => sum + Math.abs(weight), 0);
 }
 
 /** Stored L1 tables that roots stop using; once for each root that does. */

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { addSingles } from "../../src/plan/add-singles.ts";
 import { BlockChange } from "../../src/plan/block-change.ts";
+import { ChangeArrays } from "../../src/plan/change-arrays.ts";
 
 const ENTRY_BITS = 3;
 /** The window begins with this block. */
@@ -12,7 +13,7 @@ function blocksOf(...stored: readonly (readonly number[])[]) {
     const change = new BlockChange(
       Uint16Array.from(refcounts),
       !refcounts.includes(0),
-      () => new Int32Array(2 ** ENTRY_BITS),
+      new ChangeArrays("disk.qcow2", 2 ** ENTRY_BITS),
     );
     change.asEntries();
     return change;
@@ -39,6 +40,17 @@ test("the first cluster whose refcount is 0 is told, and ends it", () => {
   const clusters = Uint32Array.of(START + 2, START + 6, START + 1, START + 3);
   expect(addSingles(clusters, window, 1)).toBe(START + 6);
   expect([...(window.blocks[0]?.entries ?? [])]).toEqual([0, 0, 1, 0, 0, 0, 0, 0]);
+});
+
+test("a change that one byte or two cannot hold is counted in more, beside those of before", () => {
+  const window = blocksOf([1, 1, 1, 1, 1, 1, 1, 1]);
+  const clusters = Uint32Array.of(START + 1, START, START, START + 2, START);
+  const widths = [100, 20_000, -1].map((weight) => {
+    expect(addSingles(clusters, window, weight)).toBe(-1);
+    return window.blocks[0]?.entries?.BYTES_PER_ELEMENT;
+  });
+  expect(widths).toEqual([2, 4, 4]);
+  expect([...(window.blocks[0]?.entries ?? [])]).toEqual([60_297, 20_099, 20_099, 0, 0, 0, 0, 0]);
 });
 
 test("a change that 32 bits cannot hold stops it", () => {

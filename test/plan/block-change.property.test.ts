@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { BlockChange } from "../../src/plan/block-change.ts";
+import { ChangeArrays } from "../../src/plan/change-arrays.ts";
 
 const ENTRIES = 256;
 
@@ -8,7 +9,11 @@ const stored = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: ENTRIES, ma
 const addition = fc.tuple(
   fc.nat(ENTRIES - 1),
   fc.oneof(fc.constant(1), fc.integer({ min: 1, max: ENTRIES })),
-  fc.constantFrom(-2, -1, 1, 3),
+  // Wider than one byte, and than two, some of them by their sum only.
+  fc.oneof(
+    { weight: 4, arbitrary: fc.constantFrom(-2, -1, 1, 3) },
+    fc.constantFrom(-100, 100, 127, 128, -129, 20_000, -40_000),
+  ),
 );
 /** Mostly apart, as a disk that was written in order has them, or one over the other. */
 const additions = fc.oneof(
@@ -21,10 +26,15 @@ const additions = fc.oneof(
 test("changes that are kept as runs are those that are kept by entry", () => {
   let asRuns = 0;
   let asEntries = 0;
+  const widths = new Set<number>();
   fc.assert(
     fc.property(stored, additions, fc.nat(ENTRIES - 1), fc.nat(ENTRIES), (values, all, first, length) => {
       const refcounts = Uint16Array.from(values);
-      const block = new BlockChange(refcounts, !refcounts.includes(0), () => new Int32Array(ENTRIES));
+      const block = new BlockChange(
+        refcounts,
+        !refcounts.includes(0),
+        new ChangeArrays("disk.qcow2", ENTRIES),
+      );
       const expected = new Int32Array(ENTRIES);
       for (const [from, count, by] of all) {
         const end = Math.min(from + count, ENTRIES);
@@ -49,11 +59,13 @@ test("changes that are kept as runs are those that are kept by entry", () => {
       block.forEachRun((from, to, before, change) => void runs.push([from, to, before, change]));
       expect(runs).toEqual(runsOf(refcounts, expected));
       expect([...block.asEntries()]).toEqual([...expected]);
+      widths.add(block.asEntries().BYTES_PER_ELEMENT);
     }),
     { numRuns: 500 },
   );
   expect(asRuns).toBeGreaterThan(20);
   expect(asEntries).toBeGreaterThan(20);
+  expect(widths).toEqual(new Set([1, 2, 4]));
 });
 
 function runsOf(refcounts: Uint16Array, changes: Int32Array): [number, number, number, number][] {

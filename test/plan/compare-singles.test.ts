@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { BlockChange } from "../../src/plan/block-change.ts";
+import { ChangeArrays } from "../../src/plan/change-arrays.ts";
 import { type CountedRun, compareRun } from "../../src/plan/compare-run.ts";
 import { SingleEntries, compareSingles } from "../../src/plan/compare-singles.ts";
 import { seededRandom } from "../support/random.ts";
@@ -13,7 +14,7 @@ const BLOCKS = 4;
 function windowOf(random: ReturnType<typeof seededRandom>) {
   const blocks = Array.from({ length: BLOCKS }, () => {
     const stored = Uint16Array.from({ length: ENTRIES }, () => random.int(4));
-    const block = new BlockChange(stored, !stored.includes(0), () => new Int32Array(ENTRIES));
+    const block = new BlockChange(stored, !stored.includes(0), new ChangeArrays("disk.qcow2", ENTRIES));
     block.asEntries();
     for (let entry = 0; entry < ENTRIES; entry += 1) {
       const change = random.int(3) - Math.min(1, stored[entry] ?? 0);

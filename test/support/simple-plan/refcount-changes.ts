@@ -9,8 +9,6 @@ import type { RefcountRun } from "../../../src/intent/index.ts";
 import type { BlockChanges, ClusterRun } from "../../../src/plan/block-change.ts";
 import type { OnWrongFlags } from "../../../src/plan/compare-run.ts";
 
-export const BYTES_PER_CHANGE = 0;
-
 export class RefcountChanges {
   readonly stored: Refcounts;
   readonly #image: string;
@@ -35,8 +33,8 @@ export class RefcountChanges {
     return true;
   }
 
-  spare(): Int32Array[] {
-    return [];
+  giveUp(): void {
+    this.#changes.clear();
   }
 
   add(cluster: number, weight: number): void {
