@@ -24,7 +24,7 @@ export const windowBytesBeside = (tables: number, { l2Entries }: Geometry): numb
   Math.max(WINDOW_BYTES / 4, WINDOW_BYTES - tables * (BYTES_PER_TABLE + l2Entries / 8));
 
 /** Objects for a block and its changes, and its place in lists. */
-const BLOCK_OVERHEAD_BYTES = 1280;
+const BLOCK_OVERHEAD_BYTES = 2304;
 
 /** Bytes that one refcount block takes while it is held, when `perEntry` bytes are counted beside each entry. */
 function heldBytes({ refcountOrder, refcountEntries }: Geometry, perEntry: number): number {
