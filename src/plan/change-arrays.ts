@@ -55,7 +55,7 @@ export class ChangeArrays {
     if (this.#widenedBytes > MAX_WIDENED_BYTES) {
       throw new QcowalError(
         "LIMIT_EXCEEDED",
-        `${this.#image}: its tables lead to so many clusters more than ${2 ** 7} times that the refcounts cannot be counted within ${MAX_WIDENED_BYTES / 2 ** 20} MiB. Nothing was changed; 'qcowal check' says what is wrong with them.`,
+        `${this.#image}: so many clusters gain or lose hundreds of references at once that the refcounts cannot be counted within ${MAX_WIDENED_BYTES / 2 ** 20} MiB. Nothing was changed. Change fewer snapshots at a time; 'qcowal check' says whether something is wrong with its tables.`,
       );
     }
     wide.set(changes);

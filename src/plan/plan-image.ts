@@ -10,6 +10,7 @@ import { QcowalError, withPath } from "../errors/index.ts";
 import { type SnapshotEntry, clustersFor } from "../format/index.ts";
 import { type Image, checkL1Location, openRefcounts, windowBytesBeside } from "../image/index.ts";
 import { type Intent, PackedIntents, fill } from "../intent/index.ts";
+import { bytesPerChange } from "./change-arrays.ts";
 import { countedTables } from "./counted-tables.ts";
 import { collectReceived } from "./collect-received.ts";
 import { L1Tables } from "./l1-tables.ts";
@@ -31,7 +32,6 @@ import type {
   SnapshotOutcome,
 } from "./operation.ts";
 import { type PlacedTable, padded, placeSnapshotTable } from "./placed-table.ts";
-import { bytesPerChange } from "./change-arrays.ts";
 import { referenceChanges } from "./reference-changes.ts";
 import { type StoredBytes, refcountTableOf, release } from "./released.ts";
 import { planRepairOperation } from "./plan-repair-operation.ts";

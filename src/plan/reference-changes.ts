@@ -1,7 +1,7 @@
 import { type Image, KeptTables, type RefcountWindows, type Refcounts, TablePass } from "../image/index.ts";
 import { type CopiedIntent, PackedIntents } from "../intent/index.ts";
-import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-intents.ts";
 import { ChangeArrays } from "./change-arrays.ts";
+import { type CopiedSink, copiedInL1, decideL1Flags, flagsOf } from "./copied-intents.ts";
 import { CopiedFlags } from "./copied-flags.ts";
 import { countTables } from "./count-tables.ts";
 import type { CountedTables } from "./counted-tables.ts";
@@ -10,7 +10,6 @@ import type { L1Tables } from "./l1-tables.ts";
 import { NeededBlocks } from "./needed-blocks.ts";
 import { RefcountChanges } from "./refcount-changes.ts";
 import type { ReceivedTables } from "./received-tables.ts";
-import { mostPaths } from "./table-weights.ts";
 import {
   type RefcountIntents,
   addRefcountIntents,
@@ -19,6 +18,7 @@ import {
 } from "./refcount-intents.ts";
 import type { StoredBytes } from "./released.ts";
 import type { RefcountGrowth } from "./space.ts";
+import { mostPaths } from "./table-weights.ts";
 
 /** Everything that changes in refcounts and COPIED flags. */
 export interface ReferenceChanges {

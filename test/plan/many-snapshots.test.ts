@@ -1,4 +1,7 @@
 import { expect, test } from "vitest";
+import { guestOffset } from "../../src/format/index.ts";
+import { type Draft, type DraftSnapshot, storedRoot } from "../../src/plan/draft.ts";
+import { mostPaths } from "../../src/plan/table-weights.ts";
 import { type ImageSpec, makeImage } from "../../tools/image-maker/index.ts";
 import { applyPlan } from "../support/apply-plan.ts";
 import { MemoryDisk } from "../support/memory-disk.ts";
@@ -9,7 +12,7 @@ import { expectEqualPlans } from "../support/simple-plan/index.ts";
 const CLUSTERS = 400;
 const SNAPSHOTS = 300;
 
-/** Every second cluster in no order: blocks of refcounts that count by entry, and some that count in runs. */
+/** Its first clusters in no order: some blocks of refcounts count by entry, and some in runs. */
 function withSnapshots(): Uint8Array {
   const random = seededRandom(3);
   const places = Array.from({ length: CLUSTERS }, (_, at) => at).filter(
@@ -31,6 +34,22 @@ function withSnapshots(): Uint8Array {
   };
   return makeImage(spec);
 }
+
+test("the paths to a table change by as many snapshots as come or go", () => {
+  const root = (offset: number) => storedRoot({ offset, entries: 1 });
+  const draft = (active: number, ...snapshots: readonly number[]): Draft => ({
+    virtualSize: guestOffset(0),
+    bitmaps: 0,
+    active: root(active),
+    snapshots: snapshots.map((offset) => ({ root: root(offset) }) as DraftSnapshot),
+  });
+  const before = draft(1, 2, 3, 4);
+  expect(mostPaths({ before, after: before })).toBe(0);
+  expect(mostPaths({ before, after: draft(1, 3) })).toBe(2);
+  // A snapshot begins with the contents of the disk.
+  expect(mostPaths({ before, after: draft(1, 1, 2, 3, 4) })).toBe(1);
+  expect(mostPaths({ before, after: draft(2, 2, 3, 4) })).toBe(2);
+});
 
 test("snapshots that go at once lower a refcount by more than a byte holds", async () => {
   const bytes = withSnapshots();
