@@ -101,8 +101,11 @@ export async function planned(disk: MemoryDisk, operation: Operation): Promise<D
 }
 
 /** Reads only. */
-export async function readEverything(disk: MemoryDisk): Promise<void> {
+export async function readEverything(disk: MemoryDisk, onEntryPoint: () => void): Promise<void> {
   await refusable("list", () => list(disk));
+  onEntryPoint();
   await refusable("check", () => check(disk));
+  onEntryPoint();
   await refusable("fence", () => fence(disk));
+  onEntryPoint();
 }

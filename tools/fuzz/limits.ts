@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 
-/** What no image may take: time of the processor, so that a busy machine fails no test, and memory of the process. */
+/** What no image may take: time of the processor, so that other programs fail no test, and memory of the process. */
 export const MAX_CPU_MS = 5000;
 export const MAX_RSS_MIB = 256;
 /** The heap of a worker; what lies outside it, buffers above all, shows in the size of the process. */
@@ -32,6 +32,11 @@ function forgetPeak(): void {
 /** How old a reading of the processor's time may be that a measure begins with: what is older is read again. */
 const READING_MS = 100;
 
+/** Said of an image that takes too long, which it may owe to the machine: a core that others share counts their share as ours. */
+export class TookTooLong extends Error {
+  override readonly name = "TookTooLong";
+}
+
 /** Measures what an entry point takes. Called ten times for each image, it asks the system for little. */
 export class Meter {
   /** The time of the processor was read shortly before the measure began: at most a little too much is counted. */
@@ -43,14 +48,17 @@ export class Meter {
     this.#beginAt(sizes().now);
   }
 
-  /** @throws Error when it took too much since the last call */
+  /**
+   * @throws TookTooLong when it took too much time since the last call
+   * @throws Error when it took too much memory
+   */
   next(): void {
     // No process takes more than all cores for all that time: most need not be asked.
     if ((performance.now() - this.#read.at) * availableParallelism() > MAX_CPU_MS) {
       const { user, system } = process.cpuUsage(this.#read.cpu);
       const milliseconds = (user + system) / 1000;
       if (milliseconds > MAX_CPU_MS)
-        throw new Error(`it took ${Math.round(milliseconds)} ms of the processor`);
+        throw new TookTooLong(`it took ${Math.round(milliseconds)} ms of the processor`);
     }
     const { now, peak } = sizes();
     const grown = peak - this.#size;

@@ -111,16 +111,18 @@ const repair = (rest: Partial<RepairOperation> = {}): RepairOperation => ({
 export async function tryMutant(
   { bytes, journal }: Mutant,
   random: Random,
-  { onEntryPoint, sample = () => Promise.resolve() }: Pick<CaseOptions, "onEntryPoint" | "sample"> = {},
+  {
+    onEntryPoint = () => undefined,
+    sample = () => Promise.resolve(),
+  }: Pick<CaseOptions, "onEntryPoint" | "sample"> = {},
 ): Promise<Outcome> {
   const disk = new MemoryDisk(bytes, { path: PATH });
   const plannedOn = async (operation: Operation): ReturnType<typeof planned> => {
     const report = await planned(disk, operation);
-    onEntryPoint?.();
+    onEntryPoint();
     return report;
   };
-  await readEverything(disk);
-  onEntryPoint?.();
+  await readEverything(disk, onEntryPoint);
   const ids = await snapshotIds(disk);
   const id = ids[random.int(Math.max(1, ids.length))] ?? "1";
   const operations: Operation[] = [

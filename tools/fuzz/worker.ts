@@ -2,7 +2,7 @@
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { run } from "../../test/support/programs.ts";
-import { Meter } from "./limits.ts";
+import { Meter, TookTooLong } from "./limits.ts";
 import { realImages } from "./real-images.ts";
 import { type Counts, MutantFailure, runCase } from "./run-case.ts";
 import type { FromWorker, ToWorker } from "./workers.ts";
@@ -30,19 +30,29 @@ function sampler(oneIn: number): (bytes: Uint8Array) => Promise<void> {
   };
 }
 
-async function answer({ seed, qemuOneIn }: ToWorker): Promise<FromWorker> {
+const attempt = ({ seed, qemuOneIn }: ToWorker): Promise<Counts> =>
+  runCase(seed, {
+    real,
+    sample: sampler(qemuOneIn),
+    onMutant: (mutant, bytes) => {
+      writeFileSync(join(scratch, "mutant.qcow2"), bytes);
+      send({ type: "mutant", seed, mutant });
+      meter.begin();
+    },
+    onEntryPoint: () => meter.next(),
+  });
+
+/** What takes too long because of the machine does not do so twice. */
+const attemptAgain = async (task: ToWorker, error: unknown): Promise<Counts> => {
+  if (!(error instanceof MutantFailure && error.cause instanceof TookTooLong)) throw error;
+  return attempt(task);
+};
+
+async function answer(task: ToWorker): Promise<FromWorker> {
+  const { seed } = task;
   const before = shown;
   try {
-    const counts: Counts = await runCase(seed, {
-      real,
-      sample: sampler(qemuOneIn),
-      onMutant: (mutant, bytes) => {
-        writeFileSync(join(scratch, "mutant.qcow2"), bytes);
-        send({ type: "mutant", seed, mutant });
-        meter.begin();
-      },
-      onEntryPoint: () => meter.next(),
-    });
+    const counts = await attempt(task).catch((error: unknown) => attemptAgain(task, error));
     return { type: "done", counts, qemu: shown - before };
   } catch (error) {
     const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
