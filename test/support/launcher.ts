@@ -1,10 +1,16 @@
 /**
- * Starts programs from a small process beside this one. To start a program the
- * kernel copies the page tables of whoever asks for it: from a test's process of
- * 300 MiB that takes ten times what it takes `qemu-img` to check an image.
+ * Starts programs from a small process beside this one. For Node to start a program
+ * the kernel copies its page tables: from a test's process of 300 MiB that takes ten
+ * times what it takes `qemu-img` to check an image.
  */
-import { type ChildProcess, fork } from "node:child_process";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { Socket } from "node:net";
+import type { Readable, Writable } from "node:stream";
+
+/** By its place: what PATH has may be a script that looks for a Python first. It comes with the tests' package for nbdsh. */
+const PYTHON = "/usr/bin/python3";
 
 /** How a program ended. */
 export interface Ended {
@@ -25,7 +31,7 @@ interface Launch {
 interface Answer {
   readonly id: number;
   readonly ended?: Ended;
-  /** It printed too much. */
+  /** It could not be started. */
   readonly failed?: { readonly message: string; readonly code: unknown };
 }
 
@@ -35,37 +41,45 @@ interface Waiting {
 }
 
 class Launcher {
-  readonly #process: ChildProcess;
+  readonly #process: ChildProcessByStdio<Writable, Readable, null>;
   readonly #waiting = new Map<number, Waiting>();
   #last = 0;
 
   constructor() {
-    this.#process = fork(join(import.meta.dirname, "launcher-process.mjs"), {
-      // None of this process's own: a test's worker has many, and some make a process large.
-      execArgv: [],
-      serialization: "advanced",
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    this.#process = spawn(PYTHON, ["-I", "-S", join(import.meta.dirname, "launcher-process.py")], {
+      stdio: ["pipe", "pipe", "inherit"],
     });
-    this.#process.on("message", (answer: Answer) => this.#hear(answer));
-    this.#process.on("exit", (code, signal) => this.#lose(code ?? signal));
+    createInterface(this.#process.stdout).on("line", (line) => this.#hear(JSON.parse(line) as Answer));
+    this.#process.on("error", (error) => this.#lose(`could not be started: ${error.message}`));
+    this.#process.on("exit", (code, signal) => this.#lose(`ended with ${code ?? signal}`));
+    this.#process.stdin.on("error", () => undefined);
     // It ends with this process, and does not keep it.
     this.#process.unref();
-    this.#process.channel?.unref();
+    this.#keep(false);
   }
 
   get isAlive(): boolean {
-    return this.#process.connected;
+    return (
+      this.#process.pid !== undefined && this.#process.exitCode === null && this.#process.signalCode === null
+    );
   }
 
   launch(launch: Launch): Promise<Ended> {
     return new Promise((resolve, reject) => {
       const id = (this.#last += 1);
       this.#waiting.set(id, { resolve, reject });
-      this.#process.channel?.ref();
-      this.#process.send({ id, ...launch }, (error) => {
-        if (error !== null) this.#take(id)?.reject(error);
-      });
+      this.#keep(true);
+      this.#process.stdin.write(`${JSON.stringify({ id, ...launch })}\n`);
     });
+  }
+
+  /** Whether this process goes on until it has heard from it. */
+  #keep(isWanted: boolean): void {
+    for (const stream of [this.#process.stdin, this.#process.stdout]) {
+      if (!(stream instanceof Socket)) continue;
+      if (isWanted) stream.ref();
+      else stream.unref();
+    }
   }
 
   #hear({ id, ended, failed }: Answer): void {
@@ -74,16 +88,16 @@ class Launcher {
     else waiting?.reject(Object.assign(new Error(failed?.message), { code: failed?.code }));
   }
 
-  #lose(how: unknown): void {
+  #lose(how: string): void {
     for (const id of this.#waiting.keys()) {
-      this.#take(id)?.reject(new Error(`the process that starts programs ended with ${String(how)}`));
+      this.#take(id)?.reject(new Error(`the process that starts programs (${PYTHON}) ${how}`));
     }
   }
 
   #take(id: number): Waiting | undefined {
     const waiting = this.#waiting.get(id);
     this.#waiting.delete(id);
-    if (this.#waiting.size === 0) this.#process.channel?.unref();
+    if (this.#waiting.size === 0) this.#keep(false);
     return waiting;
   }
 }
