@@ -73,7 +73,7 @@ class CheckInPasses {
     const { chunkClusters } = this.#counts.table;
     // A claim may end in the cluster behind the last.
     const used = Math.ceil((this.#counts.clusters + 1) / geometry.refcountEntries);
-    const blocks = Math.max(used, stored.offsets.length);
+    const blocks = Math.max(used, stored.end);
     this.#passes = new Passes(geometry, chunkClusters, blocks);
     this.#chunks = new Passes(geometry, chunkClusters, blocks);
     this.#comparison = new Comparison(context, this.#counts, stored);

@@ -16,6 +16,9 @@ export interface ChunkSizes {
 /** Where a chunk lies that the window does not cover. */
 export const OUTSIDE_WINDOW = -1;
 
+/** Values of a byte. */
+const VALUES = 256;
+
 /**
  * Numbers about the clusters of a window of the file, in chunks that are made
  * where something is to be said. They lie in one buffer of a fixed length: when
@@ -24,6 +27,11 @@ export const OUTSIDE_WINDOW = -1;
  *
  * The place of a chunk is its first byte in the buffer times two, plus one when it
  * is large. Making one may move all others: no place is valid afterwards.
+ *
+ * Of a chunk of bytes that are all alike only the value is kept, until one of them
+ * is to become another: on a disk that was written in order most are. It has a place
+ * in the buffer nevertheless, zeroed, which costs no memory until it is written to.
+ * Its own place is negative: see `#alikePlace`.
  */
 export class ChunkTable {
   readonly chunkClusters: number;
@@ -120,13 +128,32 @@ export class ChunkTable {
     this.#free = [];
   }
 
-  /** Place of a chunk; OUTSIDE_WINDOW also for one that was not made. */
+  /** Place of a chunk, negative for one that is alike; OUTSIDE_WINDOW also for one that was not made. */
   find(chunk: number): number {
     const slot = this.#slotOf(chunk);
     return this.#keys[slot] === 0 ? OUTSIDE_WINDOW : (this.#places[slot] ?? 0);
   }
 
-  /** Place of a chunk, which is made when it is not there. */
+  /** The value of all bytes of a chunk that is alike, which is never 0; 0 for any other. */
+  valueOf(chunk: number): number {
+    return valueAt(this.find(chunk));
+  }
+
+  /**
+   * Gives all bytes of a chunk a value above 0: of one that is not there, or is alike.
+   * False, and nothing was done, for any other, and outside the window.
+   */
+  setAlike(chunk: number, value: number): boolean {
+    let slot = this.#slotOf(chunk);
+    if (this.#keys[slot] === 0) {
+      if (this.#made(chunk) === OUTSIDE_WINDOW) return false;
+      slot = this.#slotOf(chunk);
+    } else if (valueAt(this.#places[slot] ?? 0) === 0) return false;
+    this.#places[slot] = this.#alikePlace(this.#startOf(this.#places[slot] ?? 0), value);
+    return true;
+  }
+
+  /** Place of a chunk of bytes, which is made when it is not there; one that is alike is written out. */
   make(chunk: number): number {
     if (chunk === this.#lastChunk) return this.#lastPlace;
     const place = this.#made(chunk);
@@ -137,7 +164,7 @@ export class ChunkTable {
 
   #made(chunk: number): number {
     let slot = this.#slotOf(chunk);
-    if (this.#keys[slot] !== 0) return this.#places[slot] ?? 0;
+    if (this.#keys[slot] !== 0) return this.#writtenOut(slot);
     if (!this.covers(chunk)) return OUTSIDE_WINDOW;
     const length = this.#sizes.small * this.chunkClusters;
     let at = this.#free.pop();
@@ -151,6 +178,28 @@ export class ChunkTable {
     this.#places[slot] = at * 2;
     this.#count += 1;
     return at * 2;
+  }
+
+  #writtenOut(slot: number): number {
+    const place = this.#places[slot] ?? 0;
+    const value = valueAt(place);
+    if (value === 0) return place;
+    const at = this.#startOf(place);
+    this.bytes.fill(value, at, at + this.chunkClusters);
+    this.#places[slot] = at * 2;
+    return at * 2;
+  }
+
+  /** Where the chunk at a place begins in the buffer. */
+  #startOf(place: number): number {
+    return place < OUTSIDE_WINDOW
+      ? Math.floor((OUTSIDE_WINDOW - 1 - place) / VALUES) * this.chunkClusters
+      : Math.floor(place / 2);
+  }
+
+  /** A chunk of bytes begins at a multiple of its length, so that there is room for the value. */
+  #alikePlace(at: number, value: number): number {
+    return OUTSIDE_WINDOW - 1 - ((at / this.chunkClusters) * VALUES + value);
   }
 
   /** Makes a small chunk large, zeroed, and hands what it held to `copy`. Returns its place. */
@@ -229,21 +278,22 @@ export class ChunkTable {
     const small = this.#sizes.small * this.chunkClusters;
     const atUnit = new Int32Array(this.bytes.length / small);
     const places = kept.map((chunk) => this.find(chunk));
-    for (const [index, place] of places.entries()) atUnit[Math.floor(place / 2) / small] = index + 1;
+    for (const [index, place] of places.entries()) atUnit[this.#startOf(place) / small] = index + 1;
     this.#keys.fill(0);
     const used = this.#used;
     let to = 0;
     for (const index of atUnit) {
       if (index === 0) continue;
       const place = places[index - 1] ?? 0;
-      const isLarge = place % 2;
-      const from = (place - isLarge) / 2;
+      const value = valueAt(place);
+      const isLarge = value === 0 ? place % 2 : 0;
+      const from = this.#startOf(place);
       const length = (isLarge === 1 ? this.#sizes.large : this.#sizes.small) * this.chunkClusters;
       this.bytes.copyWithin(to, from, from + length);
       const chunk = kept[index - 1] ?? 0;
       const slot = this.#slotOf(chunk);
       this.#keys[slot] = chunk + 1;
-      this.#places[slot] = to * 2 + isLarge;
+      this.#places[slot] = value === 0 ? to * 2 + isLarge : this.#alikePlace(to, value);
       to += length;
     }
     this.bytes.fill(0, to, used);
@@ -253,3 +303,7 @@ export class ChunkTable {
     this.#free = [];
   }
 }
+
+/** The value of the chunk at a place that says that it is alike, or 0. */
+const valueAt = (place: number): number =>
+  place < OUTSIDE_WINDOW ? (OUTSIDE_WINDOW - 1 - place) % VALUES : 0;

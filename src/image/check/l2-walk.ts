@@ -87,7 +87,7 @@ export class L2Walk {
     const packedWeight = Math.min(weight, PACKED_DATA_END) | 0;
     let chunk = -1;
     let place = 0;
-    let isNew = false;
+    let isAlike = false;
     let counts = 0;
     let owners = 0;
     let onesAt = OTHER_PASS;
@@ -112,19 +112,18 @@ export class L2Walk {
       }
       for (let done = 0, part = 0; done < plain; done += part) {
         const cluster = firstCluster + done;
+        const first = cluster & (chunkClusters - 1);
+        part = Math.min(chunkClusters - first, plain - done);
         if (cluster >>> chunkBits !== chunk) {
           chunk = cluster >>> chunkBits;
-          const used = plain - done < chunkClusters ? Infinity : this.#counts.table.used;
-          place = this.#counts.place(chunk);
-          isNew = this.#counts.table.used > used;
+          isAlike = part === chunkClusters && this.#counts.addToAlike(chunk, packedWeight);
+          place = isAlike ? 0 : this.#counts.place(chunk);
           counts = place >> 1;
           owners = counts + chunkClusters * 4;
           onesAt = comparesFlags ? this.#flags.onesAt(chunk >>> blockBits) : OTHER_PASS;
           if (chunk < this.#lowest) this.#lowest = chunk;
           if (chunk > this.#highest) this.#highest = chunk;
         }
-        const first = cluster & (chunkClusters - 1);
-        part = Math.min(chunkClusters - first, plain - done);
         if (onesAt > UNREADABLE) {
           const isSet = isCopied(high);
           const bit = onesAt * 8 + (cluster & (refcountEntries - 1));
@@ -135,13 +134,16 @@ export class L2Walk {
             if (index < flags) this.#wrongFlag(firstEntry + done + index, !isSet, cluster + index);
           }
         }
+        if (isAlike) {
+          // It has no place until a cluster of it is counted by itself.
+          isAlike = false;
+          chunk = -1;
+          continue;
+        }
         if (place < 0) continue;
         let entry = first;
         const end = first + part;
         if ((place & 1) === 0) {
-          const isAlike = part === chunkClusters && this.#counts.addToAlike(counts, packedWeight, isNew);
-          isNew = false;
-          if (isAlike) continue;
           for (; entry < end; entry += 1) {
             const packed = withData(bytes[counts + entry] ?? 0, packedWeight);
             if (packed === 0) break;

@@ -7,7 +7,7 @@ import type { BlockWindow } from "../refcount-blocks.ts";
  * to stay below 256 MiB.
  */
 export interface CheckMemory {
-  /** References: a byte for a cluster, five where it has more than 31. One pass is enough for 4 TiB at 64 KiB clusters. */
+  /** References: a byte for a cluster, five where it has more than 31. One pass is enough for almost 4 TiB at 64 KiB clusters. */
   readonly counts: number;
   /** Bits of refcounts that are 1: an eighth of the above suffices where everything is in use. */
   readonly flags: number;

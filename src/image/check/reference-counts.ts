@@ -25,9 +25,6 @@ export function withData(packed: number, weight: number): number {
   return sum < PACKED_DATA_END && (packed === 0 || packed >= PACKED_DATA) ? sum : 0;
 }
 
-/** Four bytes of the same value, as a word. */
-const FOUR_BYTES = 0x0101_0101;
-
 /** A byte; in a large chunk 32 bits for the references of each cluster, and behind those a byte for the owner of each. */
 const SIZES = { small: 1, large: 5 } as const;
 
@@ -91,25 +88,36 @@ export class ReferenceCounts {
     return place;
   }
 
-  /** Counts `weight` references of data to each cluster of the small chunk at a place in bytes, of which nothing is counted where `isNew`; false, and nothing is, unless all of them are counted alike. */
-  addToAlike(at: number, weight: number, isNew: boolean): boolean {
-    const { bytes, words, chunkClusters } = this.table;
-    const packed = bytes[at] ?? 0;
-    const sum = withData(packed, weight);
-    if (sum === 0) return false;
-    const end = (at + chunkClusters) / 4;
-    const alike = packed * FOUR_BYTES;
-    if (!isNew) {
-      for (let index = at / 4; index < end; index += 1) if (words[index] !== alike) return false;
-    }
-    words.fill(sum * FOUR_BYTES, at / 4, end);
-    return true;
+  /** Counts `weight` references of data to each cluster of a chunk; false, and nothing is, unless all of them are counted alike, or not at all. */
+  addToAlike(chunk: number, weight: number): boolean {
+    const sum = withData(this.table.valueOf(chunk), weight);
+    return sum !== 0 && this.table.setAlike(chunk, sum);
+  }
+
+  /** References to each cluster of a chunk in which all are counted alike; 0 for any other. */
+  countOfAlike(chunk: number): number {
+    return this.table.valueOf(chunk) % PACKED_COUNTS;
+  }
+
+  /** How many chunks from this one on, at most `most`, have the same count in each of their clusters. */
+  alikeFrom(chunk: number, most: number): number {
+    const value = this.table.valueOf(chunk);
+    if (value === 0) return 0;
+    let count = 0;
+    while (count < most && this.table.valueOf(chunk + count) === value) count += 1;
+    return count;
   }
 
   /** What is counted in a chunk; undefined for nothing. */
   chunk(chunk: number): CountedChunk | undefined {
     const place = this.table.find(chunk);
     if (place === OUTSIDE_WINDOW) return undefined;
+    const alike = this.table.valueOf(chunk);
+    if (alike !== 0) {
+      this.#expanded.counts.fill(alike % PACKED_COUNTS);
+      this.#expanded.owners.fill(alike >>> PACKED_COUNT_BITS);
+      return this.#expanded;
+    }
     const { bytes, words, chunkClusters } = this.table;
     const at = Math.floor(place / 2);
     if (place % 2 === 1) {
@@ -134,7 +142,9 @@ export class ReferenceCounts {
     if (place === OUTSIDE_WINDOW) return false;
     const { bytes, words, chunkClusters } = this.table;
     const at = Math.floor(place / 2);
-    if (place % 2 === 1) into.set(words.subarray(at / 4, at / 4 + chunkClusters), from);
+    const alike = this.countOfAlike(chunk);
+    if (alike !== 0) into.fill(alike, from, from + chunkClusters);
+    else if (place % 2 === 1) into.set(words.subarray(at / 4, at / 4 + chunkClusters), from);
     else {
       for (let entry = 0; entry < chunkClusters; entry += 1) {
         into[from + entry] = (bytes[at + entry] ?? 0) & PACKED_COUNT_MASK;
@@ -162,8 +172,9 @@ export class ReferenceCounts {
   /** References of one cluster of the window. */
   count(cluster: number): number {
     const { bytes, words, chunkClusters } = this.table;
-    const place = this.table.find(Math.floor(cluster / chunkClusters));
-    if (place === OUTSIDE_WINDOW) return 0;
+    const chunk = Math.floor(cluster / chunkClusters);
+    const place = this.table.find(chunk);
+    if (place < 0) return this.countOfAlike(chunk);
     const at = Math.floor(place / 2);
     const entry = cluster % chunkClusters;
     return place % 2 === 1 ? (words[at / 4 + entry] ?? 0) : (bytes[at + entry] ?? 0) % PACKED_COUNTS;
@@ -180,6 +191,10 @@ export class ReferenceCounts {
     let used = 0;
     for (const chunk of this.table.chunks()) {
       const place = this.table.find(chunk);
+      if (place < 0) {
+        used += chunkClusters;
+        continue;
+      }
       const [counts, at] = place % 2 === 1 ? [words, (place - 1) / 8] : [bytes, place / 2];
       for (let entry = at; entry < at + chunkClusters; entry += 1) if (counts[entry] !== 0) used += 1;
     }
