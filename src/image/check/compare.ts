@@ -1,3 +1,4 @@
+import { invariant } from "../../errors/index.ts";
 import { type RefcountArray, areAlike, decodeRefcountBlock, refcountDigits } from "../../format/index.ts";
 import { readClusters } from "../read-table.ts";
 import type { CheckContext } from "./context.ts";
@@ -10,7 +11,7 @@ import {
   type ReferenceCounts,
   SHARED_WRONGLY,
 } from "./reference-counts.ts";
-import type { StoredRefcounts } from "./stored-refcounts.ts";
+import type { HeldBlock, StoredRefcounts } from "./stored-refcounts.ts";
 
 /** Between two looks at whether the findings have room for more. */
 const BLOCKS_AT_ONCE = 256;
@@ -130,14 +131,24 @@ export class Comparison {
       const some = present
         .slice(at, at + BLOCKS_AT_ONCE)
         .filter((index) => index === last || !this.#unreferenced(index));
-      const offsets = some.map((index) => this.#stored.offset(index));
-      let next = 0;
-      for await (const { bytes } of readClusters(disk, offsets, this.#counts.geometry.clusterSize)) {
-        checkpoint();
-        this.#block(some[next] ?? 0, bytes);
-        next += 1;
+      const missing = some.filter((index) => this.#stored.kept(index) === undefined);
+      const offsets = missing.map((index) => this.#stored.offset(index));
+      const read = readClusters(disk, offsets, this.#counts.geometry.clusterSize);
+      try {
+        for (const index of some) {
+          checkpoint();
+          this.#block(index, this.#stored.kept(index) ?? (await this.#next(read)));
+        }
+      } finally {
+        await read.return();
       }
     }
+  }
+
+  async #next(read: AsyncIterator<{ readonly bytes: Buffer }, undefined>): Promise<HeldBlock> {
+    const { value } = await read.next();
+    invariant(value !== undefined, "a refcount block was not read");
+    return { bytes: value.bytes, refcounts: decodeRefcountBlock(value.bytes, this.#counts.geometry) };
   }
 
   /** Blocks of the window in which something is counted, ascending. */
@@ -194,11 +205,10 @@ export class Comparison {
     return false;
   }
 
-  /** `bytes` are those of the stored block, which may be decoded in place. */
-  #block(index: number, bytes: Buffer | undefined): void {
-    const { geometry } = this.#counts;
-    const { refcountEntries } = geometry;
-    const refcounts = bytes === undefined ? this.#zeros : decodeRefcountBlock(bytes, geometry);
+  /** A block that is there, or none. */
+  #block(index: number, held: HeldBlock | undefined): void {
+    const { refcountEntries } = this.#counts.geometry;
+    const { bytes, refcounts } = held ?? { bytes: undefined, refcounts: this.#zeros };
     this.#part = bytes === undefined ? "missingBlocks" : "refcounts";
     const end = Math.min(refcountEntries, this.#counts.clusters - index * refcountEntries);
     const { chunkClusters } = this.#counts.table;

@@ -28,6 +28,13 @@ export interface BlockUse {
 }
 const UNUSED: BlockUse = { used: 0, last: -1 };
 
+/** A refcount block in memory. */
+export interface HeldBlock {
+  /** As it is stored, but for what decoding does in place. */
+  readonly bytes: Buffer;
+  readonly refcounts: RefcountArray;
+}
+
 /** No bits are held of a block: its refcounts are not 1, or they cannot be read. */
 export const NO_ONES = -1;
 export const UNREADABLE = -2;
@@ -35,7 +42,9 @@ export const UNREADABLE = -2;
 /**
  * The refcount table, and of the blocks of a window which refcounts are exactly
  * 1: a bit each, all that the COPIED flags need. The refcounts themselves are
- * streamed again when they are compared, so that memory does not grow with their width.
+ * streamed again when they are compared, so that memory does not grow with their
+ * width; but for a block that others are like, on a disk that was written in order
+ * almost all, which is kept.
  */
 export class StoredRefcounts {
   readonly geometry: Geometry;
@@ -59,6 +68,9 @@ export class StoredRefcounts {
   /** By number of the block: entries above 0, and the last of them. */
   #used = new Uint32Array(0);
   #last = new Uint32Array(0);
+  /** The first block of the window that another one was like, and its number. */
+  #repeated: HeldBlock | undefined;
+  #repeatedNumber = 0;
 
   private constructor(geometry: Geometry, fileSize: number, words: Uint32Array) {
     this.geometry = geometry;
@@ -115,6 +127,12 @@ export class StoredRefcounts {
     return offset !== 0 && offset < this.#fileSize && this.isReadable(index);
   }
 
+  /** The block of a slot of the window, where another one was like it and it was kept. */
+  kept(index: number): HeldBlock | undefined {
+    const held = this.#held[index - this.#window.first] ?? 0;
+    return held !== 0 && held === this.#repeatedNumber ? this.#repeated : undefined;
+  }
+
   /** What the block of a slot that is stored holds. */
   use(index: number): BlockUse {
     const held = this.#held[index - this.#window.first] ?? 0;
@@ -149,6 +167,8 @@ export class StoredRefcounts {
     this.#held = new Uint32Array(slots);
     this.#used = new Uint32Array(blocks);
     this.#last = new Uint32Array(blocks);
+    this.#repeated = undefined;
+    this.#repeatedNumber = 0;
     if (this.ones.length < blocks * this.#bytes) this.ones = new Uint8Array(blocks * this.#bytes);
     else this.ones.fill(0);
     const zeros = new Uint8Array(geometry.clusterSize);
@@ -162,6 +182,10 @@ export class StoredRefcounts {
         bytes.copy(alike);
         this.#hold(held, decodeRefcountBlock(bytes, geometry));
         held += 1;
+      } else if (this.#repeated === undefined) {
+        const copy = Buffer.from(bytes);
+        this.#repeated = { bytes: copy, refcounts: decodeRefcountBlock(copy, geometry) };
+        this.#repeatedNumber = held;
       }
       for (const slot of named) this.#held[slot - window.first] = held;
     }
