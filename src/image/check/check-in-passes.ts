@@ -71,9 +71,8 @@ class CheckInPasses {
     const note = (chunk: number): void => this.#passes.note(chunk);
     this.#counts = new ReferenceCounts(geometry, fileSize, context.memory.counts, note);
     const { chunkClusters } = this.#counts.table;
-    // A claim may end in the cluster behind the last.
-    const used = Math.ceil((this.#counts.clusters + 1) / geometry.refcountEntries);
-    const blocks = Math.max(used, stored.end);
+    // A claim may end in the cluster behind the last. What the table names behind that belongs to the last window.
+    const blocks = Math.ceil((this.#counts.clusters + 1) / geometry.refcountEntries);
     this.#passes = new Passes(geometry, chunkClusters, blocks);
     this.#chunks = new Passes(geometry, chunkClusters, blocks);
     this.#comparison = new Comparison(context, this.#counts, stored);

@@ -33,7 +33,7 @@ export class Passes {
   readonly #chunks = new Float64Array(BINS);
   #isOver = false;
 
-  /** Of `blocks` refcount blocks, whether or not they are stored. */
+  /** `blocks` refcount blocks count what is in the file, whether or not they are stored. */
   constructor({ refcountEntries }: Geometry, chunkClusters: number, blocks: number) {
     this.#blocks = blocks;
     this.#chunksPerBlock = refcountEntries / chunkClusters;

@@ -54,8 +54,6 @@ export class StoredRefcounts {
    * damaged header may say that there are a million slots.
    */
   readonly offsets: Float64Array;
-  /** From here on slots say nothing: most tables have room for a larger file. */
-  readonly end: number;
   /** The bits of all blocks that are held; see `onesAt`. */
   ones = new Uint8Array(0);
   readonly #flags: Uint8Array;
@@ -86,9 +84,6 @@ export class StoredRefcounts {
         ((low & RESERVED_LOW) === 0 ? 0 : RESERVED) |
         (offsetLow % geometry.clusterSize === 0 ? 0 : UNALIGNED);
     }
-    let end = words.length;
-    while (end > 0 && words[end - 1] === 0) end -= 1;
-    this.end = Math.ceil(end / 2);
   }
 
   /** Reads the table. */
