@@ -208,7 +208,7 @@ export class ChunkTable {
     this.#lastChunk = -1;
     if (!this.#makeRoom(length, chunk)) return OUTSIDE_WINDOW;
     const slot = this.#slotOf(chunk);
-    const from = (this.#places[slot] ?? 0) / 2;
+    const from = this.#writtenOut(slot) / 2;
     const to = this.#used;
     this.#used += length;
     copy(from, to);
