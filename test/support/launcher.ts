@@ -46,9 +46,13 @@ class Launcher {
   #last = 0;
 
   constructor() {
-    this.#process = spawn(PYTHON, ["-I", "-S", join(import.meta.dirname, "launcher-process.py")], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
+    this.#process = spawn(
+      PYTHON,
+      ["-I", "-S", "-X", "utf8", join(import.meta.dirname, "launcher-process.py")],
+      {
+        stdio: ["pipe", "pipe", "inherit"],
+      },
+    );
     createInterface(this.#process.stdout).on("line", (line) => this.#hear(JSON.parse(line) as Answer));
     this.#process.on("error", (error) => this.#lose(`could not be started: ${error.message}`));
     this.#process.on("exit", (code, signal) => this.#lose(`ended with ${code ?? signal}`));
