@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { readImage } from "../../src/image/index.ts";
 import { PHASES } from "../../src/intent/index.ts";
 import { type Operation, planImage } from "../../src/plan/index.ts";
-import { type ImageSpec } from "../../tools/image-maker/index.ts";
+import type { ImageSpec } from "../../tools/image-maker/index.ts";
 import { inspectImage } from "../support/naive-qcow2.ts";
 import { KIB, create, given, image, refusal, remove, revert, when } from "./lab.ts";
 
