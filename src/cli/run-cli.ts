@@ -1,75 +1,22 @@
 import { Command, CommanderError } from "commander";
-import { isQcowalError, openView } from "../index.ts";
+import { isQcowalError } from "../index.ts";
 import { checkExitOfError } from "./check-exit.ts";
-import { addCheckCommand } from "./commands/check.ts";
-import { addCloneCommand } from "./commands/clone.ts";
-import { addDiffCommand } from "./commands/diff.ts";
-import { addExportCommand } from "./commands/export.ts";
-import { addDeleteCommand, withDefaultDuration } from "./commands/delete.ts";
-import { addHistoryCommand } from "./commands/history.ts";
-import { addHoldCommands } from "./commands/hold.ts";
-import { addJournalCommand } from "./commands/journal/index.ts";
-import { addListCommand } from "./commands/list.ts";
-import { addReceiveCommand } from "./commands/receive.ts";
-import { addMapCommand } from "./commands/map.ts";
-import { addPruneCommand } from "./commands/prune.ts";
-import { addRecoverCommand } from "./commands/recover.ts";
-import { addRenameCommand } from "./commands/rename.ts";
-import { addRepairCommand } from "./commands/repair.ts";
-import { addRevertCommand } from "./commands/revert.ts";
-import { addRunCommand } from "./commands/run.ts";
-import { addSendCommand } from "./commands/send.ts";
-import { addSnapshotCommand } from "./commands/snapshot.ts";
-import { addBlameCommand } from "./commands/blame.ts";
-import { addServeCommand } from "./commands/serve.ts";
-import { addShowCommand } from "./commands/show.ts";
-import { addStatusCommand } from "./commands/status.ts";
-import { addTreeCommand } from "./commands/tree.ts";
-import { addUndoCommand } from "./commands/undo.ts";
-import { addWriteCommands } from "./commands/write.ts";
+import { withDefaultDuration } from "./default-duration.ts";
 import { errorJson } from "./error-json.ts";
 import { EXIT, EXIT_CODES_HELP, exitCodeOf } from "./exit-codes.ts";
 import { toJson } from "./json.ts";
 import { version } from "./version.ts";
 
 /** Takes the exit code of a command that has an answer of its own. */
-type Answer = (exitCode: number) => void;
+export type Answer = (exitCode: number) => void;
 
-/** In the order of the help; the names are those by which each is called. */
-const COMMANDS: readonly (readonly [
-  names: readonly string[],
-  add: (program: Command, answer: Answer) => void,
-])[] = [
-  [["create"], addWriteCommands],
-  [["revert"], addRevertCommand],
-  [["delete"], addDeleteCommand],
-  [["rename"], addRenameCommand],
-  [["run"], addRunCommand],
-  [["undo"], addUndoCommand],
-  [["hold", "release"], addHoldCommands],
-  [["prune"], addPruneCommand],
-  [["list"], addListCommand],
-  [["export"], addExportCommand],
-  [["map"], addMapCommand],
-  [["check"], addCheckCommand],
-  [["diff"], (program) => addDiffCommand(program, openView)],
-  [["send"], (program) => addSendCommand(program, openView)],
-  [["receive"], addReceiveCommand],
-  [["clone"], addCloneCommand],
-  [["serve"], addServeCommand],
-  [["recover"], addRecoverCommand],
-  [["repair"], addRepairCommand],
-  [["history"], addHistoryCommand],
-  [["show"], addShowCommand],
-  [["tree"], addTreeCommand],
-  [["blame"], addBlameCommand],
-  [["status"], addStatusCommand],
-  [["journal"], addJournalCommand],
-  [["snapshot"], addSnapshotCommand],
-];
+/** By the names by which they are called, in the order of the help: what describes each. */
+export type Commands<Name extends string = string> = Readonly<
+  Record<Name, (program: Command, answer: Answer) => void>
+>;
 
 /** All commands, or the one that is called: to describe the others takes longer than it does. */
-function program(called: string | undefined, answer: Answer): Command {
+function program(commands: Commands, called: string | undefined, answer: Answer): Command {
   const command = new Command("qcowal")
     .description("Crash-safe, journaled snapshots for qcow2 images.")
     .version(version)
@@ -96,8 +43,9 @@ Examples:
   $ qcowal check web.qcow2
   $ qcowal history web.qcow2`,
     );
-  const wanted = COMMANDS.filter(([names]) => called !== undefined && names.includes(called));
-  for (const [, add] of wanted.length > 0 ? wanted : COMMANDS) add(command, answer);
+  const wanted = called !== undefined && Object.hasOwn(commands, called) ? commands[called] : undefined;
+  // Two names may be described together.
+  for (const add of wanted === undefined ? new Set(Object.values(commands)) : [wanted]) add(command, answer);
   return command;
 }
 
@@ -149,10 +97,10 @@ function exitCodeFor(command: string | undefined, error: unknown, code: number):
   return command === "check" ? checkExitOfError(error, code) : code;
 }
 
-/** Runs the command with the words behind `qcowal`; returns the exit code. */
-export async function runCli(args: readonly string[]): Promise<number> {
+/** Runs the command with the words behind `qcowal`, of which the first is one of `commands` if it is one at all; returns the exit code. */
+export async function runCli(args: readonly string[], commands: Commands): Promise<number> {
   let answered: number = EXIT.done;
-  const root = program(args[0], (exitCode) => {
+  const root = program(commands, args[0], (exitCode) => {
     answered = exitCode;
   });
   if (args.length === 0) {

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 /**
- * What the shell starts: `dist/qcowal.cjs`. Runs the command that lies beside it,
- * from its code cache where that fits: to compile the source takes longer than
- * to list the snapshots of an image. Nothing else is in here, since all of it is
- * compiled at every start.
+ * What the shell starts: `dist/qcowal.cjs`. Runs the bundle of the command that
+ * is called, from its code cache where that fits: to compile the source takes
+ * longer than to list the snapshots of an image. Nothing else is in here, since
+ * all of it is compiled at every start.
  */
-import { Module, createRequire } from "node:module";
-import { join } from "node:path";
+import { createRequire } from "node:module";
 import { Script } from "node:vm";
-import { cachedCode } from "./code-cache.ts";
+import { readBundle } from "./bundle.ts";
+import { bundleFor } from "./groups/groups.ts";
 
 type ModuleFunction = (
   exports: object,
@@ -18,17 +18,8 @@ type ModuleFunction = (
   dir: string,
 ) => void;
 
-const dir = __dirname;
-const file = join(dir, "command.cjs");
-const cached = cachedCode(dir);
-if (cached === undefined) {
-  // Also the way of Node's own cache (NODE_COMPILE_CACHE), which works for what Node loads.
-  createRequire(__filename)(file);
-} else {
-  const module = { exports: {} };
-  // ASCII, which takes a tenth of the time in this encoding.
-  const source = Module.wrap(cached.source.toString("latin1"));
-  const script = new Script(source, { filename: file, cachedData: cached.code });
-  const run = script.runInThisContext() as ModuleFunction;
-  run(module.exports, createRequire(file), module, file, dir);
-}
+const { file, source, code } = readBundle(__dirname, bundleFor(process.argv.slice(2)));
+// ASCII, which takes a tenth of the time in this encoding.
+const script = new Script(source.toString("latin1"), { filename: file, cachedData: code });
+const run = script.runInThisContext() as ModuleFunction;
+run({}, createRequire(file), { exports: {} }, file, __dirname);

@@ -1,7 +1,8 @@
 import { copyFile, cp, mkdir, readFile, readdir, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { cachedCode } from "../../src/cli/code-cache.ts";
+import { readBundle } from "../../src/cli/bundle.ts";
+import { BUNDLE_OF_ALL, GROUPS, type Group, bundleFor, bundleOf } from "../../src/cli/groups/groups.ts";
 import { requireBuiltCommand } from "../support/command.ts";
 import { must } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
@@ -22,24 +23,52 @@ async function installed(): Promise<string> {
 
 async function installIn(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  for (const name of ["qcowal.cjs", "command.cjs", "command.cache"]) {
-    await copyFile(join(built, name), join(folder, name));
+  for (const name of await readdir(built)) {
+    if (/\.(cjs|cache)$/.test(name)) await copyFile(join(built, name), join(folder, name));
   }
 }
 
 const version = async (folder: string): Promise<string> =>
   (await must(process.execPath, [join(folder, "qcowal.cjs"), "--version"])).trim();
 
-test("the code cache that the build leaves is the one that V8 takes", async () => {
-  expect(cachedCode(built)).toBeDefined();
+const BUNDLES = [BUNDLE_OF_ALL, ...(Object.keys(GROUPS) as Group[]).map(bundleOf)];
+
+test.each(BUNDLES)("the code cache that the build leaves of %s is the one that V8 takes", async (name) => {
+  const { file, code } = readBundle(built, name);
+  expect(code).toBeDefined();
   const script = `
     const { readFileSync } = require("node:fs"), { Script } = require("node:vm");
-    const file = process.argv[1] + "/command.cjs";
-    const cachedData = readFileSync(process.argv[1] + "/command.cache").subarray(8);
-    const source = require("node:module").wrap(readFileSync(file, "utf8"));
-    console.log(new Script(source, { filename: file, cachedData }).cachedDataRejected);`;
-  expect((await must(process.execPath, ["-e", script, built])).trim()).toBe("false");
+    const [file, cache] = process.argv.slice(1);
+    const cachedData = readFileSync(cache).subarray(8);
+    console.log(new Script(readFileSync(file, "latin1"), { filename: file, cachedData }).cachedDataRejected);`;
+  const cache = file.replace(/cjs$/, "cache");
+  expect((await must(process.execPath, ["-e", script, file, cache])).trim()).toBe("false");
 });
+
+test("each command is in the bundle that is started for it, and all of them in that of the help", async () => {
+  const run = (folder: string, ...args: readonly string[]): Promise<string> =>
+    must(process.execPath, [join(folder, "qcowal.cjs"), ...args]);
+  const help = await run(built, "--help");
+  const named = [...help.matchAll(/^  ([a-z]+)(?= .*  )/gm)].map(([, name = ""]) => name);
+  expect(named.toSorted()).toEqual(Object.values(GROUPS).flat().toSorted());
+  for (const name of named) {
+    // No other bundle is there to answer.
+    const folder = await tempDir();
+    const bundle = bundleFor([name, "--help"]);
+    for (const file of ["qcowal.cjs", `${bundle}.cjs`, `${bundle}.cache`])
+      await copyFile(join(built, file), join(folder, file));
+    await symlink(join(root, "node_modules"), join(folder, "node_modules"));
+    expect(await run(folder, name, "--help")).toContain(`Usage: qcowal ${name} `);
+  }
+});
+
+test.each(["-r", "-rleaks", "--repair", "--repair=all", "-qr"])(
+  "check %s is started with the commands that write",
+  (word) => {
+    expect(bundleFor(["check", word, "all", "web.qcow2"])).toBe(bundleOf("write"));
+    expect(bundleFor(["check", "web.qcow2"])).toBe(bundleOf("check"));
+  },
+);
 
 test.each([
   ["is missing", (folder: string) => rm(join(folder, "command.cache"))],
@@ -65,9 +94,9 @@ test.each([
   ],
 ])("a code cache that %s is not used, and the command runs without it", async (_, spoil) => {
   const folder = await installed();
-  expect(cachedCode(folder)).toBeDefined();
+  expect(readBundle(folder, BUNDLE_OF_ALL).code).toBeDefined();
   await spoil(folder);
-  expect(cachedCode(folder)).toBeUndefined();
+  expect(readBundle(folder, BUNDLE_OF_ALL).code).toBeUndefined();
   expect(await version(folder)).toBe(await version(root + "/dist"));
 });
 

@@ -1,4 +1,5 @@
 import { vi } from "vitest";
+import { commands } from "../../src/cli/groups/all.ts";
 import { runCli } from "../../src/cli/run-cli.ts";
 
 export interface Answer {
@@ -17,7 +18,7 @@ export async function qcowal(...args: readonly string[]): Promise<Answer> {
     }),
   );
   try {
-    return { code: await runCli(args), ...said };
+    return { code: await runCli(args, commands), ...said };
   } finally {
     for (const spy of spies) spy.mockRestore();
   }

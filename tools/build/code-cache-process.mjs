@@ -1,33 +1,27 @@
 /**
- * Runs `command.cjs` of the folder `dist` with several command lines on an image,
- * one after the other in one process, and stores the code that V8 then has.
+ * Runs a bundle of the folder `dist` with several command lines, one after the
+ * other in one process, and stores the code that V8 then has.
  */
-import { readFileSync } from "node:fs";
-import { Module, createRequire } from "node:module";
+import { createRequire } from "node:module";
 import { join } from "node:path";
 import { Script } from "node:vm";
 
-const [dist, image] = process.argv.slice(2);
-const file = join(dist, "command.cjs");
-const { storeCodeCache } = await import(join(dist, "src/cli/code-cache.js"));
-const script = new Script(Module.wrap(readFileSync(file, "utf8")), { filename: file });
-const commands = [
-  ["create", "one", image],
-  ["list", image],
-  ["create", "two", image],
-  ["revert", "one", image],
-  ["delete", "two", image],
-  ["check", image],
-];
+const [dist, name, lines] = process.argv.slice(2);
+const { readBundle, storeCode } = await import(join(dist, "src/cli/bundle.js"));
+const { file, source } = readBundle(dist, name);
+const script = new Script(source.toString("latin1"), { filename: file });
+const commands = JSON.parse(lines);
 function next() {
   const words = commands.shift();
   if (words === undefined) {
-    storeCodeCache(dist, script.createCachedData());
+    storeCode(dist, name, script.createCachedData());
     process.off("beforeExit", next);
     return;
   }
   if ((process.exitCode ?? 0) !== 0) process.exit();
   process.argv.splice(2, Infinity, ...words);
   script.runInThisContext()({}, createRequire(file), { exports: {} }, file, dist);
+  // A command that waits for nothing would be the last.
+  setImmediate(() => undefined);
 }
 process.on("beforeExit", next);

@@ -18,7 +18,7 @@ import {
   usageTable,
 } from "../views/check.ts";
 import { grouped, printable } from "../views/text.ts";
-import { repairChecked } from "./check-repair.ts";
+import type { repairChecked } from "./check-repair.ts";
 
 interface CheckOptions {
   readonly format?: string;
@@ -37,8 +37,18 @@ interface CheckOptions {
   readonly imageOpts?: boolean;
 }
 
-/** `qemu-img check`, with its options, its JSON and its exit codes, and more to say of each finding. */
-export function addCheckCommand(program: Command, answer: (exitCode: number) => void): void {
+/** What `-r` does. */
+export type Repair = typeof repairChecked;
+
+/**
+ * `qemu-img check`, with its options, its JSON and its exit codes, and more to say
+ * of each finding. Without `repair` it is for command lines without `-r`.
+ */
+export function addCheckCommand(
+  program: Command,
+  answer: (exitCode: number) => void,
+  repair: Repair | undefined,
+): void {
   const command = program
     .command("check")
     .description("check all metadata; drop-in for 'qemu-img check', and says whose a finding is")
@@ -92,10 +102,14 @@ Examples:
   $ qcowal check --output=json web.qcow2 | jq '.findings[] | select(.kind == "corruption")'
   $ qcowal check -U web.qcow2     # while a VM runs on it`,
     )
-    .action(async (images: string[], options: CheckOptions) => answer(await check(images, options)));
+    .action(async (images: string[], options: CheckOptions) => answer(await check(images, options, repair)));
 }
 
-async function check(images: readonly string[], options: CheckOptions): Promise<number> {
+async function check(
+  images: readonly string[],
+  options: CheckOptions,
+  repair: Repair | undefined,
+): Promise<number> {
   const [image, ...others] = images;
   if (image === undefined || others.length > 0) throw misuse("Expecting one image file name");
   if (options.object !== undefined || options.imageOpts === true) {
@@ -111,10 +125,10 @@ async function check(images: readonly string[], options: CheckOptions): Promise<
     throw misuse("--actor, --reason and --wait are for the record of a repair (-r)");
   }
   const output = new Output(image, options);
-  const report =
-    options.repair === undefined
-      ? await scan(output.terminal, image, options)
-      : await repaired(output, image, options.repair, options);
+  let report: CheckReport;
+  if (options.repair === undefined) report = await scan(output.terminal, image, options);
+  else if (repair !== undefined) report = await repaired(output, image, options.repair, options, repair);
+  else throw new Error("-r was taken for something else: nothing was read or changed");
   await output.report(report);
   return checkExitOf(report);
 }
@@ -125,16 +139,17 @@ async function repaired(
   image: string,
   what: "leaks" | "all",
   options: CheckOptions,
+  repair: Repair,
 ): Promise<CheckReport> {
   const { terminal } = output;
   const before = await scanOrDamaged(terminal, image, options);
   const isSound = before?.findings.length === 0 && !before.interrupted;
   if (isSound) return before;
   if (before !== undefined) output.findings(before);
-  const repair = await repairChecked(terminal, image, what, options);
-  if ("refused" in repair && before === undefined) throw repair.refused;
-  output.repair(repair);
-  return "refused" in repair && before !== undefined ? before : scan(terminal, image, options);
+  const outcome = await repair(terminal, image, what, options);
+  if ("refused" in outcome && before === undefined) throw outcome.refused;
+  output.repair(outcome);
+  return "refused" in outcome && before !== undefined ? before : scan(terminal, image, options);
 }
 
 /** Undefined for a header that leaves nothing to check: a repair may know what to do with it. */

@@ -72,9 +72,3 @@ function chosen(
   if (others.length === 0) throw misuse("missing required argument 'image'");
   return { selections: [parseSelector(first)], images: others };
 }
-
-/** `--recoverable` takes its duration behind `=` only: what follows it may be a snapshot. */
-export const withDefaultDuration = (args: readonly string[]): string[] =>
-  args[0] === "delete"
-    ? args.map((word) => (word === "--recoverable" ? "--recoverable=7d" : word))
-    : [...args];

@@ -14,7 +14,8 @@ export const asProcess: Command = (...args) => {
 };
 
 interface Built {
-  readonly runCli: (args: readonly string[]) => Promise<number>;
+  readonly runCli: (args: readonly string[], commands: object) => Promise<number>;
+  readonly commands: object;
   readonly openJournal: (dir: string, options: { readonly create: boolean }) => Promise<OpenedJournal>;
 }
 
@@ -23,10 +24,9 @@ interface OpenedJournal extends AsyncDisposable {
 }
 
 async function load(): Promise<Built> {
-  const [cli, journal] = await Promise.all(
-    ["src/cli/run-cli.js", "journal/index.js"].map((file) => import(join(dist, file))),
-  );
-  return { ...cli, ...journal } as Built;
+  const files = ["src/cli/run-cli.js", "src/cli/groups/all.js", "journal/index.js"];
+  const [cli, all, journal] = await Promise.all(files.map((file) => import(join(dist, file))));
+  return { ...cli, ...all, ...journal } as Built;
 }
 
 let loaded: Promise<Built> | undefined;
@@ -40,7 +40,7 @@ const built = (): Promise<Built> => (loaded ??= load());
  * starts each. One at a time: what it prints is caught by taking stdout away.
  */
 export const inProcess: Command = async (...args) => {
-  const { runCli } = await built();
+  const { runCli, commands } = await built();
   const printed = { stdout: "", stderr: "" };
   const { stdout, stderr } = process;
   const writes = { stdout: stdout.write.bind(stdout), stderr: stderr.write.bind(stderr) };
@@ -53,7 +53,7 @@ export const inProcess: Command = async (...args) => {
   stdout.write = caught("stdout");
   stderr.write = caught("stderr");
   try {
-    return { code: await runCli(args), ...printed };
+    return { code: await runCli(args, commands), ...printed };
   } finally {
     stdout.write = writes.stdout;
     stderr.write = writes.stderr;
