@@ -41,20 +41,20 @@ const COMPACTION = `
 test("power fails at any moment of a compaction, of LevelDB's as well: before it or after it, and nothing is lost", async () => {
   const dir = await tempDir();
   const home = join(dir, "home");
-  await writeTree(home, new Map());
+  writeTree(home, new Map());
   const journal = await openJournal(join(home, "journal"), { create: true });
   for (let count = 0; count < OVER; count += 1) await transaction(journal, new Uint8Array(4000).fill(count));
   const pending = await journal.begin("pending", ["/a"]);
   await journal.part(pending, "kept");
   await journal.prepare(pending, "plan");
   await journal.close();
-  const start = await readTree(home);
+  const start = readTree(home);
   const command = [process.execPath, "--input-type=module", "-e", COMPACTION, join(home, "journal")];
   const events = await record(command, home, join(dir, "trace"));
   const states = crashStates(home, start, events, seededRandom(20260101), { states: STATES });
   const seen = { before: 0, after: 0 };
   for (const { position, fates, tree } of states) {
-    await writeTree(home, tree());
+    writeTree(home, tree());
     const where = `after ${position} of ${events.length} events: ${fates}`;
     await using left = await openJournal(join(home, "journal"), { create: false });
     const { dropped } = await left.verify();

@@ -26,13 +26,11 @@ const LONG_PLAN = `
 test("an acknowledged record survives the loss of everything that was not synced, in whichever log it is", async () => {
   const dir = await tempDir();
   const home = join(dir, "home");
-  await writeTree(home, new Map());
+  writeTree(home, new Map());
   const command = [process.execPath, "--input-type=module", "-e", LONG_PLAN, join(home, "journal")];
   const events = await record(command, home, join(dir, "trace"), "SIGKILL");
-  expect([...(await readTree(home)).keys()].filter((path) => path.endsWith(".log")).length).toBeGreaterThan(
-    0,
-  );
-  await writeTree(home, cutEverythingPending(home, new Map(), events));
+  expect([...readTree(home).keys()].filter((path) => path.endsWith(".log")).length).toBeGreaterThan(0);
+  writeTree(home, cutEverythingPending(home, new Map(), events));
   await using journal = await openJournal(join(home, "journal"), { create: false });
   expect(journal.pending()).toMatchObject([{ state: "prepared", prepared: "plan" }]);
   await journal.verify();

@@ -120,9 +120,9 @@ test.each([cloning("two"), cloning(undefined), await receiving(undefined, 4), aw
     const root = join(await tempDir(), "files");
     await mkdir(root);
     await make(root);
-    const start = await readTree(root);
+    const start = readTree(root);
     const events = await record(command(root), root, join(root, "..", "strace.log"));
-    const whole = await readTree(root);
+    const whole = readTree(root);
     // Otherwise the recording lacks something, and the states with it.
     expect(difference(finalTree(root, start, events), whole)).toBeUndefined();
     expect(await judge(root)).toBe(true);
@@ -156,7 +156,7 @@ async function survives(
   { judge, again }: Pick<Case, "judge" | "again">,
 ): Promise<boolean> {
   try {
-    await writeTree(root, tree());
+    writeTree(root, tree());
     const isThere = await judge(root);
     try {
       await again(root);

@@ -67,13 +67,13 @@ async function judgeFault(
   try {
     judgeWords(bench, ended);
     judgeSilence(fault, ended);
-    const left = await stateOf(bench);
+    const left = stateOf(bench);
     // Failed, nothing was changed: not a byte.
     if (ended.code === 1) assert.ok(left.bytes.equals(before(bench).bytes), "exit code 1, but changed");
     if (ended.code === 0) assert.ok(!left.fenced && isAfter(bench, left), "exit code 0, but not done");
     const { failed } = await recover(bench.journal, bench.paths);
     assert.deepEqual(failed, [], "recovery could not finish");
-    const state = await stateOf(bench);
+    const state = stateOf(bench);
     assert.ok(!state.fenced, "still fenced after the recovery");
     assert.equal(describeCheck(checkImage(state.bytes)), "clean");
     assert.ok(state.logical === before(bench).logical || isAfter(bench, state), "neither before nor after");
@@ -91,7 +91,7 @@ const before = ({ images: [image] }: Bench): ImageState => {
   return image.before;
 };
 
-const stateOf = ({ paths: [path] }: Bench): Promise<ImageState> => readState(path ?? "");
+const stateOf = ({ paths: [path] }: Bench): ImageState => readState(path ?? "");
 
 const isAfter = ({ images: [image] }: Bench, { bytes }: ImageState): boolean =>
   isDeepStrictEqual(visible(bytes), image?.after);

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
+import { open, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
@@ -193,19 +194,23 @@ export async function sameContent(a: string, b: string): Promise<boolean> {
   return code === 0;
 }
 
+/** Not by promises: to wake a thread for it takes longer than it does. */
+const newDir = (): string => mkdtempSync(join(tmpdir(), "qcowal-test-"));
+const remove = (dir: string): void => rmSync(dir, { recursive: true, force: true });
+
 export async function withTempDir<T>(use: (dir: string) => Promise<T>): Promise<T> {
-  const dir = await mkdtemp(join(tmpdir(), "qcowal-test-"));
+  const dir = newDir();
   try {
     return await use(dir);
   } finally {
-    await rm(dir, { recursive: true, force: true });
+    remove(dir);
   }
 }
 
 /** A directory that goes away when the running test ends. */
 export async function tempDir(): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), "qcowal-test-"));
-  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const dir = newDir();
+  onTestFinished(() => remove(dir));
   return dir;
 }
 

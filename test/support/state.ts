@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { FENCE_TEXT } from "../../src/format/index.ts";
 import { inspectImage, logicalState } from "./naive-qcow2.ts";
 import { visibleIn } from "./model.ts";
@@ -15,8 +15,8 @@ export interface ImageState {
   readonly firstCluster: Buffer;
 }
 
-export async function readState(path: string): Promise<ImageState> {
-  return stateOf(await readFile(path));
+export function readState(path: string): ImageState {
+  return stateOf(readFileSync(path));
 }
 
 export function stateOf(bytes: Buffer): ImageState {

@@ -61,7 +61,7 @@ export class Bench {
       const dir = join(home, String(index));
       await mkdir(dir, { recursive: true });
       const path = await build(dir, seededRandom(SEED));
-      targets.push({ path, before: await readState(path) });
+      targets.push({ path, before: readState(path) });
     }
     const operations = killCase.operations(targets);
     const images = targets.map((target) => ({

@@ -65,7 +65,7 @@ export async function judge(
   let fenced = 0;
   for (const image of bench.images) {
     const { path } = image;
-    const state = await readState(path);
+    const state = readState(path);
     if (image.repair !== undefined) assertNotWorse(conditionOf(image.before.bytes), conditionOf(state.bytes));
     if (!state.fenced) continue;
     fenced++;
@@ -74,7 +74,7 @@ export async function judge(
   const command = thorough ? asProcess : inTurn;
   const { failed } = await recover(command, bench);
   assert.deepEqual(failed, [], "recovery could not finish");
-  const states = await Promise.all(bench.paths.map((path) => readState(path)));
+  const states = bench.paths.map(readState);
   const outcomes = new Set<Outcome>();
   for (const [index, image] of bench.images.entries()) {
     const state = states[index];
@@ -131,7 +131,7 @@ async function assertRecoveryIsQuiet(
   const { recovered } = await recover(command, bench);
   assert.deepEqual(recovered, [], "a second recovery found something to do");
   for (const [index, path] of bench.paths.entries()) {
-    const again = await readState(path);
+    const again = readState(path);
     assert.ok(states[index]?.bytes.equals(again.bytes), "a second recovery changed the image");
   }
 }

@@ -102,7 +102,7 @@ async function onBenches(
 async function headersAfterRun(bench: Bench): Promise<Buffer[]> {
   const run = await bench.run();
   if (run.code !== 0) throw new Error(`the undisturbed run failed:\n${run.stderr}${run.stdout}`);
-  const states = await Promise.all(bench.paths.map((path) => readState(path)));
+  const states = bench.paths.map(readState);
   return states.map(({ firstCluster }) => firstCluster);
 }
 

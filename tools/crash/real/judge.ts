@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import { assertRefused } from "../../../test/kill/lab/refusal.ts";
 import { type ImageState, readState } from "../../../test/support/state.ts";
@@ -46,7 +46,7 @@ const RECORDED = {
 export async function judge(scene: Scene, thorough: boolean): Promise<Verdict> {
   const command = thorough ? asProcess : inProcess;
   const paths = scene.subjects.map(({ path }) => path);
-  const found = await Promise.all(paths.map(readState));
+  const found = paths.map(readState);
   for (const [index, state] of found.entries()) {
     const subject = scene.subjects[index];
     assert.ok(subject !== undefined);
@@ -55,7 +55,7 @@ export async function judge(scene: Scene, thorough: boolean): Promise<Verdict> {
     if (state.fenced && thorough) await assertRefused(paths[index] ?? "", state, false);
   }
   await recovered(command, scene.journal, paths);
-  const states = await Promise.all(paths.map(readState));
+  const states = paths.map(readState);
   const outcomes = scene.subjects.map((subject, index) => {
     const state = states[index];
     assert.ok(state !== undefined);
@@ -69,7 +69,7 @@ export async function judge(scene: Scene, thorough: boolean): Promise<Verdict> {
   const again = await recovered(command, scene.journal, paths);
   assert.deepEqual(again, [], "a second recovery found something to do");
   for (const [index, path] of paths.entries())
-    assert.ok(states[index]?.bytes.equals(await readFile(path)), "a second recovery changed the image");
+    assert.ok(states[index]?.bytes.equals(readFileSync(path)), "a second recovery changed the image");
   const recorded = await lastRecorded(command, scene);
   assert.ok(
     RECORDED[outcome].some((one) => one === recorded),
@@ -172,5 +172,5 @@ async function assertQemuFindsNothing(path: string): Promise<void> {
 async function assertCanBeGivenAgain(command: Command, { subjects, words }: Scene): Promise<void> {
   const { code, stderr } = await command(...words);
   assert.equal(code, 0, `the command cannot be given again: ${stderr}`);
-  for (const { path, after } of subjects) assert.deepEqual(visible(await readFile(path)), after);
+  for (const { path, after } of subjects) assert.deepEqual(visible(readFileSync(path)), after);
 }

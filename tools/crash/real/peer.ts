@@ -46,7 +46,7 @@ export async function judgePeer(
     await writeImage(image, SHAPES[shape]);
     const before = visible(await readFile(image));
     const after = expected(before, { type: verb, image, name: SNAPSHOT_NAME[verb] });
-    const start = new Map([...(await readTree(dir))].filter(([path]) => path === image));
+    const start = new Map([...readTree(dir)].filter(([path]) => path === image));
     const words = ["snapshot", QEMU_FLAG[verb], SNAPSHOT_NAME[verb], image];
     const events = await record(["qemu-img", ...words], image, `${dir}.trace`);
     const counts: Record<Kind, number> = { corrupt: 0, mixed: 0, leaked: 0, clean: 0 };

@@ -83,8 +83,8 @@ class Stage {
 
   async run(): Promise<CaseReport> {
     const paths = await this.#build();
-    const start = await readTree(this.#home);
-    const before = await Promise.all(paths.map(readState));
+    const start = readTree(this.#home);
+    const before = paths.map(readState);
     const { verb, halfMade } = this.#case;
     const journal = join(this.#home, ".qcowal");
     const earlier: readonly Event[] = halfMade ? [{ kind: "mkdir", path: journal }] : [];
@@ -92,7 +92,7 @@ class Stage {
     const reason = CUT.padEnd(this.#case.longRecords ? LONG_REASON : 0, ".");
     const words = [verb, "--reason", reason, ...this.#case.words, ...paths];
     const events = await this.#record(words, start, earlier);
-    const after = await Promise.all(paths.map(readState));
+    const after = paths.map(readState);
     const subjects = paths.map((path, index): Subject => {
       const [then, now] = [before[index], after[index]];
       assert.ok(then !== undefined && now !== undefined);
@@ -139,7 +139,7 @@ class Stage {
       event.kind === "sync" ? { ...event, covers: event.covers + earlier.length } : event,
     );
     const events = [...earlier, ...shifted];
-    const differs = difference(finalTree(this.#home, start, events), await readTree(this.#home));
+    const differs = difference(finalTree(this.#home, start, events), readTree(this.#home));
     assert.equal(differs, undefined, "what was recorded is not what was done");
     return events;
   }
@@ -152,7 +152,7 @@ class Stage {
 
   async #judge(scene: Scene, events: readonly Event[], state: CrashState, within = ""): Promise<boolean> {
     const thorough = this.#random.int(this.#options.thoroughEvery) === 0;
-    await writeTree(this.#home, state.tree());
+    writeTree(this.#home, state.tree());
     try {
       const { outcome, fenced } = await judge(scene, thorough);
       this.#counts[outcome] += 1;
@@ -175,12 +175,12 @@ class Stage {
       const state = candidates.pop();
       if (state === undefined) throw new Error("no state of the run is behind a fence");
       const start = state.tree();
-      await writeTree(this.#home, start);
-      const found = await Promise.all(paths.map(readState));
+      writeTree(this.#home, start);
+      const found = paths.map(readState);
       if (!found.some(({ fenced }) => fenced)) continue;
       const events = await this.#record(
         ["recover", "--journal", scene.journal, ...paths],
-        await readTree(this.#home),
+        readTree(this.#home),
       );
       const own = this.#states(start, events);
       const within = `, recovery of ${state.position} ${state.fates}`;

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { mkdir, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
 /** Files with their contents, and directories, by absolute path; a directory comes before what is in it. */
@@ -7,13 +7,18 @@ export type Tree = TreeOf<Buffer>;
 
 export type TreeOf<Content> = ReadonlyMap<string, Content | "directory">;
 
+/*
+ * Not by promises: what a thread of its own would do here takes less time than
+ * to wake it, and thousands of states are written and read.
+ */
+
 /** Everything below a directory, itself not included. */
-export async function readTree(root: string): Promise<Tree> {
+export function readTree(root: string): Tree {
   const tree = new Map<string, Buffer | "directory">();
-  const entries = await readdir(root, { recursive: true, withFileTypes: true });
+  const entries = readdirSync(root, { recursive: true, withFileTypes: true });
   for (const entry of entries.toSorted((a, b) => (pathOf(a) < pathOf(b) ? -1 : 1))) {
     const path = pathOf(entry);
-    tree.set(path, entry.isDirectory() ? "directory" : await readFile(path));
+    tree.set(path, entry.isDirectory() ? "directory" : readFileSync(path));
   }
   return tree;
 }
@@ -22,14 +27,14 @@ const pathOf = ({ parentPath, name }: { readonly parentPath: string; readonly na
   join(parentPath, name);
 
 /** Makes a directory hold this and nothing else. */
-export async function writeTree(root: string, tree: Tree): Promise<void> {
-  await rm(root, { recursive: true, force: true });
-  await mkdir(root, { recursive: true });
+export function writeTree(root: string, tree: Tree): void {
+  rmSync(root, { recursive: true, force: true });
+  mkdirSync(root, { recursive: true });
   for (const [path, content] of tree) {
-    if (content === "directory") await mkdir(path);
+    if (content === "directory") mkdirSync(path);
     else {
-      await mkdir(dirname(path), { recursive: true });
-      await writeFile(path, content);
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, content);
     }
   }
 }
