@@ -72,7 +72,10 @@ describe.each(LARGE_IMAGES.map((image, index) => ({ ...image, index })))(
 describe.each([
   ["names", 24, 480, 480],
   ["extra data", 968, 8, 8],
-] as const)("65,535 snapshots with 64 MiB of %s", (_what, extra, id, name) => {
+] as const)("65,535 snapshots with 64 MiB of %s", (what, extra, id, name) => {
+  // Whoever prints them prints nothing of extra data: of those only a long run is listed as text.
+  const isListed = ALL || what === "names";
+
   test("are checked, listed, and taken and deleted one more, within the limits", async () => {
     const path = join(await tempDir(), "full.qcow2");
     await writeTo(path, withFullTable(extra, id, name));
@@ -80,11 +83,13 @@ describe.each([
     expect(usage).toMatchObject({ "check-errors": 0, findings: [] });
     expect(usage.usage.roots).toHaveLength(65_536);
     expect(JSON.parse(await measured(["list", "--json", path]))).toHaveLength(65_535);
-    expect((await measured(["list", path])).split("\n")).toHaveLength(65_537);
-    const head = await run("sh", ["-c", '"$@" | head -c 2', "sh", ...cli("list", path)]);
-    expect(head).toMatchObject({ stdout: "ID", stderr: "" });
+    if (isListed) {
+      expect((await measured(["list", path])).split("\n")).toHaveLength(65_537);
+      const head = await run("sh", ["-c", '"$@" | head -c 2', "sh", ...cli("list", path)]);
+      expect(head).toMatchObject({ stdout: "ID", stderr: "" });
+    }
     await measured(["create", "new", path]);
-    expect((await measured(["snapshot", "-l", path])).split("\n")).toHaveLength(65_539);
+    if (isListed) expect((await measured(["snapshot", "-l", path])).split("\n")).toHaveLength(65_539);
     await measured(["delete", "new", path]);
     expect(await measured(["check", path])).toContain("No errors were found on the image.");
     await rm(dirname(path), { recursive: true });

@@ -30,6 +30,12 @@ const STEPS = Number(LONG ?? 2);
 const SHAPES = LONG === undefined ? shapes.filter((_, index) => index % 2 === 0) : shapes;
 const SEED = Number(process.env["QCOWAL_SEED"] ?? 1);
 
+/** Up to 255 snapshots take 4 MiB each where clusters have 2 MiB: that their number is counted, those of one bit and two show. */
+const isLarge = ({ name, maxSnapshots = 0 }: Shape): boolean => name.includes("2M") && maxSnapshots > 3;
+const LIMITED = shapes.filter(
+  (shape) => shape.maxSnapshots !== undefined && (LONG !== undefined || !isLarge(shape)),
+);
+
 interface Twins {
   readonly ours: string;
   readonly twin: string;
@@ -112,7 +118,7 @@ describe("beside qemu-img on a twin", () => {
     await twins.pool.close();
   });
 
-  test.each(shapes.filter(({ maxSnapshots }) => maxSnapshots !== undefined))(
+  test.each(LIMITED)(
     "one snapshot more than the refcount width allows is refused and changes nothing: $name",
     async (shape) => {
       const twins = await makeTwins(shape, seededRandom(SEED));

@@ -51,6 +51,7 @@ const common = {
   execArgv: ["--max-semi-space-size=64", ...sparingFlags()],
   testTimeout: 120_000,
   hookTimeout: 120_000,
+  setupFiles: [join(tests, "support/compare-bytes.ts")],
 };
 const vitest = await startVitest("test", process.argv.slice(2), {
   root,
