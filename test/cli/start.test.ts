@@ -28,8 +28,8 @@ async function installIn(folder: string): Promise<void> {
   }
 }
 
-const version = async (folder: string): Promise<string> =>
-  (await must(process.execPath, [join(folder, "qcowal.cjs"), "--version"])).trim();
+const start = (folder: string, ...args: readonly string[]): Promise<string> =>
+  must(process.execPath, [join(folder, "qcowal.cjs"), ...args]);
 
 const BUNDLES = [BUNDLE_OF_ALL, ...(Object.keys(GROUPS) as Group[]).map(bundleOf)];
 
@@ -46,9 +46,7 @@ test.each(BUNDLES)("the code cache that the build leaves of %s is the one that V
 });
 
 test("each command is in the bundle that is started for it, and all of them in that of the help", async () => {
-  const run = (folder: string, ...args: readonly string[]): Promise<string> =>
-    must(process.execPath, [join(folder, "qcowal.cjs"), ...args]);
-  const help = await run(built, "--help");
+  const help = await start(built, "--help");
   const named = [...help.matchAll(/^  ([a-z]+)(?= .*  )/gm)].map(([, name = ""]) => name);
   expect(named.toSorted()).toEqual(Object.values(GROUPS).flat().toSorted());
   for (const name of named) {
@@ -58,8 +56,13 @@ test("each command is in the bundle that is started for it, and all of them in t
     for (const file of ["qcowal.cjs", `${bundle}.cjs`, `${bundle}.cache`])
       await copyFile(join(built, file), join(folder, file));
     await symlink(join(root, "node_modules"), join(folder, "node_modules"));
-    expect(await run(folder, name, "--help")).toContain(`Usage: qcowal ${name} `);
+    expect(await start(folder, name, "--help")).toContain(`Usage: qcowal ${name} `);
   }
+});
+
+test("the version that is said is that of the package", async () => {
+  const { version } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as { version: string };
+  for (const word of ["--version", "-V"]) expect(await start(built, word)).toBe(`${version}\n`);
 });
 
 test.each(["-r", "-rleaks", "--repair", "--repair=all", "-qr"])(
@@ -97,7 +100,7 @@ test.each([
   expect(readBundle(folder, BUNDLE_OF_ALL).code).toBeDefined();
   await spoil(folder);
   expect(readBundle(folder, BUNDLE_OF_ALL).code).toBeUndefined();
-  expect(await version(folder)).toBe(await version(root + "/dist"));
+  expect(await start(folder, "--help")).toContain("Usage: qcowal [options] [command]");
 });
 
 /** Where npm puts the packages that ours needs, seen from the folder of the command. */

@@ -18,7 +18,7 @@ const COMMON: readonly (readonly [group: Group, lines: (image: string) => readon
       ["recover", image],
     ],
   ],
-  ["check", (image) => [["check", image]]],
+  ["check", (image) => [["check", image], ["--version"]]],
   [
     "record",
     (image) => [
@@ -48,7 +48,7 @@ export async function makeCodeCaches(dist: string): Promise<void> {
       active: { changes: [{ at: 0, count: 8, ...data }] },
     });
     for (const [group, lines] of COMMON) await makeCodeCache(dist, bundleOf(group), lines(image));
-    await makeCodeCache(dist, BUNDLE_OF_ALL, [["--version"], ["--help"]]);
+    await makeCodeCache(dist, BUNDLE_OF_ALL, [["--help"]]);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

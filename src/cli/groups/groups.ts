@@ -40,8 +40,9 @@ export const bundleOf = (group: Group): string => `${BUNDLE_OF_ALL}-${group}`;
 /** `-r`, also as in `-qr`. Of `check` it writes; whatever else looks like it is answered by that bundle as well. */
 const REPAIRS = /^(-[^-]*r|--r)/;
 
-/** The bundle for a command line. */
+/** The bundle for a command line. The version is in each: the smallest says it. */
 export function bundleFor([command, ...words]: readonly string[]): string {
+  if (command === "--version" || command === "-V") return bundleOf("check");
   if (command === "check" && words.some((word) => REPAIRS.test(word))) return bundleOf("write");
   for (const [group, commands] of Object.entries(GROUPS) as [Group, readonly string[]][]) {
     if (command !== undefined && commands.includes(command)) return bundleOf(group);
