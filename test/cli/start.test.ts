@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from "vitest";
 import { readBundle } from "../../src/cli/bundle.ts";
 import { BUNDLE_OF_ALL, GROUPS, type Group, bundleFor, bundleOf } from "../../src/cli/groups/groups.ts";
 import { requireBuiltCommand } from "../support/command.ts";
-import { must } from "../support/programs.ts";
+import { must, run } from "../support/programs.ts";
 import { tempDir } from "../support/qemu.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -101,6 +101,15 @@ test.each([
   await spoil(folder);
   expect(readBundle(folder, BUNDLE_OF_ALL).code).toBeUndefined();
   expect(await start(folder, "--help")).toContain("Usage: qcowal [options] [command]");
+});
+
+test("an installation without its packages says which is missing, and no more than a screen", async () => {
+  const folder = await tempDir();
+  await installIn(folder);
+  const { code, stderr } = await run(process.execPath, [join(folder, "qcowal.cjs"), "list", "web.qcow2"]);
+  expect(code).toBe(1);
+  expect(stderr).toContain("Cannot find module 'fs-native-extensions'");
+  expect(stderr.length).toBeLessThan(4000);
 });
 
 /** Where npm puts the packages that ours needs, seen from the folder of the command. */

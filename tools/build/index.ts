@@ -21,6 +21,8 @@ const common: BuildOptions = {
   format: "cjs",
   // The source is kept in memory while the command runs: a third of it would be spaces. Names stay, for the stack of an error.
   minifyWhitespace: true,
+  // Node shows the line where an error was thrown that nobody expected.
+  lineLimit: 160,
   // `start` relies on it.
   charset: "ascii",
   // It finds its WebAssembly beside itself, and is loaded by few.
