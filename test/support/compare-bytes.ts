@@ -1,12 +1,16 @@
 import { expect } from "vitest";
 
-/** The matchers compare arrays element by element, which takes a second for a MiB. What is not equal is left to them to tell. */
-expect.addEqualityTesters([
-  (a: unknown, b: unknown): boolean | undefined =>
-    a instanceof Uint8Array &&
+/**
+ * Whether two values are equal bytes, and undefined where a matcher has to look by itself: it
+ * compares arrays element by element, which takes a second for a MiB, and it tells what differs.
+ */
+export function equalAsBytes(a: unknown, b: unknown): true | undefined {
+  return a instanceof Uint8Array &&
     b instanceof Uint8Array &&
     a.constructor === b.constructor &&
     Buffer.compare(a, b) === 0
-      ? true
-      : undefined,
-]);
+    ? true
+    : undefined;
+}
+
+expect.addEqualityTesters([equalAsBytes]);
