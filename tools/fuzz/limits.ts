@@ -15,25 +15,23 @@ const COLLECT_MIB = 224;
 /** Pages that the collector does not give back are collected once, not before each of the next images. */
 const REGROWN_MIB = 16;
 
-const MIB = 2 ** 20;
-
-const PAGE_BYTES = 4096;
 const CORES = availableParallelism();
 
 /** Kept open: the kernel is asked a dozen times for each image. */
-const pages = openSync("/proc/self/statm", "r");
+const status = openSync("/proc/self/status", "r");
 const peaks = openSync("/proc/self/clear_refs", "w");
-const answer = Buffer.alloc(128);
+const answer = Buffer.alloc(4096);
 
-/** Size of this process. */
-function sizeNow(): number {
-  const length = readSync(pages, answer, 0, answer.length, 0);
-  const [, resident] = answer.toString("latin1", 0, length).split(" ", 2);
-  return (Number(resident) * PAGE_BYTES) / MIB;
+/**
+ * Size of this process, and the largest since `forgetPeak`. What `getrusage` calls the
+ * largest is at least that of the process that started this one, and is never forgotten.
+ */
+function sizes(): { readonly now: number; readonly peak: number } {
+  const text = answer.toString("latin1", 0, readSync(status, answer, 0, answer.length, 0));
+  const found = /^VmHWM:\s+(\d+) kB\nVmRSS:\s+(\d+) kB$/m.exec(text);
+  if (found === null) throw new Error("/proc/self/status does not say how large the process is");
+  return { now: Number(found[2]) / 1024, peak: Number(found[1]) / 1024 };
 }
-
-/** The largest size of this process since `forgetPeak`. */
-const peakSize = (): number => process.resourceUsage().maxRSS / 1024;
 
 function forgetPeak(): void {
   writeSync(peaks, "5");
@@ -55,7 +53,7 @@ export class Meter {
   #collectAbove = COLLECT_MIB;
 
   begin(): void {
-    this.#beginAt(sizeNow());
+    this.#beginAt(sizes().now);
   }
 
   /**
@@ -70,16 +68,17 @@ export class Meter {
       if (milliseconds > MAX_CPU_MS)
         throw new TookTooLong(`it took ${Math.round(milliseconds)} ms of the processor`);
     }
-    const grown = peakSize() - this.#size;
+    const { now, peak } = sizes();
+    const grown = peak - this.#size;
     if (grown > MAX_RSS_MIB - IDLE_MIB) throw new Error(`the process grew by ${Math.round(grown)} MiB`);
-    this.#beginAt(sizeNow());
+    this.#beginAt(now);
   }
 
   #beginAt(size: number): void {
     this.#size = size;
     if (size > this.#collectAbove) {
       globalThis.gc?.();
-      this.#size = sizeNow();
+      this.#size = sizes().now;
       this.#collectAbove = Math.max(COLLECT_MIB, this.#size + REGROWN_MIB);
     }
     const at = performance.now();
